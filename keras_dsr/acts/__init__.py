@@ -1,0 +1,7 @@
+"""The acts: what a user does with a sparse model. They ask the seam, and never assume how a weight is stored."""
+
+from keras_dsr.acts.callbacks import DSRCallback, Reallocate
+from keras_dsr.acts.saving import export, save
+from keras_dsr.acts.summary import Summary, summary
+
+__all__ = ["DSRCallback", "Reallocate", "Summary", "export", "save", "summary"]

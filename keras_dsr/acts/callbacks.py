@@ -1,0 +1,129 @@
+"""When to reallocate: callbacks for `model.fit`."""
+
+from collections.abc import Callable, Sequence
+
+import keras
+
+from keras_dsr import schedules
+from keras_dsr.methods import DSR
+from keras_dsr.seam import Reallocation
+from keras_dsr.seam.slots import batches_a_step, batches_taken
+
+Period = int | Sequence[tuple[int, int]] | Callable[[int], int]
+
+
+class Reallocate(keras.callbacks.Callback):
+    """Runs a method on the model's sparse weights every `period` optimizer steps.
+
+    A batch without a reallocation costs two integer operations on the host: no variable and no device is touched. List
+    this callback before those that save the model or write the logs (`BackupAndRestore`, `CSVLogger`, `TensorBoard`).
+
+    Each epoch's logs get `sparsity` (the share of units that are zero, over all sparse weights), `dsr_reallocations`
+    (how many there were in this epoch) and, where the method has them, `dsr_threshold` (H after the last reallocation)
+    and `dsr_pruned` (units pruned and regrown in this epoch).
+
+    Args:
+        method: a method, such as `keras_dsr.methods.DSR(target=600)`.
+        period: int, steps between reallocations; or `(epoch, period)` pairs, each in force from that epoch on, such as
+            `[(0, 100), (25, 200)]`; or a function of the epoch.
+        stop_at: int, the epoch (counted from 0, as in `fit`) from which on there are none; None: never.
+        seed: int, of the method's random numbers, which depend on (seed, tensor, step) alone.
+
+    Raises:
+        ValueError: at once for a bad `period` or `stop_at`; when training begins, before the first step, for a model
+            without sparse layers or with layers of different granularity.
+
+    Example:
+
+    >>> model.fit(x, y, epochs=30, callbacks=[keras_dsr.Reallocate(keras_dsr.methods.DSR(target=600), period=100)])
+    """
+
+    def __init__(self, method, period: Period = 100, stop_at: int | None = None, seed: int = 0):
+        super().__init__()
+        if stop_at is not None and not (schedules.whole_number(stop_at) and stop_at >= 0):
+            raise ValueError(f"stop_at must be an epoch, an int of at least 0, or None. Received: stop_at={stop_at!r}")
+        if not schedules.whole_number(seed):
+            raise ValueError(f"seed must be an int. Received: seed={seed!r}")
+        self.method = method
+        self.stop_at = stop_at
+        self.seed = int(seed)
+        self._period_at = _period_schedule(period)
+        self._reallocation = None
+
+    def on_train_begin(self, logs=None):
+        if self._reallocation is None or self._reallocation.model is not self.model:
+            self._reallocation = Reallocation(self.model, self.method, self.seed)
+        self._batches_a_step = batches_a_step(self.model.optimizer)
+        self._step = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._stopped = self.stop_at is not None and epoch >= self.stop_at
+        self._period = self._period_at(epoch)
+        # Read here: before the first epoch begins, a restored checkpoint is not yet in place.
+        self._batches_before = batches_taken(self.model.optimizer)
+        if self._step is None:
+            self._step = self._batches_before // self._batches_a_step
+        self._outcomes = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        previous, self._step = self._step, (self._batches_before + batch + 1) // self._batches_a_step
+        # With steps_per_execution > 1 some steps are never seen: ask whether a multiple was crossed.
+        if self._stopped or self._step // self._period == previous // self._period:
+            return
+        self._outcomes.append(self._reallocation())
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is None:
+            return
+        logs["sparsity"] = self._reallocation.sparsity()
+        logs["dsr_reallocations"] = len(self._outcomes)
+        threshold = self._reallocation.threshold()
+        if threshold is not None:
+            logs["dsr_threshold"] = threshold
+            logs["dsr_pruned"] = sum(int(outcome.state["pruned"]) for outcome in self._outcomes)
+
+
+class DSRCallback(Reallocate):
+    """Dynamic sparse reparameterization: `Reallocate` with `methods.DSR` (Mostafa & Wang, ICML 2019).
+
+    Args:
+        target: how many weights to move in a reallocation: an int is a number of weights (of slices at kernel
+            granularity), a float in (0, 1) a fraction of the active ones.
+        period: steps between reallocations, or a schedule (see `Reallocate`).
+        initial_threshold: float, the threshold H before the first reallocation.
+        tolerance: float in [0, 1), H stays while the number pruned is within `(1 ± tolerance) * target`.
+        stop_at: int, the epoch from which on there are no reallocations; None: never.
+        seed: int.
+
+    Raises:
+        ValueError: for each argument out of range, at once; for an unfit model when training begins.
+
+    Example:
+
+    >>> model.fit(x, y, epochs=30, callbacks=[keras_dsr.DSRCallback(target=600, period=100)])
+    """
+
+    def __init__(
+        self,
+        target: int | float = 0.1,
+        period: Period = 100,
+        initial_threshold: float = 1e-3,
+        tolerance: float = 0.1,
+        stop_at: int | None = None,
+        seed: int = 0,
+    ):
+        method = DSR(target=target, initial_threshold=initial_threshold, tolerance=tolerance, growth="zeros")
+        super().__init__(method, period=period, stop_at=stop_at, seed=seed)
+
+
+def _period_schedule(period: Period) -> Callable[[int], int]:
+    if callable(period):
+        return period
+    whole = schedules.whole_number(period)
+    values = [period] if whole else [pair[-1] for pair in period] if isinstance(period, Sequence) else []
+    if isinstance(period, str) or not values or not all(schedules.whole_number(v) and v > 0 for v in values):
+        raise ValueError(
+            "period must be a positive int (steps between reallocations), (epoch, period) pairs such as "
+            f"[(0, 100), (25, 200)], or a function of the epoch. Received: period={period!r}"
+        )
+    return schedules.constant(period) if whole else schedules.piecewise(period)

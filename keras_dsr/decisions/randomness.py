@@ -1,0 +1,37 @@
+"""Random numbers that depend on (seed, tensor, step) alone: nothing to save, the same on every replica."""
+
+import hashlib
+
+import keras
+from keras import ops
+
+from keras_dsr.decisions.selection import MAX_KEY
+
+
+class StepSeed(keras.random.SeedGenerator):
+    """A seed for `keras.random` that is a function of (seed, tensor, step) and holds no variable.
+
+    Args:
+        seed: int, the seed of the run.
+        tensor: int, the index of the tensor that the numbers are for.
+        step: int32 scalar tensor (it may be traced), the training step.
+        purpose: string, keeps independent draws for one tensor and step apart.
+    """
+
+    def __init__(self, seed: int, tensor: int, step, purpose: str):
+        # The parent's constructor would make a state variable; this generator has no state.
+        digest = hashlib.sha256(f"{seed}/{tensor}/{purpose}".encode()).digest()
+        self._word = int.from_bytes(digest[:4], "little") & 0x7FFFFFFF
+        self._step = step
+
+    def next(self, ordered=True):
+        if keras.backend.backend() == "torch":  # torch adds the two words up: mix them into one
+            mixed = (ops.cast(self._step, "int64") * 2654435761 + self._word * 40503) % 2147483647
+            return ops.stack([mixed, mixed * 0])
+        dtype = "uint32" if keras.backend.backend() == "jax" else "int32"
+        return ops.stack([ops.cast(self._word, dtype), ops.cast(self._step, dtype)])
+
+
+def random_keys(shape, seed: StepSeed):
+    """Uniform int32 keys in `[0, MAX_KEY]` of the given shape, for `select_smallest`."""
+    return keras.random.randint(shape, 0, MAX_KEY + 1, dtype="int32", seed=seed)

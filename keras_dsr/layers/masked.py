@@ -1,0 +1,85 @@
+"""The masked kernel: a mixin that gives a stock Keras layer a kernel with an exact number of non-zero weights."""
+
+import random
+
+import keras
+from keras import ops
+
+from keras_dsr.decisions.initial_mask import check_granularity, check_sparsity, random_mask
+from keras_dsr.decisions.units import mask_weights
+
+
+class MaskedKernel:
+    """Mixin for a Keras layer whose `kernel` is a property over `_kernel`, as in `Dense` and the convolutions.
+
+    The layer stores a dense `_kernel`, and two variables that are saved with it: `kernel_mask` (bool, true where a
+    weight is active) and `kernel_threshold` (float32 scalar: H of DSR; 0 until a method sets it). `layer.kernel` is the
+    kernel with every dead weight at exactly 0, whatever `_kernel` holds there, and it is all that the network and
+    saved files ever see.
+
+    Attributes:
+        stock_class: The Keras layer class of the same name that `strip` turns the layer into.
+    """
+
+    stock_class: type[keras.layers.Layer]
+
+    def __init__(
+        self, *args, sparsity: float = 0.9, granularity: str = "element", seed: int | None = None, **kwargs
+    ) -> None:
+        sparsity = check_sparsity(sparsity, type(self).__name__)
+        granularity = check_granularity(granularity, type(self).__name__)
+        super().__init__(*args, **kwargs)
+        self.sparsity = sparsity
+        self.granularity = granularity
+        self.seed = random.randint(1, 10**9) if seed is None else seed
+
+    @property
+    def unit_axes(self) -> tuple[int, ...]:
+        """The axes of the kernel that one unit spans."""
+        window = getattr(self, "kernel_size", ())
+        is_slice = self.granularity == "kernel" and any(size > 1 for size in window)
+        return tuple(range(len(window))) if is_slice else ()
+
+    def add_weight(self, *args, name=None, shape=None, initializer=None, **kwargs):
+        if name != "kernel":
+            return super().add_weight(*args, name=name, shape=shape, initializer=initializer, **kwargs)
+        mask = random_mask(shape, self.sparsity, self.unit_axes, self.seed)
+        dense_initializer = keras.initializers.get(initializer or "glorot_uniform")
+
+        # Both start as they should be: an assignment after creation is lost where Keras builds in a traced scope.
+        def masked_initializer(shape, dtype=None):
+            return mask_weights(dense_initializer(shape, dtype=dtype), mask)
+
+        kernel = super().add_weight(*args, name=name, shape=shape, initializer=masked_initializer, **kwargs)
+        self.kernel_mask = super().add_weight(
+            name="kernel_mask",
+            shape=shape,
+            initializer=lambda shape, dtype=None: ops.convert_to_tensor(mask, dtype=dtype),
+            dtype="bool",
+            trainable=False,
+            autocast=False,
+        )
+        self.kernel_threshold = super().add_weight(
+            name="kernel_threshold", shape=(), initializer="zeros", dtype="float32", trainable=False, autocast=False
+        )
+        return kernel
+
+    @property
+    def kernel(self):
+        return mask_weights(ops.convert_to_tensor(super().kernel), self.kernel_mask)
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        if self.built:
+            store["kernel_mask"] = self.kernel_mask
+            store["kernel_threshold"] = self.kernel_threshold
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        if self.built:
+            self.kernel_mask.assign(store["kernel_mask"])
+            self.kernel_threshold.assign(store["kernel_threshold"])
+
+    def get_config(self):
+        config = super().get_config()
+        return {**config, "sparsity": self.sparsity, "granularity": self.granularity, "seed": self.seed}

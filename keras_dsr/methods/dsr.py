@@ -1,0 +1,175 @@
+"""DSR: prune by one adaptive global threshold, grow back in proportion to the survivors, keep the total exact."""
+
+import dataclasses
+import math
+from typing import ClassVar
+
+from keras import ops
+
+from keras_dsr.decisions.randomness import StepSeed, random_keys
+from keras_dsr.decisions.selection import count_true, select_smallest
+from keras_dsr.decisions.sharing import share_proportionally
+from keras_dsr.decisions.units import mask_weights, unit_magnitudes, unit_mask, weight_mask
+from keras_dsr.methods.view import View
+
+
+@dataclasses.dataclass(frozen=True)
+class DSR:
+    """Dynamic sparse reparameterization (Mostafa & Wang, ICML 2019, arXiv 1902.05967, Algorithm 1).
+
+    Each update prunes the active weights below the threshold H (one survives in every tensor), doubles or halves H to
+    steer the number pruned towards `target`, shares that number among the tensors in proportion to their survivors, and
+    grows each share at random among the places that were dead before. The total number of units never changes.
+
+    Args:
+        target: How many to prune and regrow in an update. An int counts units (weights; slices at kernel granularity);
+            a float in (0, 1) is a fraction of the active ones.
+        initial_threshold: float, H before the first update. Positive.
+        tolerance: float in [0, 1), delta of the paper: H stays as it is while the number pruned is within
+            `(1 ± tolerance) * target`.
+        growth: `"zeros"`, the value that a grown weight starts from.
+
+    Example:
+
+    >>> keras_dsr.Reallocate(keras_dsr.methods.DSR(target=600), period=100)
+    """
+
+    target: int | float = 0.1
+    initial_threshold: float = 1e-3
+    tolerance: float = 0.1
+    growth: str = "zeros"
+
+    conserves: ClassVar[bool] = True
+
+    def __post_init__(self):
+        _check_target(self.target)
+        if not _is_number(self.initial_threshold) or not 0 < self.initial_threshold < math.inf:
+            raise ValueError(
+                f"DSR(initial_threshold=...) must be a positive number: H doubles and halves from it. "
+                f"Received: initial_threshold={self.initial_threshold!r}"
+            )
+        if not _is_number(self.tolerance) or not 0 <= self.tolerance < 1:
+            raise ValueError(
+                f"DSR(tolerance=...) must be in [0, 1), the accepted relative error of the number pruned. "
+                f"Received: tolerance={self.tolerance!r}"
+            )
+        if self.growth != "zeros":
+            raise ValueError(f"DSR(growth=...) must be 'zeros'. Received: growth={self.growth!r}")
+
+    def init(self, view: View) -> dict:
+        """H before the first update, and nothing pruned yet.
+
+        Raises:
+            ValueError: `target` is a number that the model can never prune.
+        """
+        active = sum(int(count_true(unit_mask(mask, axes))) for mask, axes in zip(view.masks, view.unit_axes))
+        if isinstance(self.target, int) and self.target > active - len(view.masks):
+            raise ValueError(
+                f"DSR(target=...) must leave one active unit in each of the {len(view.masks)} tensors: at most "
+                f"{active - len(view.masks)} of the {active} active ones. Received: target={self.target}"
+            )
+        return {"threshold": ops.convert_to_tensor(self.initial_threshold, "float32"), "pruned": ops.zeros((), "int32")}
+
+    def update(self, view: View, state: dict, seed: int) -> tuple[list, list, dict]:
+        """One reallocation. `state["pruned"]` comes back as K, the number of units pruned (and grown)."""
+        active = [unit_mask(mask, axes) for mask, axes in zip(view.masks, view.unit_axes)]
+        magnitudes = [unit_magnitudes(weight, axes) for weight, axes in zip(view.weights, view.unit_axes)]
+        survivors = prune(magnitudes, active, state["threshold"])
+
+        sizes = ops.convert_to_tensor([math.prod(units.shape) for units in active], "int32")
+        active_counts = ops.stack([count_true(units) for units in active])
+        survivor_counts = ops.stack([count_true(units) for units in survivors])
+        pruned = ops.sum(active_counts) - ops.sum(survivor_counts)
+
+        threshold = adapt(state["threshold"], pruned, *self._accepted(ops.sum(active_counts)))
+
+        free = sizes - active_counts
+        crowded = pruned > ops.sum(free)  # no room for all: then the places just pruned are free too
+        capacities = ops.where(crowded, sizes - survivor_counts, free)
+        shares = share_proportionally(pruned, survivor_counts, capacities)
+
+        taken = [ops.where(crowded, kept, units) for kept, units in zip(survivors, active)]
+        grown = grow(taken, shares, [StepSeed(seed, index, view.step, "dsr.grow") for index in range(len(active))])
+
+        weights = [
+            mask_weights(weight, weight_mask(kept, weight.shape)) for weight, kept in zip(view.weights, survivors)
+        ]
+        masks = [weight_mask(kept | born, mask.shape) for mask, kept, born in zip(view.masks, survivors, grown)]
+        return weights, masks, {"threshold": threshold, "pruned": pruned}
+
+    def _accepted(self, active_total):
+        """The smallest and the largest number pruned that leave H as it is, as int32."""
+        low, high = 1 - self.tolerance, 1 + self.tolerance
+        if isinstance(self.target, int):  # rounded first: 1.1 * 600 is a little above 660 in floating point
+            return math.ceil(round(low * self.target, 6)), math.floor(round(high * self.target, 6))
+        active_total = ops.cast(active_total, "float32")
+        accepted = ops.ceil(active_total * (low * self.target)), ops.floor(active_total * (high * self.target))
+        return tuple(ops.cast(bound, "int32") for bound in accepted)
+
+
+def prune(magnitudes: list, active: list, threshold) -> list:
+    """Step 1: the survivors, the active units of magnitude at least `threshold`; where none is, the largest alone.
+
+    Args:
+        magnitudes: list of float32 tensors, non-negative.
+        active: list of bool tensors of the same shapes, each with at least one true entry.
+        threshold: float32 scalar, H.
+
+    Returns:
+        A list of bool tensors of the same shapes. Ties for the largest go to the first place.
+    """
+    survivors = [units & (magnitude >= threshold) for magnitude, units in zip(magnitudes, active)]
+
+    def keep_largest():
+        return [
+            ops.where(ops.any(kept), kept, _largest(magnitude, units))
+            for magnitude, units, kept in zip(magnitudes, active, survivors)
+        ]
+
+    none_died = ops.all(ops.stack([ops.any(kept) for kept in survivors]))
+    return list(ops.cond(none_died, lambda: survivors, keep_largest))
+
+
+def _largest(magnitudes, active):
+    ranked = ops.where(active, magnitudes, -ops.ones_like(magnitudes))
+    largest = ops.cast(ops.argmax(ops.reshape(ranked, (-1,))), "int32")
+    position = ops.reshape(ops.arange(math.prod(active.shape), dtype="int32"), active.shape)
+    return active & (position == largest)
+
+
+def adapt(threshold, pruned, fewest, most):
+    """Step 2: H halves when more than `most` units were pruned and doubles when fewer than `fewest` were.
+
+    H stays within `[2**-100, 2**100]`, where halving and doubling are exact and can be undone.
+    """
+    factor = ops.where(pruned > most, 0.5, ops.where(pruned < fewest, 2.0, 1.0))
+    return ops.clip(threshold * ops.cast(factor, "float32"), 2.0**-100, 2.0**100)
+
+
+def grow(taken: list, shares, seeds: list[StepSeed]) -> list:
+    """Step 4: in each tensor, its share of places uniformly at random, without replacement, among those not taken.
+
+    Args:
+        taken: list of bool tensors, the units that must not be chosen.
+        shares: int32 tensor of shape `(tensors,)`, from step 3 (`share_proportionally`).
+        seeds: the random numbers of each tensor at this step.
+
+    Returns:
+        A list of bool tensors of the same shapes, each with `share` true entries.
+    """
+    keys = [random_keys(units.shape, seed) for units, seed in zip(taken, seeds)]
+    return select_smallest(keys, [~units for units in taken], shares)
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def _check_target(target):
+    positive_count = isinstance(target, int) and not isinstance(target, bool) and target > 0
+    fraction = isinstance(target, float) and 0 < target < 1
+    if not positive_count and not fraction:
+        raise ValueError(
+            "DSR(target=...) must be a positive int (a number of weights, or of slices at kernel granularity) or a "
+            f"float in (0, 1) (a fraction of the active ones). Received: target={target!r}"
+        )

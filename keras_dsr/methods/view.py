@@ -1,0 +1,31 @@
+"""What a method sees of a model: plain tensors, in the order of the model."""
+
+from typing import Any, NamedTuple
+
+
+class View(NamedTuple):
+    """Tensors that a method decides from; lists have one entry a sparse weight, in the order of the model.
+
+    A method is a frozen dataclass with two pure functions:
+
+    - `init(view) -> state`: the state before its first update, a dict of scalars (and of lists of per-weight tensors);
+    - `update(view, state, seed) -> (weights, masks, state)`: one reallocation. It returns new tensors and never
+      changes those it was given.
+
+    and one constant, `conserves`: true if the total number of active units is the same after every update (checked).
+    In `state`, `"threshold"` (float32 scalar, positive) is kept with the layers and goes on after a restart; anything
+    else is a report of the last update.
+
+    Attributes:
+        step: int32 scalar, the number of optimizer steps taken (`optimizer.iterations`).
+        weights: float tensors, the raw kernels. Dead places are not seen by the network, whatever they hold.
+        masks: bool tensors of the shapes of the weights, true where a weight is active.
+        unit_axes: tuples of ints, the axes that one unit spans (see `decisions.units`); static, not tensors.
+        learning_rate: float scalar, of the next step; NaN where a model has no optimizer or several.
+    """
+
+    step: Any
+    weights: list
+    masks: list
+    unit_axes: list
+    learning_rate: Any

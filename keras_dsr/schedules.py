@@ -1,0 +1,46 @@
+"""Schedules: plain functions from an epoch (or a step) to a value."""
+
+import numbers
+from collections.abc import Callable, Sequence
+
+
+def piecewise(pairs: Sequence[tuple[int, float]]) -> Callable[[int], float]:
+    """A value that changes at given epochs.
+
+    Args:
+        pairs: `(start, value)` pairs in increasing order of `start`, the first at 0.
+
+    Returns:
+        A function from an epoch to the value of the last pair that has started.
+
+    Raises:
+        ValueError: the starts do not begin at 0 or do not increase.
+
+    Example:
+
+    >>> period = piecewise([(0, 100), (25, 200)])
+    >>> period(24), period(25)
+    (100, 200)
+    """
+    pairs = [tuple(pair) for pair in pairs]
+    starts = [pair[0] for pair in pairs]
+    if not pairs or any(len(pair) != 2 for pair in pairs) or starts[0] != 0 or sorted(set(starts)) != starts:
+        raise ValueError(
+            "piecewise(pairs) must be (start, value) pairs with increasing starts, the first at 0, such as "
+            f"[(0, 100), (25, 200)]. Received: {pairs!r}"
+        )
+
+    def value(epoch: int) -> float:
+        return next(value for start, value in reversed(pairs) if start <= epoch)
+
+    return value
+
+
+def constant(value: float) -> Callable[[int], float]:
+    """The same value at every epoch."""
+    return lambda epoch: value
+
+
+def whole_number(value) -> bool:
+    """Whether a value is an int (numpy's too) and not a bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
