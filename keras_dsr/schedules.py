@@ -1,6 +1,5 @@
 """Schedules: plain functions from an epoch (or a step) to a value."""
 
-import numbers
 from collections.abc import Callable, Sequence
 
 
@@ -39,8 +38,3 @@ def piecewise(pairs: Sequence[tuple[int, float]]) -> Callable[[int], float]:
 def constant(value: float) -> Callable[[int], float]:
     """The same value at every epoch."""
     return lambda epoch: value
-
-
-def whole_number(value) -> bool:
-    """Whether a value is an int (numpy's too) and not a bool."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

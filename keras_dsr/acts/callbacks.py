@@ -1,5 +1,6 @@
 """When to reallocate: callbacks for `model.fit`."""
 
+import numbers
 from collections.abc import Callable, Sequence
 
 import keras
@@ -8,6 +9,7 @@ from keras_dsr import schedules
 from keras_dsr.methods import DSR
 from keras_dsr.seam import Reallocation
 from keras_dsr.seam.slots import batches_a_step, batches_taken
+from keras_dsr.seam.training import FastTraining
 
 Period = int | Sequence[tuple[int, int]] | Callable[[int], int]
 
@@ -40,9 +42,9 @@ class Reallocate(keras.callbacks.Callback):
 
     def __init__(self, method, period: Period = 100, stop_at: int | None = None, seed: int = 0):
         super().__init__()
-        if stop_at is not None and not (schedules.whole_number(stop_at) and stop_at >= 0):
+        if stop_at is not None and (not _whole(stop_at) or stop_at < 0):
             raise ValueError(f"stop_at must be an epoch, an int of at least 0, or None. Received: stop_at={stop_at!r}")
-        if not schedules.whole_number(seed):
+        if not _whole(seed):
             raise ValueError(f"seed must be an int. Received: seed={seed!r}")
         self.method = method
         self.stop_at = stop_at
@@ -55,6 +57,11 @@ class Reallocate(keras.callbacks.Callback):
             self._reallocation = Reallocation(self.model, self.method, self.seed)
         self._batches_a_step = batches_a_step(self.model.optimizer)
         self._step = None
+        self._fast_training = FastTraining(self.model, self._reallocation.weights)
+        self._fast_training.begin()
+
+    def on_train_end(self, logs=None):
+        self._fast_training.end()
 
     def on_epoch_begin(self, epoch, logs=None):
         self._stopped = self.stop_at is not None and epoch >= self.stop_at
@@ -70,17 +77,23 @@ class Reallocate(keras.callbacks.Callback):
         # With steps_per_execution > 1 some steps are never seen: ask whether a multiple was crossed.
         if self._stopped or self._step // self._period == previous // self._period:
             return
-        self._outcomes.append(self._reallocation())
+        self._outcomes.append(self._synchronized()())
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is None:
             return
-        logs["sparsity"] = self._reallocation.sparsity()
+        reallocation = self._synchronized()
+        logs["sparsity"] = reallocation.sparsity()
         logs["dsr_reallocations"] = len(self._outcomes)
-        threshold = self._reallocation.threshold()
-        if threshold is not None:
-            logs["dsr_threshold"] = threshold
+        if "threshold" in reallocation.initial_state:
+            logs["dsr_threshold"] = reallocation.threshold()
+        if "pruned" in reallocation.initial_state:
             logs["dsr_pruned"] = sum(int(outcome.state["pruned"]) for outcome in self._outcomes)
+
+    def _synchronized(self) -> Reallocation:
+        """The reallocation, to read and write the model: on JAX `self.model` first brings its variables up to date."""
+        assert self.model is self._reallocation.model
+        return self._reallocation
 
 
 class DSRCallback(Reallocate):
@@ -119,11 +132,15 @@ class DSRCallback(Reallocate):
 def _period_schedule(period: Period) -> Callable[[int], int]:
     if callable(period):
         return period
-    whole = schedules.whole_number(period)
+    whole = _whole(period)
     values = [period] if whole else [pair[-1] for pair in period] if isinstance(period, Sequence) else []
-    if isinstance(period, str) or not values or not all(schedules.whole_number(v) and v > 0 for v in values):
+    if isinstance(period, str) or not values or not all(_whole(v) and v > 0 for v in values):
         raise ValueError(
             "period must be a positive int (steps between reallocations), (epoch, period) pairs such as "
             f"[(0, 100), (25, 200)], or a function of the epoch. Received: period={period!r}"
         )
     return schedules.constant(period) if whole else schedules.piecewise(period)
+
+
+def _whole(value) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -1,12 +1,17 @@
 """The masked kernel: a mixin that gives a stock Keras layer a kernel with an exact number of non-zero weights."""
 
+import contextlib
+import contextvars
 import random
+from collections.abc import Iterable, Iterator
 
 import keras
 from keras import ops
 
 from keras_dsr.decisions.initial_mask import check_granularity, check_sparsity, random_mask
-from keras_dsr.decisions.units import mask_weights
+from keras_dsr.decisions.units import mask_gradient, mask_weights
+
+_clean_layers: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("clean_layers", default=frozenset())
 
 
 class MaskedKernel:
@@ -66,7 +71,8 @@ class MaskedKernel:
 
     @property
     def kernel(self):
-        return mask_weights(ops.convert_to_tensor(super().kernel), self.kernel_mask)
+        kernel, mask = ops.convert_to_tensor(super().kernel), ops.convert_to_tensor(self.kernel_mask)
+        return (mask_gradient if id(self) in _clean_layers.get() else mask_weights)(kernel, mask)
 
     def save_own_variables(self, store):
         super().save_own_variables(store)
@@ -83,3 +89,17 @@ class MaskedKernel:
     def get_config(self):
         config = super().get_config()
         return {**config, "sparsity": self.sparsity, "granularity": self.granularity, "seed": self.seed}
+
+
+@contextlib.contextmanager
+def reading_clean_kernels(layers: Iterable[MaskedKernel]) -> Iterator[None]:
+    """Inside the block, `layer.kernel` of these layers skips the mask in the forward pass: the caller vouches for it.
+
+    Masking in both passes costs a small network some 10% of a step. It is needed in one only as long as the stored dead
+    weights are zero: with no gradient they stay so (see `seam.training`).
+    """
+    token = _clean_layers.set(frozenset(map(id, layers)))
+    try:
+        yield
+    finally:
+        _clean_layers.reset(token)

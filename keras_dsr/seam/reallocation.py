@@ -36,6 +36,10 @@ class Reallocation:
         method: a method (see `methods.View`).
         seed: int, the seed of its random numbers.
 
+    Attributes:
+        weights: the model's sparse weights, a list of `SparseWeight`.
+        initial_state: what the method starts from, a dict of numpy arrays.
+
     Raises:
         ValueError: an unbuilt model, no sparse layer, or layers of different granularity; or what the method refuses.
     """
@@ -46,7 +50,7 @@ class Reallocation:
         self.seed = seed
         self.weights = sparse_weights(model)
         _check(model, self.weights)
-        self._initial_state = {name: ops.convert_to_numpy(value) for name, value in method.init(self._view()).items()}
+        self.initial_state = {name: ops.convert_to_numpy(value) for name, value in method.init(self._view()).items()}
         self._decide = _compiled(self._decision)
 
     def __call__(self) -> Outcome:
@@ -89,17 +93,15 @@ class Reallocation:
         places = sum(math.prod(unit_shape(weight.shape, weight.unit_axes)) for weight in self.weights)
         return 1 - int(self.active().sum()) / places
 
-    def threshold(self) -> float | None:
-        """H as the next reallocation will use it; None if the method has no threshold."""
-        if "threshold" not in self._initial_state:
-            return None
-        return float(self.weights[0].threshold) or float(self._initial_state["threshold"])
+    def threshold(self) -> float:
+        """H as the next reallocation will use it, for a method whose state has a threshold."""
+        return float(self.weights[0].threshold) or float(self.initial_state["threshold"])
 
     def _decision(self, view: View, stored_threshold, slots, initial_values):
         """The whole reallocation as a function of tensors; compiled once."""
         unit_axes = [weight.unit_axes for weight in self.weights]
         view = view._replace(unit_axes=unit_axes)
-        state = dict(self._initial_state)
+        state = dict(self.initial_state)
         if "threshold" in state:  # 0 in a layer means that no method has set it
             state["threshold"] = ops.where(stored_threshold > 0, stored_threshold, state["threshold"])
         weights, masks, state = self.method.update(view, state, self.seed)

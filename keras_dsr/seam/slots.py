@@ -42,23 +42,23 @@ def optimizer_slots(optimizer: keras.optimizers.Optimizer | None, variable: kera
     return slots
 
 
+def unwrapped(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """What a `LossScaleOptimizer` wraps; any other optimizer as it is."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def batches_taken(optimizer: keras.optimizers.Optimizer) -> int:
     """The number of batches that an optimizer has seen; an int on the host."""
-    return int(_unwrapped(optimizer)._iterations)
+    return int(unwrapped(optimizer)._iterations)
 
 
 def batches_a_step(optimizer: keras.optimizers.Optimizer) -> int:
     """How many batches make one optimizer step: `gradient_accumulation_steps`, or 1."""
-    return _unwrapped(optimizer).gradient_accumulation_steps or 1
-
-
-def _unwrapped(optimizer):
-    """What a `LossScaleOptimizer` wraps; any other optimizer as it is."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
+    return unwrapped(optimizer).gradient_accumulation_steps or 1
 
 
 def _inner_optimizers(optimizer):
     """The optimizers that hold slots: the parts of a `MultiOptimizer`, else the one that is there."""
     if optimizer is None:
         return []
-    return getattr(_unwrapped(optimizer), "optimizers", [_unwrapped(optimizer)])
+    return getattr(unwrapped(optimizer), "optimizers", [unwrapped(optimizer)])

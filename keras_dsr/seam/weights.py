@@ -38,7 +38,7 @@ class SparseWeight:
 
     def count(self) -> int:
         """The number of active weights."""
-        return int(ops.count_nonzero(self.mask))
+        return int(ops.count_nonzero(ops.convert_to_tensor(self.mask)))
 
     def positions(self) -> np.ndarray:
         """Flat positions of the active weights, int64, in increasing order."""
