@@ -22,8 +22,8 @@ def piecewise(pairs: Sequence[tuple[int, float]]) -> Callable[[int], float]:
     (100, 200)
     """
     pairs = [tuple(pair) for pair in pairs]
-    starts = [pair[0] for pair in pairs]
-    if not pairs or any(len(pair) != 2 for pair in pairs) or starts[0] != 0 or sorted(set(starts)) != starts:
+    starts = [pair[0] for pair in pairs if len(pair) == 2]
+    if not pairs or len(starts) < len(pairs) or starts[0] != 0 or sorted(set(starts)) != starts:
         raise ValueError(
             "piecewise(pairs) must be (start, value) pairs with increasing starts, the first at 0, such as "
             f"[(0, 100), (25, 200)]. Received: {pairs!r}"

@@ -66,18 +66,23 @@ class Reallocate(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self._stopped = self.stop_at is not None and epoch >= self.stop_at
         self._period = self._period_at(epoch)
+        if not _is_period(self._period):
+            raise ValueError(f"period(epoch) must be a positive int. Received: period({epoch}) = {self._period!r}")
         # Read here: before the first epoch begins, a restored checkpoint is not yet in place.
         self._batches_before = batches_taken(self.model.optimizer)
-        if self._step is None:
-            self._step = self._batches_before // self._batches_a_step
+        taken = self._batches_before // self._batches_a_step
+        self._step = taken if self._step is None else min(self._step, taken)
         self._outcomes = []
 
     def on_train_batch_end(self, batch, logs=None):
-        previous, self._step = self._step, (self._batches_before + batch + 1) // self._batches_a_step
         # With steps_per_execution > 1 some steps are never seen: ask whether a multiple was crossed.
+        previous, self._step = self._step, (self._batches_before + batch + 1) // self._batches_a_step
         if self._stopped or self._step // self._period == previous // self._period:
             return
-        self._outcomes.append(self._synchronized()())
+        # Keras counts the last execution of an epoch in full, also where the data ended within it.
+        self._step = min(self._step, batches_taken(self.model.optimizer) // self._batches_a_step)
+        if self._step // self._period > previous // self._period:
+            self._outcomes.append(self._synchronized()())
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is None:
@@ -132,14 +137,19 @@ class DSRCallback(Reallocate):
 def _period_schedule(period: Period) -> Callable[[int], int]:
     if callable(period):
         return period
-    whole = _whole(period)
-    values = [period] if whole else [pair[-1] for pair in period] if isinstance(period, Sequence) else []
-    if isinstance(period, str) or not values or not all(_whole(v) and v > 0 for v in values):
+    if _is_period(period):
+        return schedules.constant(period)
+    pairs = period if isinstance(period, Sequence) and not isinstance(period, str) else ()
+    if not pairs or not all(isinstance(pair, Sequence) and len(pair) and _is_period(pair[-1]) for pair in pairs):
         raise ValueError(
             "period must be a positive int (steps between reallocations), (epoch, period) pairs such as "
             f"[(0, 100), (25, 200)], or a function of the epoch. Received: period={period!r}"
         )
-    return schedules.constant(period) if whole else schedules.piecewise(period)
+    return schedules.piecewise(pairs)
+
+
+def _is_period(value) -> bool:
+    return _whole(value) and value > 0
 
 
 def _whole(value) -> bool:

@@ -29,6 +29,7 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
 
     Raises:
         ValueError: a path that does not end in `.keras`, or an unbuilt model.
+        IsADirectoryError: `path` is a folder.
         FileNotFoundError: the folder of `path` does not exist.
 
     Example:
@@ -39,6 +40,8 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
     path = pathlib.Path(path)
     if path.suffix != ".keras":
         raise ValueError(f"save(path=...) must end in '.keras', Keras's own format. Received: path={str(path)!r}")
+    if path.is_dir():
+        raise IsADirectoryError(f"save(path=...) must be a file. Received: path={str(path)!r}, which is a folder")
     with _written_beside(path) as temporary, stripped(model), _fresh_optimizer(model):
         stored = temporary.with_name("stored.keras")
         model.save(stored)
@@ -96,7 +99,7 @@ def _written_beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
 @contextlib.contextmanager
 def _fresh_optimizer(model: keras.Model) -> Iterator[None]:
     """Inside the block the model has an optimizer of the same configuration that has not taken a step."""
-    optimizer = model.optimizer
+    optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         yield
         return
