@@ -79,8 +79,10 @@ class Reallocate(keras.callbacks.Callback):
         previous, self._step = self._step, (self._batches_before + batch + 1) // self._batches_a_step
         if self._stopped or self._step // self._period == previous // self._period:
             return
-        # Keras counts the last execution of an epoch in full, also where the data ended within it.
-        self._step = min(self._step, batches_taken(self.model.optimizer) // self._batches_a_step)
+        # Keras counts the last execution of an epoch in full, also where the data ended within it: ask the optimizer.
+        taken = batches_taken(self.model.optimizer)
+        self._batches_before = taken - batch - 1
+        self._step = taken // self._batches_a_step
         if self._step // self._period > previous // self._period:
             self._outcomes.append(self._synchronized()())
 

@@ -55,6 +55,7 @@ class MaskedKernel:
         def masked_initializer(shape, dtype=None):
             return mask_weights(dense_initializer(shape, dtype=dtype), mask)
 
+        regularizer = kwargs.pop("regularizer", None)
         kernel = super().add_weight(*args, name=name, shape=shape, initializer=masked_initializer, **kwargs)
         self.kernel_mask = super().add_weight(
             name="kernel_mask",
@@ -67,12 +68,28 @@ class MaskedKernel:
         self.kernel_threshold = super().add_weight(
             name="kernel_threshold", shape=(), initializer="zeros", dtype="float32", trainable=False, autocast=False
         )
+        self.regularize(kernel, regularizer)
         return kernel
+
+    def regularize(self, kernel, regularizer) -> None:
+        """Have Keras apply a regularizer to what the network sees of the kernel, not to what dead places hold."""
+
+        def of_active_weights(weight):
+            return regularizer(weight if self._is_clean else mask_weights(ops.convert_to_tensor(weight), self._mask()))
+
+        kernel.regularizer = None if regularizer is None else of_active_weights
 
     @property
     def kernel(self):
-        kernel, mask = ops.convert_to_tensor(super().kernel), ops.convert_to_tensor(self.kernel_mask)
-        return (mask_gradient if id(self) in _clean_layers.get() else mask_weights)(kernel, mask)
+        kernel = ops.convert_to_tensor(super().kernel)
+        return (mask_gradient if self._is_clean else mask_weights)(kernel, self._mask())
+
+    @property
+    def _is_clean(self) -> bool:
+        return id(self) in _clean_layers.get()
+
+    def _mask(self):
+        return ops.convert_to_tensor(self.kernel_mask)
 
     def save_own_variables(self, store):
         super().save_own_variables(store)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from typing import ClassVar
 
 from keras import ops
@@ -63,7 +64,7 @@ class DSR:
             ValueError: `target` is a number that the model can never prune.
         """
         active = sum(int(count_true(unit_mask(mask, axes))) for mask, axes in zip(view.masks, view.unit_axes))
-        if isinstance(self.target, int) and self.target > active - len(view.masks):
+        if isinstance(self.target, numbers.Integral) and self.target > active - len(view.masks):
             raise ValueError(
                 f"DSR(target=...) must leave one active unit in each of the {len(view.masks)} tensors: at most "
                 f"{active - len(view.masks)} of the {active} active ones. Received: target={self.target}"
@@ -100,7 +101,9 @@ class DSR:
     def _accepted(self, active_total):
         """The smallest and the largest number pruned that leave H as it is, as int32."""
         low, high = 1 - self.tolerance, 1 + self.tolerance
-        if isinstance(self.target, int):  # rounded first: 1.1 * 600 is a little above 660 in floating point
+        if isinstance(
+            self.target, numbers.Integral
+        ):  # rounded first: 1.1 * 600 is a little above 660 in floating point
             return math.ceil(round(low * self.target, 6)), math.floor(round(high * self.target, 6))
         active_total = ops.cast(active_total, "float32")
         accepted = ops.ceil(active_total * (low * self.target)), ops.floor(active_total * (high * self.target))
@@ -131,7 +134,8 @@ def prune(magnitudes: list, active: list, threshold) -> list:
 
 
 def _largest(magnitudes, active):
-    ranked = ops.where(active, magnitudes, -ops.ones_like(magnitudes))
+    ranked = ops.where(magnitudes >= 0, magnitudes, -ops.ones_like(magnitudes))  # NaN comes after every number
+    ranked = ops.where(active, ranked, -2 * ops.ones_like(magnitudes))
     largest = ops.cast(ops.argmax(ops.reshape(ranked, (-1,))), "int32")
     position = ops.reshape(ops.arange(math.prod(active.shape), dtype="int32"), active.shape)
     return active & (position == largest)
@@ -162,12 +166,12 @@ def grow(taken: list, shares, seeds: list[StepSeed]) -> list:
 
 
 def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
 
 
 def _check_target(target):
-    positive_count = isinstance(target, int) and not isinstance(target, bool) and target > 0
-    fraction = isinstance(target, float) and 0 < target < 1
+    positive_count = isinstance(target, numbers.Integral) and not isinstance(target, bool) and target > 0
+    fraction = isinstance(target, numbers.Real) and 0 < target < 1
     if not positive_count and not fraction:
         raise ValueError(
             "DSR(target=...) must be a positive int (a number of weights, or of slices at kernel granularity) or a "

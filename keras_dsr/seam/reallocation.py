@@ -110,7 +110,8 @@ class Reallocation:
         for index, old_mask in enumerate(view.masks):
             weights[index] = mask_weights(weights[index], masks[index])
             # Dead, newborn, or reborn where it had just died: its slots start over.
-            starts_over = (weights[index] == 0) | (masks[index] & ~old_mask)
+            was_reset = (weights[index] == 0) & (view.weights[index] != 0)
+            starts_over = was_reset | ~(masks[index] & old_mask)
             new_slots.append(
                 [
                     ops.where(starts_over, ops.full_like(slot, initial_value), slot)

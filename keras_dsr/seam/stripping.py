@@ -52,6 +52,7 @@ def stripped(model: keras.Model) -> Iterator[keras.Model]:
     finally:
         for (layer, sparse_class), state in zip(layers, states):
             layer.__class__ = sparse_class
+            layer.regularize(layer._kernel, layer.kernel_regularizer)
             layer._tracker.unlock()
             for variable in state.values():
                 layer._track_variable(variable)
@@ -62,6 +63,7 @@ def _to_stock(layer) -> dict[str, keras.Variable]:
     """Clear the stored dead weights, swap the class, and take the state variables off the layer's list."""
     state = {name: getattr(layer, name) for name in _STATE}
     layer._kernel.assign(mask_weights(keras.ops.convert_to_tensor(layer._kernel), layer.kernel_mask))
+    layer._kernel.regularizer = layer.kernel_regularizer
     layer._tracker.unlock()
     for variable in state.values():
         layer._tracker.untrack(variable)

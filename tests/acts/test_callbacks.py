@@ -1,0 +1,309 @@
+import csv
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dsr as dsr
+from tests.networks import active_counts, batch, bits, compiled, digits, fit, perceptron, state_bits, values
+
+
+class Watch(keras.callbacks.Callback):
+    """Listed after the callback under test: the steps at which the masks changed, and the counts at every batch."""
+
+    def on_train_begin(self, logs=None):
+        self.steps, self.totals, self.masks = [], [], self.current()
+
+    def current(self):
+        return [bits(weight.mask) for weight in dsr.sparse_weights(self.model)]
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.totals.append(sum(active_counts(self.model)))
+        if self.current() != self.masks:
+            self.steps.append(int(self.model.optimizer.iterations))
+            self.masks = self.current()
+
+
+def reallocating(period=2, **arguments):
+    """A callback whose every reallocation moves something."""
+    return dsr.DSRCallback(**{"target": 40, "initial_threshold": 0.05, "period": period, **arguments})
+
+
+def steps_of(callback, model=None, **settings):
+    watch = Watch()
+    fit(model or compiled(perceptron()), callback, watch, **settings)
+    return watch.steps
+
+
+# When
+
+
+@pytest.mark.parametrize(
+    ("period", "steps"),
+    [
+        (4, [4, 8, 12, 16]),
+        (7, [7, 14]),
+        (6, [6, 12, 18]),
+        (np.int64(9), [9, 18]),
+        ([(0, 2), (1, 5), (2, 3)], [2, 4, 6, 10, 15, 18]),
+        (lambda epoch: 3 if epoch < 2 else 100, [3, 6, 9, 12]),
+        (1000, []),
+    ],
+)
+def test_reallocates_at_the_multiples_of_the_period(period, steps):
+    assert steps_of(reallocating(period), batches=6, epochs=3) == steps
+
+
+@pytest.mark.parametrize(("stop_at", "steps"), [(None, [2, 4, 6, 8]), (2, [2, 4, 6, 8]), (1, [2, 4]), (0, [])])
+def test_stops_at_an_epoch(stop_at, steps):
+    assert steps_of(reallocating(2, stop_at=stop_at), batches=4, epochs=2) == steps
+
+
+@pytest.mark.parametrize(
+    ("steps_per_execution", "period", "batches", "epochs", "steps"),
+    [
+        (3, 4, 6, 2, [6, 9, 12]),  # sees 3, 6, 9, 12: the multiples 4, 8 and 12 are crossed at these
+        (4, 3, 10, 1, [4, 8, 10]),  # sees 4, 8, 10
+        (4, 6, 10, 2, [8, 14, 18]),  # sees 4, 8, 10, 14, 18, 20
+        (4, 11, 10, 2, [14]),
+        (8, 2, 4, 2, [4, 8]),
+    ],
+)
+def test_with_several_steps_an_execution_reallocates_when_a_multiple_was_crossed(
+    steps_per_execution, period, batches, epochs, steps
+):
+    model = compiled(perceptron(), steps_per_execution=steps_per_execution)
+    assert steps_of(reallocating(period), model, batches=batches, epochs=epochs) == steps
+
+
+def test_the_period_counts_optimizer_steps_where_gradients_are_accumulated():
+    model = compiled(perceptron(), keras.optimizers.Adam(gradient_accumulation_steps=2))
+    assert steps_of(reallocating(3), model, batches=7, epochs=2) == [3, 6]
+
+
+def test_steps_that_a_loss_scale_skips_do_not_count():
+    # Scaled by 2**26 the first gradients overflow; the scale halves until they fit, and only then a step is taken.
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(), initial_scale=2.0**26)
+    model = compiled(perceptron(dtype="mixed_float16"), optimizer)
+    watch = Watch()
+    fit(model, reallocating(4), watch, batches=6, epochs=5)
+    assert 4 <= int(optimizer.iterations) < 28
+    assert watch.steps == list(range(4, int(optimizer.iterations) + 1, 4))
+
+
+def test_a_second_fit_goes_on_with_the_steps_and_the_threshold():
+    model, callback = compiled(perceptron()), reallocating(4)
+    assert steps_of(callback, model, batches=6) == [4]
+    threshold = float(model.layers[0].kernel_threshold)
+    seen = []
+    note = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: seen.append(float(model.layers[0].kernel_threshold))
+    )
+    assert steps_of(callback, model, batches=6) == [8, 12]
+    history = fit(model, reallocating(1000), note, batches=1)
+    assert threshold != pytest.approx(0.05)
+    assert history.history["dsr_threshold"] == seen
+
+
+def test_a_callback_serves_one_model_after_another():
+    callback = reallocating(2)
+    assert steps_of(callback, batches=4) == steps_of(callback, batches=4) == [2, 4]
+
+
+class Untouchable:
+    def __getattribute__(self, name):
+        raise AssertionError(f"touched: {name}")
+
+
+def test_a_batch_without_a_reallocation_touches_neither_model_nor_device():
+    model, callback = compiled(perceptron()), reallocating(100)
+    model.optimizer.build(model.trainable_variables)
+    callback.set_model(model)
+    callback.on_train_begin()
+    callback.on_epoch_begin(0)
+    callback._model = callback._reallocation = Untouchable()
+    for number in range(99):
+        callback.on_train_batch_begin(number)
+        callback.on_train_batch_end(number, {})
+    with pytest.raises((AssertionError, TypeError)):
+        callback.on_train_batch_end(99, {})
+
+
+# What
+
+
+@pytest.mark.parametrize("granularity", ["element", "kernel"])
+def test_the_budget_is_the_same_after_every_batch(granularity):
+    model = keras.Sequential(
+        [
+            keras.Input((64,)),
+            keras.layers.Reshape((8, 8, 1)),
+            dsr.SparseConv2D(6, 3, sparsity=0.3, granularity=granularity),
+            dsr.SparseConv2D(6, 3, sparsity=0.8, granularity=granularity),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10),
+        ]
+    )
+    watch = Watch()
+    fit(compiled(model), reallocating(2, target=4), watch, batches=8, epochs=2)
+    assert len(watch.steps) >= 4
+    assert len(watch.totals) == 16
+    assert len(set(watch.totals)) == 1
+
+
+@pytest.mark.parametrize(
+    ("jit_compile", "dtype"),
+    [(True, None), (False, "mixed_bfloat16"), (False, "mixed_float16"), (True, "mixed_float16")],
+)
+def test_fit_reallocates_compiled_or_not_and_in_mixed_precision(jit_compile, dtype):
+    optimizer = keras.optimizers.Adam(0.01)
+    if dtype == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**8)
+    model = compiled(perceptron(dtype=dtype), optimizer, jit_compile=jit_compile)
+    watch = Watch()
+    history = fit(model, reallocating(4), watch, batches=12, epochs=2)
+    assert watch.steps == [4, 8, 12, 16, 20, 24]
+    assert set(watch.totals) == {355}
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    for weight in dsr.sparse_weights(model):
+        assert not values(weight.variable)[~values(weight.mask)].any()
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not():
+    def trained(seed):
+        keras.utils.set_random_seed(0)
+        model = compiled(perceptron())
+        fit(model, reallocating(2, seed=seed))
+        return state_bits(model)
+
+    first = trained(3)
+    assert trained(3) == first
+    assert trained(4) != first
+
+
+def test_dsr_learns_digits():
+    images, classes = digits()
+    test = np.arange(len(images)) % 5 == 0
+    model = compiled(perceptron(sparsity=0.9), keras.optimizers.Adam(0.01))
+    callback = dsr.DSRCallback(target=20, period=20)
+    model.fit(images[~test], classes[~test], batch_size=32, epochs=12, verbose=0, callbacks=[callback])
+    _, accuracy = model.evaluate(images[test], classes[test], verbose=0)
+    assert accuracy > 0.8  # chance is 0.1
+    assert sum(active_counts(model)) == 154 + 24
+
+
+def test_a_subclassed_model_must_be_built_before_fit_to_be_reallocated():
+    model = compiled(keras.Sequential([dsr.SparseDense(10, sparsity=0.8)]))
+    fit(model, batches=1)
+    assert steps_of(reallocating(2), model, batches=4) == [2, 4]
+
+
+# Logs
+
+
+LOGS = ["sparsity", "dsr_reallocations", "dsr_threshold", "dsr_pruned"]
+
+
+def test_every_epoch_logs_what_was_done():
+    model = compiled(perceptron())
+    thresholds, totals = [], []
+
+    class Note(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            thresholds.append(float(self.model.layers[0].kernel_threshold))
+            totals.append(sum(active_counts(self.model)))
+
+    history = fit(model, reallocating([(0, 100), (1, 3), (2, 100)]), Note(), batches=6, epochs=3).history
+    assert history["dsr_reallocations"] == [0, 2, 0]
+    assert history["dsr_threshold"][1:] == thresholds[1:]
+    assert history["dsr_threshold"][0] == pytest.approx(0.05)  # what the first reallocation will use
+    assert history["dsr_pruned"][0] == history["dsr_pruned"][2] == 0
+    assert 2 <= history["dsr_pruned"][1] <= 2 * 353
+    assert history["sparsity"] == [1 - 355 / (64 * 24 + 240)] * 3
+    assert totals == [355] * 3
+
+
+def test_the_number_pruned_is_the_number_that_left_their_places():
+    model = compiled(perceptron(), keras.optimizers.SGD(0.0))
+    before = [values(weight.mask) for weight in dsr.sparse_weights(model)]
+    history = fit(model, reallocating(6), batches=6).history
+    moved = sum((mask & ~values(weight.mask)).sum() for mask, weight in zip(before, dsr.sparse_weights(model)))
+    assert history["dsr_pruned"] == [moved]
+    assert moved > 0
+
+
+def test_loggers_listed_after_it_write_them_from_the_first_epoch_on(tmp_path):
+    logger = keras.callbacks.CSVLogger(tmp_path / "log.csv")
+    history = fit(compiled(perceptron()), reallocating(4), logger, batches=6, epochs=2).history
+    with open(tmp_path / "log.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    for name in LOGS:
+        assert [float(row[name]) for row in rows] == pytest.approx(history[name])
+
+
+def test_at_kernel_granularity_sparsity_and_target_count_slices():
+    model = keras.Sequential(
+        [
+            keras.Input((64,)),
+            keras.layers.Reshape((8, 8, 1)),
+            dsr.SparseConv2D(10, 8, sparsity=0.5, granularity="kernel"),
+        ]
+    )
+    model.add(keras.layers.Flatten())
+    history = fit(compiled(model), dsr.DSRCallback(target=2, period=2, initial_threshold=10.0), batches=2).history
+    assert history["sparsity"] == [0.5]
+    assert history["dsr_pruned"] == [4]  # all but the largest of 5
+
+
+# Bad arguments
+
+
+@pytest.mark.parametrize(
+    "period", [0, -1, 1.5, True, None, "100", [], [(0, 0)], [(0, 1.5)], [(0, -3)], [100, 200], [()], {0: 100}]
+)
+def test_a_period_is_a_positive_int_pairs_or_a_function(period):
+    with pytest.raises(ValueError, match=r"period must be a positive int .*Received: period="):
+        dsr.DSRCallback(period=period)
+
+
+@pytest.mark.parametrize("period", [[(1, 100)], [(0, 100), (0, 200)], [(0, 100), (9, 200), (5, 400)], [(0, 1, 100)]])
+def test_periods_start_at_0_and_increase(period):
+    with pytest.raises(ValueError, match=r"increasing starts, the first at 0"):
+        dsr.DSRCallback(period=period)
+
+
+@pytest.mark.parametrize("period", [0, -1, 2.5, None])
+def test_a_function_that_gives_no_period_is_refused_when_it_does(period):
+    with pytest.raises(ValueError, match=r"period"):
+        fit(compiled(perceptron()), reallocating(lambda epoch: period))
+
+
+@pytest.mark.parametrize("stop_at", [-1, 1.5, "3", True])
+def test_stop_at_is_an_epoch(stop_at):
+    with pytest.raises(
+        ValueError, match=r"stop_at must be an epoch, an int of at least 0, or None\. Received: stop_at="
+    ):
+        dsr.DSRCallback(stop_at=stop_at)
+
+
+@pytest.mark.parametrize("seed", [None, 1.5, "1", True])
+def test_a_seed_is_an_int(seed):
+    with pytest.raises(ValueError, match=r"seed must be an int\. Received: seed="):
+        dsr.DSRCallback(seed=seed)
+
+
+@pytest.mark.parametrize("argument", [{"target": 0}, {"target": 1.0}, {"initial_threshold": 0}, {"tolerance": 1}])
+def test_the_arguments_of_dsr_are_checked_at_once(argument):
+    with pytest.raises(ValueError, match=rf"DSR\({next(iter(argument))}=\.\.\.\) must be"):
+        dsr.DSRCallback(**argument)
+
+
+def test_an_unfit_model_is_refused_before_the_first_step():
+    model = compiled(keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)]))
+    before = bits(model(batch()))
+    with pytest.raises(ValueError, match="has no sparse layer"):
+        fit(model, reallocating())
+    assert bits(model(batch())) == before
+    with pytest.raises(ValueError, match=r"at most 353 of the 355"):
+        fit(compiled(perceptron()), reallocating(target=1000))

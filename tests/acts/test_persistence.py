@@ -1,0 +1,119 @@
+"""A sparse network goes on after a restart as if there had been none: masks, weights, H and optimizer."""
+
+import keras
+import pytest
+
+import keras_dsr as dsr
+from tests.networks import active_counts, bits, compiled, fit, perceptron, state_bits
+
+
+def reallocating(period=3):
+    return dsr.DSRCallback(target=40, initial_threshold=0.05, period=period)
+
+
+def masks_and_threshold(model):
+    return [(bits(w.mask), bits(w.variable), bits(w.threshold)) for w in dsr.sparse_weights(model)]
+
+
+def fresh_model(seed=5):
+    """The same architecture with weights and masks of that seed."""
+    keras.utils.set_random_seed(seed)
+    return compiled(perceptron(seed=seed), keras.optimizers.Adam(0.01))
+
+
+def trained_model():
+    model = fresh_model(seed=1)
+    fit(model, reallocating(), batches=6)
+    assert float(model.layers[0].kernel_threshold) > 0
+    return model
+
+
+def test_a_keras_file_brings_back_model_optimizer_masks_and_threshold(tmp_path):
+    model = trained_model()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert masks_and_threshold(loaded) == masks_and_threshold(model)
+    assert [bits(v) for v in loaded.optimizer.variables] == [bits(v) for v in model.optimizer.variables]
+
+
+def test_training_goes_on_from_a_keras_file_bit_for_bit(tmp_path):
+    model = trained_model()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    histories = [fit(each, reallocating(), batches=6).history for each in (model, loaded)]
+    assert histories[0] == histories[1]
+    assert state_bits(loaded) == state_bits(model)
+
+
+def test_a_weights_file_brings_back_masks_and_threshold(tmp_path):
+    model, other = trained_model(), fresh_model()
+    model.save_weights(tmp_path / "model.weights.h5")
+    assert masks_and_threshold(other) != masks_and_threshold(model)
+    other.load_weights(tmp_path / "model.weights.h5")
+    assert masks_and_threshold(other) == masks_and_threshold(model)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
+def test_a_model_checkpoint_holds_what_the_epoch_ended_with(tmp_path, name):
+    checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / name, save_weights_only=name.endswith(".h5"))
+    model = fresh_model(seed=1)
+    fit(model, reallocating(), checkpoint, batches=6, epochs=2)
+    if name.endswith(".h5"):
+        loaded = fresh_model()
+        loaded.load_weights(tmp_path / name)
+    else:
+        loaded = keras.models.load_model(tmp_path / name)
+    assert masks_and_threshold(loaded) == masks_and_threshold(model)
+
+
+class RunInterruptedError(Exception):
+    pass
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ends the run in the middle of an epoch, as a crash would."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) == self.step:
+            raise RunInterruptedError
+
+
+@pytest.mark.parametrize(("period", "steps_per_execution"), [(3, 1), (4, 1), (5, 2)])
+def test_a_run_restored_from_a_backup_ends_with_the_bits_of_one_that_was_never_interrupted(
+    tmp_path, period, steps_per_execution
+):
+    def run(model, *callbacks):
+        model.steps_per_execution = steps_per_execution
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup", save_freq="epoch")
+        fit(model, reallocating(period), backup, *callbacks, batches=7, epochs=4)
+        return state_bits(model)
+
+    uninterrupted = run(fresh_model(seed=1))
+    with pytest.raises(RunInterruptedError):
+        run(fresh_model(seed=1), Interrupt(step=18))
+    resumed_model = fresh_model(seed=9)
+    assert run(resumed_model) == uninterrupted
+    assert sum(active_counts(resumed_model)) == 355
+
+
+def test_initial_epoch_goes_on_with_the_steps_that_were_taken():
+    whole, halves = fresh_model(seed=1), fresh_model(seed=1)
+    fit(whole, reallocating(4), batches=6, epochs=2)
+    fit(halves, reallocating(4), batches=6, epochs=1)
+    fit(halves, reallocating(4), batches=6, epochs=2, initial_epoch=1)
+    assert state_bits(halves) == state_bits(whole)
+
+
+def test_a_truncated_file_is_refused_and_changes_nothing(tmp_path):
+    model = trained_model()
+    path = tmp_path / "model.weights.h5"
+    model.save_weights(path)
+    path.write_bytes(path.read_bytes()[:-500])
+    before = state_bits(model)
+    with pytest.raises(OSError):
+        model.load_weights(path)
+    assert state_bits(model) == before

@@ -1,0 +1,17 @@
+"""What every test has: a quiet TensorFlow, fixed random numbers, and property tests that repeat exactly."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import hypothesis
+import keras
+import pytest
+
+hypothesis.settings.register_profile("keras_dsr", deadline=None, derandomize=True, max_examples=30, database=None)
+hypothesis.settings.load_profile("keras_dsr")
+
+
+@pytest.fixture(autouse=True)
+def fixed_random_numbers():
+    keras.utils.set_random_seed(0)

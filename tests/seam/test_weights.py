@@ -1,0 +1,126 @@
+import keras
+import numpy as np
+import pytest
+
+import keras_dsr as dsr
+from tests.networks import batch, bits, perceptron, values
+
+
+class Block(keras.layers.Layer):
+    """A composite layer that keeps sparse layers in an attribute, a list and a dict."""
+
+    def __init__(self, name):
+        super().__init__(name=name)
+        self.first = dsr.SparseDense(8, name="first")
+        self.rest = [dsr.SparseDense(8, name="second"), keras.layers.ReLU(), dsr.SparseDense(8, name="third")]
+        self.named = {"last": dsr.SparseDense(8, name="fourth")}
+
+    def call(self, x):
+        for layer in [self.first, *self.rest, self.named["last"]]:
+            x = layer(x)
+        return x
+
+
+def functional_model():
+    inputs = keras.Input((64,))
+    x = dsr.SparseDense(16, name="a")(inputs)
+    y = dsr.SparseDense(16, name="b")(inputs)
+    return keras.Model(inputs, dsr.SparseDense(10, name="c")(keras.layers.Add()([x, y])))
+
+
+def shared_model():
+    inputs = keras.Input((64,))
+    shared = dsr.SparseDense(64, name="shared")
+    return keras.Model(inputs, shared(keras.layers.ReLU()(shared(inputs))))
+
+
+def nested_model():
+    inner = keras.Sequential([keras.Input((64,)), dsr.SparseDense(16, name="inner")])
+    return keras.Sequential([keras.Input((64,)), inner, keras.layers.Dense(12), dsr.SparseDense(10, name="outer")])
+
+
+def subclassed_model():
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.block = Block("block")
+            self.head = dsr.SparseDense(10, name="head")
+
+        def call(self, x):
+            return self.head(self.block(x))
+
+    model = Model()
+    model(batch())
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "names"),
+    [
+        (perceptron, ["hidden", "classes"]),
+        (functional_model, ["a", "b", "c"]),
+        (shared_model, ["shared"]),
+        (nested_model, ["inner", "outer"]),
+        (subclassed_model, ["first", "second", "third", "fourth", "head"]),
+    ],
+)
+def test_finds_every_sparse_weight_once_in_the_order_of_the_model(build, names):
+    assert [weight.layer.name for weight in dsr.sparse_weights(build())] == names
+
+
+def test_a_layer_that_two_models_share_is_found_in_both():
+    layer = dsr.SparseDense(4, name="shared")
+    models = [keras.Sequential([keras.Input((8,)), layer]) for _ in range(2)]
+    assert [dsr.sparse_weights(model)[0].layer for model in models] == [layer, layer]
+
+
+def test_a_single_layer_has_sparse_weights_too():
+    layer = dsr.SparseDense(4)
+    layer.build((None, 8))
+    assert [weight.layer for weight in dsr.sparse_weights(layer)] == [layer]
+
+
+def test_a_model_without_sparse_layers_has_none():
+    assert dsr.sparse_weights(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])) == []
+
+
+def test_a_sparse_weight_shows_its_parts():
+    (weight,) = dsr.sparse_weights(keras.Sequential([keras.Input((3,)), dsr.SparseDense(4, sparsity=0.5, name="it")]))
+    layer = weight.layer
+    assert weight.variable is layer._kernel
+    assert weight.mask is layer.kernel_mask
+    assert weight.threshold is layer.kernel_threshold
+    assert weight.name.endswith("it/kernel")
+    assert (weight.shape, weight.count(), weight.granularity, weight.unit_axes) == ((3, 4), 6, "element", ())
+    assert repr(weight) == f"<SparseWeight {weight.name} shape=(3, 4) active=6>"
+
+
+def test_positions_are_sorted_flat_and_int64_and_values_are_in_their_order():
+    (weight,) = dsr.sparse_weights(keras.Sequential([keras.Input((2,)), dsr.SparseDense(4, sparsity=0.5)]))
+    weight.mask.assign([[False, True, False, True], [True, False, False, False]])
+    weight.variable.assign([[9, 1, 9, 2], [3, 9, 9, 9]])
+    assert weight.count() == 3
+    assert weight.positions().dtype == np.int64
+    assert weight.positions().tolist() == [1, 3, 4]
+    assert weight.values().tolist() == [1, 2, 3]
+
+
+def test_positions_and_values_rebuild_the_kernel():
+    for weight in dsr.sparse_weights(functional_model()):
+        kernel = np.zeros(weight.shape, "float32")
+        kernel.reshape(-1)[weight.positions()] = weight.values()
+        assert kernel.tobytes() == bits(weight.layer.kernel)
+        assert weight.count() == weight.positions().size == values(weight.mask).sum()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: keras.Sequential([dsr.SparseDense(4, name="late")], name="net"),
+        lambda: keras.Sequential([keras.layers.Dense(4)], name="net"),
+        lambda: dsr.SparseDense(4, name="net"),
+    ],
+)
+def test_an_unbuilt_model_is_refused_with_what_to_do(build):
+    with pytest.raises(ValueError, match=r"'net' do not exist yet: .*has not been built\. Give the model an `Input`"):
+        dsr.sparse_weights(build())

@@ -1,0 +1,105 @@
+"""Recipes give the defaults, settings win, and what cannot be is refused by name."""
+
+import dataclasses
+
+import keras
+import pytest
+
+from train.methods import METHODS
+from train.network import learning_rates
+from train.recipes import RECIPES, find_recipe
+from train.settings import Settings, resolve
+
+
+def test_a_recipe_fills_in_what_is_not_given():
+    settings, recipe = resolve(Settings(model="lenet_300_100", dataset="mnist"))
+    assert settings.recipe == "lenet_mnist"
+    assert (settings.epochs, settings.batch_size, settings.sparsity, settings.target) == (30, 100, 0.99, 600)
+    assert recipe is RECIPES["lenet_mnist"]
+    assert settings.out.endswith("lenet_300_100-mnist-dsr-0.99-seed0")
+
+
+def test_what_is_given_wins():
+    settings, _ = resolve(Settings(dataset="mnist", epochs=2, batch_size=50, sparsity=0.9, target=0.5, out="here"))
+    assert (settings.epochs, settings.batch_size, settings.sparsity) == (2, 50, 0.9)
+    assert (settings.target, settings.out) == (0.5, "here")
+
+
+def test_resolving_twice_changes_nothing():
+    once, recipe = resolve(Settings(model="wide_resnet", dataset="cifar10", method="static"))
+    assert resolve(once) == (once, recipe)
+
+
+def test_a_named_recipe_serves_another_data_set():
+    settings, _recipe = resolve(Settings(dataset="digits", recipe="wide_resnet_cifar10"))
+    assert (settings.model, settings.dataset, settings.epochs) == ("wide_resnet", "digits", 200)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_found_by_what_it_is_for(name):
+    recipe = RECIPES[name]
+    assert all(find_recipe(recipe.model, dataset) == name for dataset in recipe.datasets)
+    for marks in (recipe.learning_rates, recipe.period):
+        starts = [start for start, _ in marks]
+        assert starts[0] == 0 and starts == sorted(set(starts)) and starts[-1] < recipe.epochs
+    assert 0 < recipe.stop_at <= recipe.epochs
+
+
+@pytest.mark.parametrize(("method", "epochs"), [("dense", 200), ("static", 400), ("dsr", 200)])
+def test_the_paper_trains_static_sparse_networks_twice_as_long(method, epochs):
+    settings, _ = resolve(Settings(model="wide_resnet", dataset="cifar10", method=method))
+    assert (settings.epochs, settings.depth, settings.width) == (epochs, 28, 2.0)
+    assert settings.sparsity == (0.0 if method == "dense" else 0.9)
+    assert settings.target == (20_000 if method == "dsr" else None)
+
+
+@pytest.mark.parametrize("epochs", [200, 400, 20])
+def test_learning_rates_change_at_the_first_step_of_their_epoch_and_stretch(epochs):
+    steps = 500
+    schedule = learning_rates(RECIPES["wide_resnet_cifar10"], epochs, steps)
+    start = epochs * 60 // 200 * steps
+    assert float(schedule(0)) == pytest.approx(0.1)
+    assert float(schedule(start - 1)) == pytest.approx(0.1)
+    assert float(schedule(start)) == pytest.approx(0.02)
+    assert float(schedule(epochs * steps - 1)) == pytest.approx(0.0008)
+    assert isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
+
+
+def test_the_marks_of_dsr_stretch_with_the_epochs():
+    recipe = RECIPES["wide_resnet_cifar10"]
+    callback = METHODS["dsr"].callback(recipe, recipe.target, 400, 0)
+    assert callback.stop_at == 380
+    assert [callback._period_at(epoch) for epoch in (0, 49, 50, 160, 280)] == [100, 100, 200, 400, 800]
+    # squeezed into two epochs, several marks fall together and the first wins
+    callback = METHODS["dsr"].callback(recipe, recipe.target, 2, 0)
+    assert [callback._period_at(epoch) for epoch in (0, 1)] == [100, 400]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"model": "vgg"}, "--model must be one of lenet_300_100, wide_resnet, resnet_50. Received: --model=vgg"),
+        ({"dataset": "svhn"}, "--dataset must be one of digits, mnist, .*imagenet2012. Received: --dataset=svhn"),
+        ({"method": "set"}, "--method must be one of dense, static, dsr. Received: --method=set"),
+        ({"recipe": "mine"}, "--recipe must be one of lenet_digits, .*Received: --recipe=mine"),
+        (
+            {"model": "resnet_50", "dataset": "digits"},
+            "no recipe for model='resnet_50' .*Existing.*lenet_mnist",
+        ),
+        ({"sparsity": 1.0}, r"--sparsity must be in \[0, 1\).*Received: --sparsity=1.0"),
+        ({"sparsity": -0.1}, r"--sparsity must be in \[0, 1\).*Received: --sparsity=-0.1"),
+        ({"sparsity": float("nan")}, r"--sparsity must be in \[0, 1\).*Received: --sparsity=nan"),
+        ({"epochs": 0}, "--epochs must be at least 1. Received: --epochs=0"),
+        ({"batch_size": -5}, "--batch_size must be at least 1. Received: --batch_size=-5"),
+        ({"steps_per_epoch": 0}, "--steps_per_epoch must be at least 1"),
+        ({"seed": -1}, "--seed must be from 0 to 2147483647"),
+        ({"method": "dense", "sparsity": 0.9}, "--sparsity must be left out, or 0, with --method=dense"),
+        ({"method": "static", "target": 5}, "--target must be left out: --method=static moves no weights"),
+        ({"depth": 28}, "--depth must be left out: only --model=wide_resnet has it"),
+        ({"model": "wide_resnet", "dataset": "cifar10", "width": 0.0}, "--width must be positive"),
+        ({"resume": True, "overwrite": True}, "Pass --resume .* or --overwrite .*Received: both"),
+    ],
+)
+def test_what_cannot_be_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        resolve(dataclasses.replace(Settings(), **given))

@@ -1,0 +1,55 @@
+"""The command line of the programs: the fields of `Settings` as flags, under the same names."""
+
+import dataclasses
+
+import tensorflow as tf
+from absl import flags, logging
+
+from train.data import DATASETS
+from train.methods import METHODS
+from train.network import NETWORKS
+from train.recipes import RECIPES
+from train.settings import Settings
+
+
+def define_flags(*left_out: str) -> None:
+    """Define a flag for each field of `Settings`, but for those left out."""
+    text, whole, real, switch = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_bool
+    definitions = {
+        "model": (text, f"Network: {', '.join(NETWORKS)} (lenet_300_100)."),
+        "dataset": (text, f"Data set: {', '.join(DATASETS)} (digits)."),
+        "data_dir": (text, "Folder of prepared TensorFlow Datasets (where TFDS keeps them)."),
+        "method": (text, f"Method: {', '.join(METHODS)}."),
+        "sparsity": (real, "Share of kernel weights that are zero, in [0, 1) (the recipe's)."),
+        "epochs": (whole, "Epochs; the recipe's schedules are stretched to them (the recipe's)."),
+        "batch_size": (whole, "Examples in a step (the recipe's)."),
+        "steps_per_epoch": (whole, "End every epoch after so many steps (the whole training set)."),
+        "seed": (whole, "Fixes the first weights, the order of the data, and what the method draws."),
+        "depth": (whole, "Depth of wide_resnet, 6n + 4 (28)."),
+        "width": (real, "Width of wide_resnet (2)."),
+        "target": (real, "DSR: weights moved in a reallocation; below 1, a share of the active ones (the recipe's)."),
+        "recipe": (text, f"Hyperparameters: {', '.join(RECIPES)} (by network and data set)."),
+        "out": (text, "Folder of results (runs/<name of the run>)."),
+        "resume": (switch, "Go on with the run in --out after its last complete epoch."),
+        "overwrite": (switch, "Remove what --out holds of an earlier run, and start again."),
+    }
+    for field in dataclasses.fields(Settings):
+        if field.name not in left_out:
+            define, meaning = definitions[field.name]
+            define(field.name, field.default, meaning)
+
+
+def quiet_libraries() -> None:
+    """Keep the notes that TensorFlow and absl make about their own work out of the output; warnings stay."""
+    logging.set_verbosity(logging.WARNING)
+    tf.get_logger().setLevel("WARNING")
+
+
+def settings_from_flags() -> Settings:
+    """The settings that the command line asks for."""
+    names = [field.name for field in dataclasses.fields(Settings) if field.name in flags.FLAGS]
+    values = {name: flags.FLAGS[name].value for name in names}
+    target = values.get("target")
+    if target is not None and target >= 1 and target.is_integer():
+        values["target"] = int(target)
+    return Settings(**values)

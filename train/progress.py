@@ -1,0 +1,91 @@
+"""Showing that a run works: a bar while it trains, and a line for each epoch that takes its time."""
+
+import time
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_EPOCHS = 2  # short epochs share a line: nobody reads sixty
+SECONDS_BETWEEN_NOTES = 30
+
+
+class ShowProgress(keras.callbacks.Callback):
+    """Prints lines of metrics; in a terminal also a bar with the time left, elsewhere a note every half a minute.
+
+    There is a line for each epoch, but for those that end within two seconds of the last line.
+
+    List it last: it reads what the others put into the logs.
+
+    Args:
+        console: where to print.
+        epochs: int, the number of epochs of the run.
+        steps: int, steps in an epoch.
+        done: int, epochs that were complete before.
+    """
+
+    def __init__(self, console: Console, epochs: int, steps: int, done: int = 0):
+        super().__init__()
+        self._console = console
+        self._epochs = epochs
+        self._steps = steps
+        self._done = done
+
+    def on_train_begin(self, logs=None):
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left:"))
+        self._bar = Progress(
+            *columns,
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        total = self._epochs * self._steps
+        self._task = self._bar.add_task("starting", total=total, completed=self._done * self._steps)
+        self._bar.start()
+        self._began = self._noted = time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = batch + 1
+        description = f"epoch {self._epoch + 1}/{self._epochs}, step {step}/{self._steps}"
+        self._bar.update(self._task, completed=self._epoch * self._steps + step, description=description)
+        if not self._console.is_terminal and time.monotonic() - self._noted > SECONDS_BETWEEN_NOTES:
+            self._note(f"{description}  loss {float(logs['loss']):.4f}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        last = epoch + 1 == self._epochs
+        if time.monotonic() - self._noted < SECONDS_BETWEEN_EPOCHS and not last:
+            return
+        elapsed = time.monotonic() - self._began
+        left = elapsed / (epoch + 1 - self._done) * (self._epochs - epoch - 1)
+        line = (
+            f"epoch {epoch + 1:>{len(str(self._epochs))}}/{self._epochs}  loss {logs['loss']:.4f}  "
+            f"train {logs['accuracy']:.2%}  test {logs['val_accuracy']:.2%}"
+        )
+        if "dsr_pruned" in logs:
+            line += f"  moved {logs['dsr_pruned']}  H {logs['dsr_threshold']:.2g}"
+        self._note(line if last else f"{line}  {_duration(left)} left")
+
+    def on_train_end(self, logs=None):
+        self.stop()
+
+    def stop(self) -> None:
+        """Give the terminal back, when training ends or fails."""
+        self._bar.stop()
+
+    def _note(self, line: str):
+        self._noted = time.monotonic()
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as `45 s`, `3 min 20 s` or `2 h 05 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"

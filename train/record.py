@@ -1,0 +1,79 @@
+"""What a run leaves after each epoch: a row of metrics, in the checkpoint, in metrics.csv and for TensorBoard."""
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from train import checkpoint
+from train.folder import clear, write_rows
+from train.network import Network
+
+
+class Measure(keras.callbacks.Callback):
+    """Adds the learning rate, the sparsity and the active weights of each sparse kernel to the logs of an epoch.
+
+    List it after the callback that moves weights and before those that read the logs.
+    """
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self._network = network
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._learning_rate = float(self.model.optimizer.learning_rate)
+
+    def on_epoch_end(self, epoch, logs=None):
+        active = self._network.active()
+        logs["learning_rate"] = self._learning_rate
+        logs["sparsity"] = 1 - sum(active.values()) / self._network.weights() if active else 0.0
+        logs.update({f"active/{name}": count for name, count in active.items()})
+
+
+class Record(keras.callbacks.Callback):
+    """Keeps one row of metrics for each epoch, and writes all that a restart needs when an epoch ends.
+
+    The checkpoint goes first and holds the rows: whatever else was not written when a run is killed is written again
+    from it, so that no file lacks a row or has one twice.
+
+    Args:
+        folder: the folder of the run.
+        progress: the epochs that are complete.
+    """
+
+    def __init__(self, folder: Path, progress: checkpoint.Progress):
+        super().__init__()
+        self.rows = list(progress.rows)
+        self._folder = folder
+
+    def on_train_begin(self, logs=None):
+        clear(self._folder / "tensorboard")
+        self._writers = {
+            part: tf.summary.create_file_writer(str(self._folder / "tensorboard" / part)) for part in ("train", "test")
+        }
+        for row in self.rows:
+            self._write_summary(row)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.rows.append({"epoch": epoch, **{name: _plain(value) for name, value in logs.items()}})
+        progress = checkpoint.Progress(epoch + 1, self.rows)
+        checkpoint.save(self._folder / "checkpoint", self.model, progress)
+        write_rows(self._folder / "metrics.csv", self.rows)
+        self._write_summary(self.rows[-1])
+
+    def on_train_end(self, logs=None):
+        for writer in self._writers.values():
+            writer.close()
+
+    def _write_summary(self, row: dict):
+        for name, value in row.items():
+            part, tag = ("test", name.removeprefix("val_")) if name.startswith("val_") else ("train", name)
+            with self._writers[part].as_default(step=row["epoch"]):
+                tf.summary.scalar(tag, value)
+        for writer in self._writers.values():
+            writer.flush()
+
+
+def _plain(value) -> int | float:
+    """A number of Python: counts as int, all else as float."""
+    return value if isinstance(value, int) else float(value)

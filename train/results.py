@@ -1,0 +1,87 @@
+"""What a finished run leaves: the model in two forms, two plots, a summary and its result."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import keras_dsr as dsr
+from train import plots
+from train.folder import write_rows, write_text
+from train.network import Network
+from train.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What came out of a finished run.
+
+    Attributes:
+        folder: where everything is.
+        name: of the run, such as `dsr-0.98-seed0`.
+        test_accuracy: after the last epoch, in [0, 1].
+        active_weights: int, the non-zero weights of the kernels that the paper makes sparse, exactly.
+        weights: int, the weights that these kernels have places for.
+        model_bytes: int, the size of model.keras.
+        test_accuracies: after each epoch.
+    """
+
+    folder: Path
+    name: str
+    test_accuracy: float
+    active_weights: int
+    weights: int
+    model_bytes: int
+    test_accuracies: tuple[float, ...]
+
+
+def write_results(out: Path, settings: Settings, network: Network, rows: list[dict]) -> Result:
+    """Write what there is at the end of a run; `result.json` last, the sign that nothing is lacking.
+
+    Args:
+        out: the folder of the run.
+        settings: resolved.
+        network: trained.
+        rows: the metrics of each epoch.
+    """
+    write_rows(out / "metrics.csv", rows)
+    dsr.save(network.model, out / "model.keras")
+    dsr.export(network.model, out / "saved_model")
+
+    title = f"{settings.model} on {settings.dataset}, {settings.name}"
+    curves = {name: [row[key] for row in rows] for name, key in (("train", "accuracy"), ("test", "val_accuracy"))}
+    plots.plot_accuracy(out / "accuracy.png", title, curves)
+    places = {weight.name: math.prod(weight.shape) for weight in dsr.sparse_weights(network.model)}
+    plots.plot_sparsity(out / "sparsity.png", title, rows, places)
+
+    result = Result(
+        folder=out,
+        name=settings.name,
+        test_accuracy=rows[-1]["val_accuracy"],
+        active_weights=network.active_weights(),
+        weights=network.weights(),
+        model_bytes=(out / "model.keras").stat().st_size,
+        test_accuracies=tuple(curves["test"]),
+    )
+    write_text(out / "summary.txt", f"{title}\n\n{dsr.summary(network.model)}\n\n{describe(result)}\n")
+    values = {name: value for name, value in dataclasses.asdict(result).items() if name != "folder"}
+    write_text(out / "result.json", json.dumps(values, indent=2) + "\n")
+    return result
+
+
+def read_result(out: Path) -> Result | None:
+    """The result of the run in a folder; None if it is not finished."""
+    try:
+        values = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return Result(out, **{**values, "test_accuracies": tuple(values["test_accuracies"])})
+
+
+def describe(result: Result) -> str:
+    """A result in three lines."""
+    return (
+        f"test accuracy   {result.test_accuracy:.2%}\n"
+        f"active weights  {result.active_weights:,} of {result.weights:,}\n"
+        f"model.keras     {result.model_bytes:,} bytes"
+    )

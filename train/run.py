@@ -1,0 +1,206 @@
+"""Train one network by one method, into one folder of results.
+
+    python -m train.run                                    # LeNet-300-100 on digits by DSR, under a minute on 2 cores
+    python -m train.run --dataset=mnist --sparsity=0.99    # needs MNIST, prepared by TFDS
+    python -m train.run --dataset=mnist --sparsity=0.99 --resume    # goes on with it after it was stopped
+
+What is not given comes from a recipe: the files in train/recipes have the commands of the papers, their cost and the
+results to expect. The folder holds config.json, metrics.csv, summary.txt, sparsity.png, accuracy.png, tensorboard/,
+checkpoint, model.keras and saved_model/.
+"""
+
+import contextlib
+import dataclasses
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+from absl import app
+from rich.console import Console
+
+from train import checkpoint, folder
+from train.data import Data, load_data
+from train.flags import define_flags, quiet_libraries, settings_from_flags
+from train.methods import METHODS
+from train.network import Network, build_network
+from train.progress import ShowProgress
+from train.recipes import Recipe
+from train.record import Measure, Record
+from train.results import Result, describe, read_result, write_results
+from train.settings import Settings, resolve
+
+
+class Run(NamedTuple):
+    """A run that has been checked, and can begin."""
+
+    settings: Settings
+    recipe: Recipe
+    data: Data
+    steps: int
+    network: Network
+    reallocation: keras.callbacks.Callback | None
+    progress: checkpoint.Progress
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.settings.out)
+
+    @property
+    def config(self) -> dict:
+        return _config(self.settings, self.recipe)
+
+
+def train(settings: Settings, console: Console | None = None) -> Result:
+    """Do one run, from its beginning or from its checkpoint, and write its folder.
+
+    Args:
+        settings: what to do; what is None comes from the recipe.
+        console: where to show progress; None: nowhere.
+
+    Raises:
+        ValueError, FileExistsError, FileNotFoundError: the run cannot be done. Nothing was written or removed.
+    """
+    return execute(prepare(settings), console or Console(quiet=True))
+
+
+def check(settings: Settings) -> tuple[Settings, Recipe]:
+    """The resolved settings and the recipe of a run that may write to its folder.
+
+    Raises:
+        ValueError, FileExistsError, FileNotFoundError: see `train`.
+    """
+    settings, recipe = resolve(settings)
+    folder.check_folder(Path(settings.out), _config(settings, recipe), settings.resume, settings.overwrite)
+    return settings, recipe
+
+
+def prepare(settings: Settings) -> Run | Result:
+    """Check all that can be checked before anything is written; the result itself if the run is finished.
+
+    Raises:
+        ValueError, FileExistsError, FileNotFoundError: see `train`.
+    """
+    settings, recipe = check(settings)
+    out = Path(settings.out)
+    if settings.resume and (finished := read_result(out)):
+        return finished
+
+    data = load_data(settings.dataset, settings.data_dir)
+    steps = _steps(settings, data)
+    _fix_randomness(settings.seed)
+    network = build_network(settings, recipe, data, steps)
+    reallocation = None
+    if METHODS[settings.method].callback:
+        reallocation = METHODS[settings.method].callback(recipe, settings.target, settings.epochs, settings.seed)
+        reallocation.set_model(network.model)
+        reallocation.on_train_begin()  # what the method refuses, it refuses here
+    progress = checkpoint.Progress(0, [])
+    if settings.resume:
+        progress = checkpoint.load(out / "checkpoint", network.model)
+    return Run(settings, recipe, data, steps, network, reallocation, progress)
+
+
+def execute(run: Run | Result, console: Console) -> Result:
+    """Train what `prepare` returned, and write the results."""
+    if isinstance(run, Result):
+        console.print(f"This run is finished: {run.folder}", soft_wrap=True)
+        return run
+    _begin(run, console)
+    rows = _fit(run, console)
+    return write_results(run.folder, run.settings, run.network, rows)
+
+
+def _begin(run: Run, console: Console):
+    settings = run.settings
+    if not settings.resume:
+        folder.clear(run.folder)
+        folder.write_config(run.folder, run.config)
+        checkpoint.save(run.folder / "checkpoint", run.network.model, run.progress)
+    weights = run.network.weights()
+    active = run.network.active_weights()
+    start = f", from epoch {run.progress.epochs + 1}" if run.progress.epochs else ""
+    console.print(
+        f"{settings.model} on {settings.dataset} by {settings.method}: {active:,} of {weights:,} weights active, "
+        f"{settings.epochs} epochs of {run.steps} steps of {settings.batch_size}{start}",
+        soft_wrap=True,
+    )
+
+
+def _fit(run: Run, console: Console) -> list[dict]:
+    settings, done = run.settings, run.progress.epochs
+    record = Record(run.folder, run.progress)
+    show = ShowProgress(console, settings.epochs, run.steps, done)
+    moving = [run.reallocation] if run.reallocation else []
+    stream = run.data.train(settings.seed, settings.batch_size, run.steps, done, settings.epochs)
+    try:
+        run.network.model.fit(
+            stream,
+            initial_epoch=done,
+            epochs=settings.epochs,
+            steps_per_epoch=run.steps,
+            validation_data=run.data.test(),
+            callbacks=[*moving, Measure(run.network), record, show],
+            shuffle=False,  # the stream has its own order
+            verbose=0,
+        )
+    finally:
+        show.stop()
+    return record.rows
+
+
+def _config(settings: Settings, recipe: Recipe) -> dict:
+    return {"settings": settings.identity(), "recipe": dataclasses.asdict(recipe)}
+
+
+def _steps(settings: Settings, data: Data) -> int:
+    whole = data.train_examples // settings.batch_size
+    if not whole:
+        raise ValueError(
+            f"--batch_size must be at most {data.train_examples}, the training examples of {settings.dataset}. "
+            f"Received: --batch_size={settings.batch_size}"
+        )
+    steps = settings.steps_per_epoch or whole
+    if steps > whole:
+        raise ValueError(
+            f"--steps_per_epoch must be at most {whole}: {settings.dataset} has {data.train_examples} training "
+            f"examples, --batch_size is {settings.batch_size}. Received: --steps_per_epoch={steps}"
+        )
+    return steps
+
+
+def _fix_randomness(seed: int):
+    """From here on, everything random is a function of the seed, and names count from the beginning."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    if tf.config.list_physical_devices("GPU"):  # on a CPU the same bits come without it, and a step is 20% faster
+        tf.config.experimental.enable_op_determinism()
+
+
+@contextlib.contextmanager
+def one_line_errors():
+    """Ends the program with the message alone where the user's request cannot be met; other errors are ours."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    quiet_libraries()
+    console = Console()
+    with one_line_errors():
+        run = prepare(settings_from_flags())
+    try:
+        result = execute(run, console)
+    except KeyboardInterrupt:
+        sys.exit("Stopped. The same command with --resume goes on after the last complete epoch.")
+    console.print(f"\n{describe(result)}\nfolder          {result.folder}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
