@@ -20,6 +20,7 @@ import tensorflow as tf
 from absl import app
 from rich.console import Console
 
+from keras_dsr.seam import Reallocation
 from train import checkpoint, folder
 from train.data import Data, load_data
 from train.flags import define_flags, quiet_libraries, settings_from_flags
@@ -94,8 +95,7 @@ def prepare(settings: Settings) -> Run | Result:
     reallocation = None
     if METHODS[settings.method].callback:
         reallocation = METHODS[settings.method].callback(recipe, settings.target, settings.epochs, settings.seed)
-        reallocation.set_model(network.model)
-        reallocation.on_train_begin()  # what the method refuses, it refuses here
+        Reallocation(network.model, reallocation.method)  # what the method refuses, it refuses here
     progress = checkpoint.Progress(0, [])
     if settings.resume:
         progress = checkpoint.load(out / "checkpoint", network.model)

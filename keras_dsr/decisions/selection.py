@@ -49,8 +49,8 @@ def select_smallest(keys: list, eligible: list, counts) -> list:
     available = ops.stack([count_true(allowed) for allowed in eligible])
     counts = ops.minimum(ops.cast(counts, "int32"), available)
 
-    def count_below(cuts):
-        return ops.stack([count_true(key <= cuts[index]) for index, key in enumerate(keys)])
+    def count_below(index, cuts, settled, counted):
+        return ops.cond(settled[index], lambda: counted[index], lambda: count_true(keys[index] <= cuts[index]))
 
     def is_open(low, high, high_counts):
         return (high_counts != counts) & (high - low > 1)
@@ -64,8 +64,9 @@ def select_smallest(keys: list, eligible: list, counts) -> list:
         share = ops.where(passes < _INTERPOLATIONS, share, 0.5)
         step = ops.cast(share * ops.cast(width - 1, "float32"), "int32")
         cuts = low + ops.clip(step, 1, ops.maximum(width - 1, 1))
-        cuts = ops.where(is_open(low, high, high_counts), cuts, high)
-        below = count_below(cuts)
+        settled = ~is_open(low, high, high_counts)
+        cuts = ops.where(settled, high, cuts)
+        below = ops.stack([count_below(index, cuts, settled, high_counts) for index in range(len(keys))])
         enough = below >= counts
         return (
             passes + 1,

@@ -89,7 +89,7 @@ class DSR:
         capacities = ops.where(crowded, sizes - survivor_counts, free)
         shares = share_proportionally(pruned, survivor_counts, capacities)
 
-        taken = [ops.where(crowded, kept, units) for kept, units in zip(survivors, active)]
+        taken = ops.cond(crowded, lambda: survivors, lambda: active)
         grown = grow(taken, shares, [StepSeed(seed, index, view.step, "dsr.grow") for index in range(len(active))])
 
         weights = [
@@ -129,8 +129,8 @@ def prune(magnitudes: list, active: list, threshold) -> list:
             for magnitude, units, kept in zip(magnitudes, active, survivors)
         ]
 
-    none_died = ops.all(ops.stack([ops.any(kept) for kept in survivors]))
-    return list(ops.cond(none_died, lambda: survivors, keep_largest))
+    none_died_out = ops.all(ops.stack([count_true(kept) for kept in survivors]) > 0)
+    return list(ops.cond(none_died_out, lambda: survivors, keep_largest))
 
 
 def _largest(magnitudes, active):

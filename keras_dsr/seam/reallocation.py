@@ -110,11 +110,10 @@ class Reallocation:
         for index, old_mask in enumerate(view.masks):
             weights[index] = mask_weights(weights[index], masks[index])
             # Dead, newborn, or reborn where it had just died: its slots start over.
-            was_reset = (weights[index] == 0) & (view.weights[index] != 0)
-            starts_over = was_reset | ~(masks[index] & old_mask)
+            starts_over = (weights[index] == 0) | (masks[index] & ~old_mask)
             new_slots.append(
                 [
-                    ops.where(starts_over, ops.full_like(slot, initial_value), slot)
+                    ops.where(starts_over, ops.cast(initial_value, slot.dtype), slot)
                     for slot, initial_value in zip(slots[index], initial_values[index])
                 ]
             )
