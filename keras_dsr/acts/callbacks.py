@@ -20,7 +20,7 @@ class Reallocate(keras.callbacks.Callback):
     A batch without a reallocation costs two integer operations on the host: no variable and no device is touched. List
     this callback before those that save the model or write the logs (`BackupAndRestore`, `CSVLogger`, `TensorBoard`).
 
-    Each epoch's logs get `sparsity` (the share of units that are zero, over all sparse weights), `dsr_reallocations`
+    Each epoch's logs get `sparsity` (the share of weights that are zero, over all sparse tensors), `dsr_reallocations`
     (how many there were in this epoch) and, where the method has them, `dsr_threshold` (H after the last reallocation)
     and `dsr_pruned` (units pruned and regrown in this epoch).
 

@@ -89,9 +89,8 @@ class Reallocation:
         return ops.convert_to_numpy(_count_units(masks, unit_axes)).astype("int64")
 
     def sparsity(self) -> float:
-        """The share of units that are not active, over all tensors."""
-        places = sum(math.prod(unit_shape(weight.shape, weight.unit_axes)) for weight in self.weights)
-        return 1 - int(self.active().sum()) / places
+        """The share of weights that are zero, over all tensors."""
+        return 1 - sum(weight.count() for weight in self.weights) / sum(math.prod(w.shape) for w in self.weights)
 
     def threshold(self) -> float:
         """H as the next reallocation will use it, for a method whose state has a threshold."""

@@ -242,7 +242,7 @@ def test_loggers_listed_after_it_write_them_from_the_first_epoch_on(tmp_path):
         assert [float(row[name]) for row in rows] == pytest.approx(history[name])
 
 
-def test_at_kernel_granularity_sparsity_and_target_count_slices():
+def test_at_kernel_granularity_the_target_counts_slices():
     model = keras.Sequential(
         [
             keras.Input((64,)),
