@@ -25,10 +25,11 @@ format: .venv/ready
 	$(BIN)/ruff format .
 
 .venv/ready: pyproject.toml
+	@echo "Setting up .venv: TensorFlow and what the experiments and tests need, 1 to 3 minutes."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(TENSORFLOW) -e ".[test]"
-	touch $@
+	$(BIN)/python -m pip install -qq --upgrade pip
+	$(BIN)/python -m pip install -qq $(TENSORFLOW) -e ".[test]"
+	@touch $@
 
 clean:
 	rm -rf .venv runs build *.egg-info
