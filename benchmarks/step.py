@@ -24,6 +24,7 @@ import models
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_enum("model", ["lenet_300_100", "wide_resnet"], ["lenet_300_100", "wide_resnet"], "Which networks.")
+flags.DEFINE_multi_enum("jit_compile", ["no", "yes"], ["no", "yes"], "Without XLA, with it, or both.")
 flags.DEFINE_integer("batch_size", 128, "Examples in a step.", lower_bound=1)
 flags.DEFINE_integer("rounds", None, "Timed rounds; default: 41 of LeNet, 11 of WRN.", lower_bound=9)
 flags.DEFINE_float("sparsity", 0.9, "Sparsity of the sparse model.")
@@ -86,7 +87,7 @@ def main(argv):
     for column in ("network", "jit_compile", "dense ms", "sparse ms", "ratio: median", "min", "max"):
         table.add_column(column, justify="left" if column == "network" else "right")
     for name in FLAGS.model:
-        for jit_compile in (False, True):
+        for jit_compile in (choice == "yes" for choice in FLAGS.jit_compile):
             timers = [
                 step_timer(build(name, sparsity, jit_compile), FLAGS.batch_size) for sparsity in (None, FLAGS.sparsity)
             ]
