@@ -38,7 +38,9 @@ def test_trains_as_a_network_does_that_masks_in_the_forward_pass():
     assert [bits(w.mask) for w in dsr.sparse_weights(fast)] == [bits(w.mask) for w in dsr.sparse_weights(masked)]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adam", "adamw", "adagrad", "adadelta", "adamax", "lion"])
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", "rmsprop", "adam", "adamw", "adagrad", "adadelta", "adamax", "nadam", "lion"]
+)
 def test_stored_dead_weights_stay_zero_under_elementwise_optimizers(optimizer):
     assert not stored_dead(trained(optimizer)).any()
 
