@@ -3,7 +3,7 @@
 from keras_dsr import methods, schedules
 from keras_dsr._version import __version__ as __version__
 from keras_dsr.acts import DSRCallback, Reallocate, export, save, summary
-from keras_dsr.layers import SparseConv1D, SparseConv2D, SparseConv3D, SparseDense
+from keras_dsr.layers import SparseConv1D, SparseConv2D, SparseConv3D, SparseDense, TiedConv2D, TiedDense
 from keras_dsr.seam import sparse_weights, strip
 
 __all__ = [
@@ -13,6 +13,8 @@ __all__ = [
     "SparseConv2D",
     "SparseConv3D",
     "SparseDense",
+    "TiedConv2D",
+    "TiedDense",
     "export",
     "methods",
     "save",

@@ -1,6 +1,9 @@
 """Schedules: plain functions from an epoch (or a step) to a value."""
 
+import numbers
 from collections.abc import Callable, Sequence
+
+from keras import ops
 
 
 def piecewise(pairs: Sequence[tuple[int, float]]) -> Callable[[int], float]:
@@ -38,3 +41,26 @@ def piecewise(pairs: Sequence[tuple[int, float]]) -> Callable[[int], float]:
 def constant(value: float) -> Callable[[int], float]:
     """The same value at every epoch."""
     return lambda epoch: value
+
+
+def by_step(value: float | Sequence[tuple[int, float]] | Callable) -> Callable:
+    """A schedule that compiles: a function from a step (an int32 scalar tensor) to a value (a float32 scalar tensor).
+
+    Args:
+        value: a number; or `(step, value)` pairs as in `piecewise`; or such a function already, returned as it is.
+
+    Raises:
+        ValueError: as `piecewise`.
+    """
+    if callable(value):
+        return value
+    pairs = [(0, value)] if isinstance(value, numbers.Real) else [tuple(pair) for pair in value]
+    piecewise(pairs)  # refuses pairs that are none
+
+    def at(step):
+        result = ops.convert_to_tensor(pairs[0][1], "float32")
+        for start, later in pairs[1:]:
+            result = ops.where(step >= start, ops.cast(later, "float32"), result)
+        return result
+
+    return at

@@ -12,6 +12,7 @@ def lenet_300_100(
     classes: int = 10,
     dense: Callable[..., layers.Layer] = layers.Dense,
     kernel_regularizer=None,
+    width: float = 1,
 ) -> keras.Model:
     """A fully connected network with 300 and 100 hidden units; it returns logits.
 
@@ -21,16 +22,26 @@ def lenet_300_100(
         classes: int, the number of outputs.
         dense: builds the three layers, such as `functools.partial(keras_dsr.SparseDense, sparsity=0.99)`.
         kernel_regularizer: a Keras regularizer for the three kernels.
+        width: positive number, the factor on the 300 and 100 hidden units (rounded, at least one).
 
     Returns:
         An uncompiled functional model from `(batch, *input_shape)` to `(batch, classes)`.
+
+    Raises:
+        ValueError: `width` is not positive and finite.
     """
+    if not 0 < width < math.inf:
+        raise ValueError(
+            "lenet_300_100(width=...) must be a positive number: the factor on the 300 and 100 hidden units, such as "
+            f"1 or 0.5. Received: {width}"
+        )
     # Uniform in +-1/sqrt(fan_in), as in the paper.
     initializer = keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
 
+    hidden = [max(1, round(units * width)) for units in (300, 100)]
     inputs = keras.Input(input_shape)
     x = layers.Reshape((math.prod(input_shape),))(inputs)
-    for units, activation in ((300, "relu"), (100, "relu"), (classes, None)):
+    for units, activation in ((hidden[0], "relu"), (hidden[1], "relu"), (classes, None)):
         x = dense(units, use_bias=False, kernel_initializer=initializer, kernel_regularizer=kernel_regularizer)(x)
         x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
         if activation:

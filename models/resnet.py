@@ -1,5 +1,6 @@
 """ResNet-50 for ImageNet (He et al. 2015, arXiv 1512.03385), with the stride of a block in its 3 x 3 convolution."""
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -14,6 +15,7 @@ def resnet_50(
     conv: Callable[..., layers.Layer] = layers.Conv2D,
     dense: Callable[..., layers.Layer] = layers.Dense,
     kernel_regularizer=None,
+    width: float = 1,
 ) -> keras.Model:
     """ResNet-50; it returns logits.
 
@@ -27,10 +29,23 @@ def resnet_50(
         conv: builds the convolutions of the blocks, such as `functools.partial(keras_dsr.SparseConv2D, sparsity=0.9)`.
         dense: builds the classifier, such as `functools.partial(keras_dsr.SparseDense, sparsity=0.9)`.
         kernel_regularizer: a Keras regularizer for every kernel.
+        width: positive number, the factor on the channels of the first convolution and of the bottlenecks (rounded, at
+            least one). A block's output stays four times as wide as its bottleneck.
 
     Returns:
         An uncompiled functional model from `(batch, *input_shape)` to `(batch, classes)`.
+
+    Raises:
+        ValueError: `width` is not positive and finite.
     """
+    if not 0 < width < math.inf:
+        raise ValueError(
+            "resnet_50(width=...) must be a positive number: the factor on every number of channels, such as 1 or 0.5. "
+            f"Received: {width}"
+        )
+
+    def scaled(channels):
+        return max(1, round(channels * width))
 
     def convolve(x, build, filters, size, strides=1):
         # Explicit padding, the same on both sides at every stride.
@@ -47,9 +62,10 @@ def resnet_50(
         return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
 
     inputs = keras.Input(input_shape)
-    x = layers.Activation("relu")(convolve(inputs, layers.Conv2D, 64, 7, 2))
+    x = layers.Activation("relu")(convolve(inputs, layers.Conv2D, scaled(64), 7, 2))
     x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(x))  # after a ReLU, zeros never win
-    for stage, (filters, blocks) in enumerate(STAGES):
+    for stage, (channels, blocks) in enumerate(STAGES):
+        filters = scaled(channels)
         for block in range(blocks):
             strides = 2 if stage > 0 and block == 0 else 1
             shortcut = x if block else convolve(x, layers.Conv2D, 4 * filters, 1, strides)

@@ -1,5 +1,6 @@
 """Wide residual networks for 32 x 32 images (Zagoruyko & Komodakis 2016, arXiv 1605.07146), pre-activation."""
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -22,7 +23,8 @@ def wide_resnet(
 
     Args:
         depth: int, 6n + 4: three groups of n blocks.
-        width: positive number, the factor k on the widths 16, 32 and 64 of the groups.
+        width: positive number, the factor k on the widths 16, 32 and 64 of the groups (rounded, at least one). It
+            leaves the 16 filters of the first convolution.
         input_shape: `(height, width, channels)`.
         classes: int, the number of outputs.
         conv: builds the convolutions of the blocks, such as `functools.partial(keras_dsr.SparseConv2D, sparsity=0.9)`.
@@ -32,10 +34,15 @@ def wide_resnet(
         An uncompiled functional model from `(batch, *input_shape)` to `(batch, classes)`.
 
     Raises:
-        ValueError: `depth` is not of the form 6n + 4.
+        ValueError: `depth` is not of the form 6n + 4, or `width` is not positive and finite.
     """
     if depth < 10 or (depth - 4) % 6:
         raise ValueError(f"wide_resnet(depth=...) must be 6n + 4 with n >= 1, such as 16, 22, 28. Received: {depth}")
+    if not 0 < width < math.inf:
+        raise ValueError(
+            "wide_resnet(width=...) must be a positive number: the factor k on the widths 16, 32 and 64, such as 2 or "
+            f"0.75. Received: {width}"
+        )
 
     def convolve(x, build, filters, size, strides=1):
         # Normal with standard deviation sqrt(2 / (size * size * filters)), as in the paper.
@@ -56,7 +63,7 @@ def wide_resnet(
     inputs = keras.Input(input_shape)
     x = convolve(inputs, layers.Conv2D, 16, 3)
     for group in range(3):
-        filters = round(16 * 2**group * width)
+        filters = max(1, round(16 * 2**group * width))
         for block in range((depth - 4) // 6):
             strides = 2 if group > 0 and block == 0 else 1
             activated = activate(x)

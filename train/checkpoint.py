@@ -68,6 +68,12 @@ def read_progress(path: str | Path) -> Progress:
     return Progress(header["epochs"], header["rows"])
 
 
+def read_variables(path: str | Path) -> list[tuple[str, np.ndarray]]:
+    """The path and the value of each variable, those of the model first, in its order. Raises as `load` does."""
+    header, arrays = _read(Path(path))
+    return [(name, array) for (name, _), array in zip(header["fingerprint"], arrays)]
+
+
 def _read(path: Path) -> tuple[dict, list[np.ndarray]]:
     if not path.exists():
         raise FileNotFoundError(f"There is no checkpoint {path}: the run never began.")

@@ -1,99 +1,160 @@
-"""Train one network by several methods, and compare what comes out in one table and one plot.
+"""Train one network by several methods, sparsities and seeds, and compare what comes out in tables and plots.
 
-    python -m train.compare    # LeNet-300-100 on digits at sparsity 0.98: dense, static and DSR
+    python -m train.compare    # LeNet-300-100 on digits at sparsity 0.98: dense, static and DSR, one seed
+    python -m train.compare --model=lenet_300_100 --dataset=mnist --sparsity=0.9,0.95,0.98,0.99 --methods=all \
+        --seeds=3 --early_stop=0.25,0.5,0.75 --out=DIR
 
-Cost: under a minute on 2 cores. Expect: dense 98.6% with 50,200 weights; of 1,004 weights static makes 74% and DSR 98%.
+Cost: the first takes under a minute on 2 cores, the second about two hours. Expect: see docs/results.md.
 
 Each run has a folder of its own under --out. One that is finished is not done again, one that was stopped goes on.
 """
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
 from absl import app, flags
 from rich.console import Console
-from rich.table import Table
 
-from train import plots
+from train import comparison
 from train.flags import define_flags, quiet_libraries, settings_from_flags
-from train.folder import read_config, write_text
+from train.folder import read_config
 from train.methods import METHODS
+from train.progress import ShowRuns
 from train.results import Result
-from train.run import check, execute, one_line_errors, prepare
+from train.run import check, one_line_errors
 from train.settings import Settings, resolve
+from train.workers import do_runs
 
-COLUMNS = ("method", "sparsity", "epochs", "active weights", "test accuracy", "model.keras")
+LOTTERY = {"lottery_original": None, "lottery_new": "random"}  # what --init_from is; None: the run of DSR itself
+ALL = (*METHODS, *LOTTERY)
 
 
-def plan(common: Settings, methods: list[str]) -> tuple[Path, list[Settings]]:
-    """The folder of the comparison and the settings of each run, which differ in method and folder alone.
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One run of a comparison.
+
+    Attributes:
+        method: its name in the tables.
+        settings: of the run, resolved.
+        share: of DSR, the share of the epochs after which reallocation stopped; None: as the recipe has it.
+        needs: the folder of the run that must be finished before; None: none must.
+    """
+
+    method: str
+    settings: Settings
+    share: float | None = None
+    needs: str | None = None
+
+
+def plan(
+    common: Settings,
+    methods: list[str],
+    sparsities: list[float] | None = None,
+    seeds: int = 1,
+    early_stops: list[float] | None = None,
+) -> tuple[Path, list[Entry]]:
+    """The folder of the comparison and its runs.
 
     A run that was stopped is to be resumed, unless `common.overwrite`.
+
+    Args:
+        common: what the runs share.
+        methods: names out of `ALL`.
+        sparsities: of the methods that have one; None: the recipe's.
+        seeds: int, how many runs of each: with seeds 0, 1, ...
+        early_stops: shares of the epochs, in (0, 1), after which DSR stops to move weights in runs of their own, at the
+            highest sparsity.
 
     Raises:
         ValueError, FileExistsError, FileNotFoundError: one of the runs cannot be done. Nothing was written.
     """
-    if not methods or len(set(methods)) < len(methods):
-        raise ValueError(f"--methods must name methods, each once, out of {', '.join(METHODS)}. Received: {methods}")
-    runs = []
-    for method in methods:
-        is_dense = method in METHODS and not METHODS[method].sparse
-        run, _ = resolve(dataclasses.replace(common, method=method, sparsity=None if is_dense else common.sparsity))
-        runs.append(run)
-    out = Path(common.out or Path("runs", f"{runs[0].model}-{runs[0].dataset}-compare"))
+    _check(methods, sparsities, seeds, early_stops or [])
+    if common.out is None:
+        network, _ = resolve(dataclasses.replace(common, method="dense", granularity="element"))
+        common = dataclasses.replace(common, out=str(Path("runs", f"{network.model}-{network.dataset}-compare")))
+    out = Path(common.out)
+    highest = max(sparsities) if sparsities else None
+    entries = []
+    for sparsity in sorted(sparsities or [None], reverse=True):
+        for method in methods:
+            is_sized = method in LOTTERY or METHODS[method].sized
+            entries += [(method, sparsity if is_sized else None, seed, None) for seed in range(seeds)]
+    entries = list(dict.fromkeys(entries))  # a dense network has no sparsity: once is enough
+    entries += [("dsr", highest, seed, share) for share in early_stops or [] for seed in range(seeds)]
+    runs = [_entry(common, *entry) for entry in entries]
+    if len({run.settings.out for run in runs}) < len(runs):
+        raise ValueError(f"--early_stop must be shares that end in different epochs. Received: {early_stops}")
     if out.is_dir() and any(out.iterdir()) and not any(read_config(path) for path in out.iterdir()):
         raise FileExistsError(f"--out={out} is not empty and holds no runs. Nothing was changed. Pass another --out.")
-    runs = [_continued(dataclasses.replace(run, out=str(out / run.name))) for run in runs]
     for run in runs:
-        check(run)
+        if run.needs is None:
+            check(run.settings)
     return out, runs
 
 
-def report(out: Path, runs: list[Settings], results: list[Result], console: Console) -> None:
-    """Write `table.md` and `accuracy.png`, and print the table.
+def compare(out: Path, runs: list[Entry], jobs: int, console: Console) -> list[Result]:
+    """Do the runs that are not done, and write the tables and plots.
 
     Args:
         out, runs: from `plan`.
-        results: of the runs, in the same order.
-        console: where to print.
+        jobs: int, how many runs at a time.
+        console: where to show progress and the table.
+
+    Returns:
+        The results, in the order of the runs.
     """
-    title = f"{runs[0].model} on {runs[0].dataset}"
-    rows = [_row(run, result) for run, result in zip(runs, results, strict=True)]
-    curves = {run.method: result.test_accuracies for run, result in zip(runs, results, strict=True)}
-    plots.plot_accuracy(out / "accuracy.png", f"{title}: test accuracy", curves)
-    write_text(out / "table.md", f"{title}\n\n{_markdown(rows)}")
-
-    table = Table(title=title)
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "method" else "right")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    folders = {run.settings.out: index for index, run in enumerate(runs)}
+    waits_for = {index: folders[run.needs] for index, run in enumerate(runs) if run.needs is not None}
+    results = {}
+    with ShowRuns(console, [run.settings.epochs for run in runs]) as show:
+        for index, result in do_runs([run.settings for run in runs], jobs, waits_for, show.epochs_done):
+            results[index] = result
+            show.finished(index, result)
+    results = [results[index] for index in range(len(runs))]
+    comparison.write(out, runs, results, console)
+    return results
 
 
-def _continued(run: Settings) -> Settings:
-    """The settings that go on with a run where it was stopped, or begin it."""
+def _check(methods: list[str], sparsities: list[float] | None, seeds: int, early_stops: list[float]):
+    if not methods or len(set(methods)) < len(methods) or not set(methods) <= set(ALL):
+        raise ValueError(f"--methods must be 'all' or name methods, each once, out of {', '.join(ALL)}. Got: {methods}")
+    for method in LOTTERY:
+        if method in methods and "dsr" not in methods:
+            raise ValueError(f"--methods={method} trains with the masks of dsr: name dsr too. Received: {methods}")
+    for flag, values, low in (("sparsity", sparsities or [], 0), ("early_stop", early_stops, None)):
+        is_fine = all((low is not None and value == low) or 0 < value < 1 for value in values)
+        if not is_fine or len(set(values)) < len(values):
+            interval = "[0, 1)" if low == 0 else "(0, 1)"
+            raise ValueError(f"--{flag} must be numbers in {interval}, each once. Received: --{flag}={values}")
+    if seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, the number of runs of each method. Received: --seeds={seeds}")
+
+
+def _entry(common: Settings, method: str, sparsity: float | None, seed: int, share: float | None) -> Entry:
+    trained = METHODS["dsr" if method in LOTTERY else method]
+    granularity = common.granularity if trained.has_slices else "element"
+    settings = dataclasses.replace(common, sparsity=sparsity, seed=seed, granularity=granularity)
+    settings, _ = resolve(dataclasses.replace(settings, method="dsr" if method in LOTTERY else method))
+    if share is not None:
+        settings = dataclasses.replace(settings, stop_at=round(share * settings.epochs))
+    origin = None
+    if method in LOTTERY:
+        origin = str(Path(common.out, settings.name))
+        settings = dataclasses.replace(
+            settings, method="static", target=None, mask_from=origin, init_from=LOTTERY[method] or origin
+        )
+    return Entry(method, _continued(settings, Path(common.out)), share, origin)
+
+
+def _continued(run: Settings, out: Path) -> Settings:
+    """The settings that go on with a run where it was stopped, or begin it, in its own folder under `out`."""
+    run = dataclasses.replace(run, out=str(out / run.name))
     if (Path(run.out) / "checkpoint").exists():
         return dataclasses.replace(run, resume=not run.overwrite)
     # Stopped before its first checkpoint, or never begun.
     return dataclasses.replace(run, overwrite=True)
-
-
-def _row(run: Settings, result: Result) -> tuple[str, ...]:
-    return (
-        run.method,
-        f"{run.sparsity:g}",
-        f"{run.epochs}",
-        f"{result.active_weights:,}",
-        f"{result.test_accuracy:.2%}",
-        f"{result.model_bytes / 1000:,.1f} kB",
-    )
-
-
-def _markdown(rows: list[tuple[str, ...]]) -> str:
-    rule = ("---", *("---:" for _ in COLUMNS[1:]))
-    return "".join(f"| {' | '.join(row)} |\n" for row in (COLUMNS, rule, *rows))
 
 
 def main(argv):
@@ -101,21 +162,35 @@ def main(argv):
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
     quiet_libraries()
     console = Console()
+    values = flags.FLAGS
     with one_line_errors():
-        out, runs = plan(settings_from_flags(), flags.FLAGS.methods)
-    results = []
-    for run in runs:
+        methods = list(ALL) if values.methods == ["all"] else values.methods
+        sparsities, early_stops = _numbers("sparsity"), _numbers("early_stop")
+        out, runs = plan(settings_from_flags(), methods, sparsities, values.seeds, early_stops)
+    try:
         with one_line_errors():
-            ready = prepare(run)
-        try:
-            results.append(execute(ready, console))
-        except KeyboardInterrupt:
-            sys.exit("Stopped. The same command goes on after the last complete epoch.")
-    report(out, runs, results, console)
-    console.print(f"The plots, models and metrics are in {out}", highlight=False, soft_wrap=True)
+            compare(out, runs, values.jobs, console)
+    except KeyboardInterrupt:
+        sys.exit("Stopped. The same command goes on after the last complete epoch of each run.")
+    console.print(f"The tables, plots, models and metrics are in {out}", highlight=False, soft_wrap=True)
+
+
+def _numbers(flag: str) -> list[float] | None:
+    """The numbers of a list flag; None if it is not given."""
+    texts = flags.FLAGS[flag].value
+    try:
+        return [float(text) for text in texts] or None
+    except ValueError:
+        raise ValueError(
+            f"--{flag} must be numbers with commas between them. Received: --{flag}={','.join(texts)}"
+        ) from None
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("methods", ["dense", "static", "dsr"], f"Methods to compare: {', '.join(METHODS)}.")
-    define_flags("method", "target", "resume")
+    flags.DEFINE_list("methods", ["dense", "static", "dsr"], f"'all', or methods to compare: {', '.join(ALL)}.")
+    flags.DEFINE_list("sparsity", [], "Sparsities, such as 0.9,0.99 (the recipe's).")
+    flags.DEFINE_integer("seeds", 1, "Runs of each method and sparsity.")
+    flags.DEFINE_list("early_stop", [], "Shares of training after which DSR stops, in runs of their own: 0.25,0.5.")
+    flags.DEFINE_integer("jobs", os.cpu_count() or 1, "Runs at a time; each gets its share of the processors.", 1)
+    define_flags("method", "sparsity", "seed", "target", "resume", "stop_at", "mask_from", "init_from")
     app.run(main)

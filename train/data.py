@@ -1,6 +1,7 @@
 """Data sets that fit in memory, as streams whose order and augmentation depend on (seed, epoch, position) alone."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Protocol
 
@@ -98,8 +99,9 @@ def digits() -> InMemory:
     return InMemory(train_images, train_labels, test_images, test_labels, mean=(4.88,), std=(6.02,))
 
 
+@functools.cache
 def load_data(name: str, data_dir: str | None = None) -> Data:
-    """A data set by name. Nothing is ever downloaded.
+    """A data set by name, read once in a process. Nothing is ever downloaded.
 
     Args:
         name: one of `DATASETS`.

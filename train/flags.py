@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 from absl import flags, logging
 
+from keras_dsr.decisions.units import GRANULARITIES
 from train.data import DATASETS
 from train.methods import METHODS
 from train.network import NETWORKS
@@ -26,8 +27,12 @@ def define_flags(*left_out: str) -> None:
         "steps_per_epoch": (whole, "End every epoch after so many steps (the whole training set)."),
         "seed": (whole, "Fixes the first weights, the order of the data, and what the method draws."),
         "depth": (whole, "Depth of wide_resnet, 6n + 4 (28)."),
-        "width": (real, "Width of wide_resnet (2)."),
-        "target": (real, "DSR: weights moved in a reallocation; below 1, a share of the active ones (the recipe's)."),
+        "width": (real, "Width of wide_resnet (2); of other networks, a factor on every width (1)."),
+        "target": (real, "DSR, SET: weights moved in a reallocation; below 1, a share of the active (the recipe's)."),
+        "granularity": (text, f"What moves: {', '.join(GRANULARITIES)} (one weight, or a slice of a convolution)."),
+        "stop_at": (whole, "The epoch from which on no weights move (the recipe's)."),
+        "mask_from": (text, "Folder of a finished run whose final mask to train with; --method=static."),
+        "init_from": (text, "Beside --mask_from: a run, for the weights it began with, or 'random' for new ones."),
         "recipe": (text, f"Hyperparameters: {', '.join(RECIPES)} (by network and data set)."),
         "out": (text, "Folder of results (runs/<name of the run>)."),
         "resume": (switch, "Go on with the run in --out after its last complete epoch."),

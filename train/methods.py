@@ -1,43 +1,147 @@
-"""The methods of training that a run can use, by name."""
+"""The methods of training that a run can use, by name: how the network is built, and what moves its weights."""
 
-from collections.abc import Callable
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import keras
-
-import keras_dsr as dsr
+from keras_dsr import Reallocate, methods
+from keras_dsr.decisions.initial_mask import active_units
+from keras_dsr.seam import SparseWeight
 from train.recipes import Recipe
 
+PRUNINGS = 20  # of "compressed", as in the paper
 
-class Method(NamedTuple):
+
+class Plan(NamedTuple):
+    """What a callback is made from.
+
+    Attributes:
+        recipe: the recipe.
+        settings: resolved `Settings`.
+        steps: int, steps in an epoch.
+        weights: the sparse weights of the network.
+    """
+
+    recipe: Recipe
+    settings: object
+    steps: int
+    weights: Sequence[SparseWeight]
+
+    @property
+    def stretch(self) -> float:
+        """Epochs of this run in one epoch of the recipe's schedule."""
+        return self.settings.epochs / (self.recipe.epochs * METHODS[self.settings.method].rounds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
     """How a method trains a network.
 
     Attributes:
-        sparse: whether the network is built with sparse layers.
-        callback: from (recipe, target, epochs, seed) to the callback that moves weights; None: none are moved.
+        kernels: what the kernels are that the paper makes sparse: `"dense"`; `"thin"`, dense in a thinner network of
+            the same size in bytes; `"tied"`, of shared values (HashedNet); `"sparse"`; `"full"`, sparse layers that
+            begin with every weight.
+        callback: from a `Plan` to the callback that changes masks; None: none does.
+        has_target: whether the user says how many weights move in a reallocation.
+        every_step: whether the callback acts at every step.
+        rounds: int, how many times a run goes through the recipe's learning rates.
+        lasts: whether it trains `recipe.static_lasts` times as long, to be a fair rival.
+        weight_decay: whether it has the recipe's weight decay.
     """
 
-    sparse: bool
-    callback: Callable[[Recipe, int | float, int, int], keras.callbacks.Callback] | None = None
+    kernels: str
+    callback: Callable[[Plan], Reallocate] | None = None
+    has_target: bool = False
+    every_step: bool = False
+    rounds: int = 1
+    lasts: bool = False
+    weight_decay: bool = True
 
     @property
-    def moves(self) -> bool:
-        """Whether it moves weights, and so has a `target`."""
-        return self.callback is not None
+    def sized(self) -> bool:
+        """Whether a sparsity says how large the network is."""
+        return self.kernels != "dense"
+
+    @property
+    def has_slices(self) -> bool:
+        """Whether whole slices of a convolution can take the place of single weights."""
+        return self.kernels in ("sparse", "full") and not self.every_step
+
+    def epochs(self, recipe: Recipe) -> int:
+        """The epochs of a run by the recipe."""
+        return recipe.epochs * self.rounds * (recipe.static_lasts if self.lasts else 1)
 
 
-def _dsr(recipe: Recipe, target: int | float, epochs: int, seed: int) -> dsr.DSRCallback:
-    stretch = epochs / recipe.epochs
+def _dsr(plan: Plan) -> Reallocate:
+    return _reallocate(plan, methods.DSR(target=plan.settings.target))
+
+
+def _set(plan: Plan) -> Reallocate:
+    target = plan.settings.target
+    units = sum(weight.count() / math.prod(weight.shape[axis] for axis in weight.unit_axes) for weight in plan.weights)
+    return _reallocate(plan, methods.SET(fraction=target if target < 1 else target / units))
+
+
+def _reallocate(plan: Plan, method) -> Reallocate:
     period = {}
-    for start, steps in recipe.period:
-        period.setdefault(round(start * stretch), steps)  # a short run may squeeze several marks into one epoch
-    return dsr.DSRCallback(
-        target=target, period=list(period.items()), stop_at=round(recipe.stop_at * stretch), seed=seed
+    for start, steps in plan.recipe.period:
+        period.setdefault(round(start * plan.stretch), steps)  # a short run may squeeze several marks into one epoch
+    return Reallocate(method, period=list(period.items()), stop_at=_stop_at(plan), seed=plan.settings.seed)
+
+
+def _deepr(plan: Plan) -> Reallocate:
+    temperature = {}
+    for start, value in plan.recipe.temperatures:
+        temperature.setdefault(round(start * plan.stretch * plan.steps), value)
+    method = methods.DeepR(temperature=list(temperature.items()), l1=plan.recipe.l1)
+    return Reallocate(method, stop_at=_stop_at(plan), seed=plan.settings.seed)
+
+
+def _stop_at(plan: Plan) -> int:
+    given = plan.settings.stop_at
+    return round(plan.recipe.stop_at * plan.stretch) if given is None else given
+
+
+def _compressed(plan: Plan) -> Reallocate:
+    """Dense for the first round; in the second 20 prunings while the learning rate is high, and retraining after it."""
+    round_length = plan.recipe.epochs * plan.stretch * plan.steps
+    pruned_for = plan.recipe.learning_rates[1][0] * plan.stretch * plan.steps
+    period = max(1, round(pruned_for / PRUNINGS))
+    begin = round(round_length)
+    method = methods.GradualPruning(
+        final_sparsity=compressed_sparsities(
+            [weight.size for weight in plan.weights], plan.settings.sparsity, plan.recipe.last_kernel_at_most
+        ),
+        begin_step=begin,
+        end_step=min(begin + PRUNINGS * period, plan.settings.epochs * plan.steps),  # of a short run, its end
+        schedule=plan.recipe.pruning_schedule,
     )
+    return Reallocate(method, period=period, seed=plan.settings.seed)
+
+
+def compressed_sparsities(sizes: Sequence[int], sparsity: float, last_at_most: float | None) -> tuple[float, ...]:
+    """The final sparsity of each kernel under "compressed".
+
+    Args:
+        sizes: the number of places of each kernel.
+        sparsity: float in [0, 1), of all of them together.
+        last_at_most: the last kernel is cut to no more than this, and the others share what is left; None: all alike.
+    """
+    if last_at_most is None or sparsity <= last_at_most:
+        return (sparsity,) * len(sizes)
+    budget = sum(active_units(size, sparsity) for size in sizes)
+    others = budget - active_units(sizes[-1], last_at_most)
+    return (*(1 - others / sum(sizes[:-1]),) * (len(sizes) - 1), last_at_most)
 
 
 METHODS = {
-    "dense": Method(sparse=False),
-    "static": Method(sparse=True),
-    "dsr": Method(sparse=True, callback=_dsr),
+    "dense": Method("dense"),
+    "thin": Method("thin", lasts=True),
+    "hashed": Method("tied"),
+    "static": Method("sparse", lasts=True),
+    "set": Method("sparse", _set, has_target=True),
+    "deepr": Method("sparse", _deepr, every_step=True, weight_decay=False),
+    "dsr": Method("sparse", _dsr, has_target=True),
+    "compressed": Method("full", _compressed, rounds=2),
 }

@@ -1,6 +1,7 @@
 """Building and compiling the network of a run."""
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +10,9 @@ import keras
 
 import keras_dsr as dsr
 import models
-from train.methods import METHODS
+from keras_dsr.layers import TiedKernel
+from train.lottery import apply_masks, read_masks
+from train.methods import METHODS, Method
 from train.recipes import Recipe
 
 
@@ -28,8 +31,9 @@ class Network(NamedTuple):
         return {weight.name: weight.count() for weight in dsr.sparse_weights(self.model)}
 
     def active_weights(self) -> int:
-        """The number of active weights of the prunable kernels: all of them, if they are dense."""
-        return sum(self.active().values()) if self.active() else self.weights()
+        """The numbers that make the prunable kernels: active weights, shared values, or every weight of a dense one."""
+        banks = [layer.bank.shape[0] for layer in self.prunable if isinstance(layer, TiedKernel)]
+        return sum(self.active().values()) or sum(banks) or self.weights()
 
 
 def build_network(settings, recipe: Recipe, data, steps: int) -> Network:
@@ -44,26 +48,31 @@ def build_network(settings, recipe: Recipe, data, steps: int) -> Network:
     Raises:
         ValueError: what the builder refuses, such as a `depth` that is not 6n + 4.
     """
+    method = METHODS[settings.method]
+    build = functools.partial(NETWORKS[settings.model], input_shape=data.input_shape, classes=data.classes)
+    build = functools.partial(build, width=settings.width, **({"depth": settings.depth} if settings.depth else {}))
+    if method.kernels == "thin":
+        build = functools.partial(build, width=models.thin_width(build, settings.sparsity))
     prunable = []
-    sparsity = settings.sparsity if METHODS[settings.method].sparse else None
-    model = NETWORKS[settings.model](
-        settings,
-        conv=_recorded(prunable, dsr.SparseConv2D, keras.layers.Conv2D, sparsity),
-        dense=_recorded(prunable, dsr.SparseDense, keras.layers.Dense, sparsity),
-        input_shape=data.input_shape,
-        classes=data.classes,
+    constructors = _constructors(settings, method)
+    accepted = inspect.signature(build).parameters.keys() & constructors.keys()
+    model = build(
+        **{name: _recorded(prunable, constructors[name]) for name in sorted(accepted)},
         # PyTorch's weight decay, which the paper uses, is the gradient of half the squared norm; L2 has no half.
-        kernel_regularizer=keras.regularizers.L2(recipe.weight_decay / 2),
+        kernel_regularizer=keras.regularizers.L2(recipe.weight_decay / 2) if method.weight_decay else None,
     )
+    if settings.mask_from:
+        apply_masks(dsr.sparse_weights(model), read_masks(settings.mask_from))
     metrics = ["accuracy"]
     if data.classes >= 100:
         metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5_accuracy"))
     model.compile(
-        keras.optimizers.SGD(learning_rates(recipe, settings.epochs, steps), momentum=0.9, nesterov=True),
+        keras.optimizers.SGD(
+            learning_rates(recipe, settings.epochs, steps, method.rounds), momentum=0.9, nesterov=True
+        ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=metrics,
-        # All numbers whole multiples of it: no reallocation comes late, no epoch takes a step too many.
-        steps_per_execution=math.gcd(recipe.steps_per_execution, steps, *(int(period) for _, period in recipe.period)),
+        steps_per_execution=_steps_per_execution(method, recipe, steps),
         # Measured on 2 CPU cores: XLA gains 10% of a step of LeNet, no more than its compilation costs.
         jit_compile=False,
     )
@@ -71,18 +80,44 @@ def build_network(settings, recipe: Recipe, data, steps: int) -> Network:
     return Network(model, prunable)
 
 
-def learning_rates(recipe: Recipe, epochs: int, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The recipe's learning rates, stretched to `epochs` epochs of `steps` steps, as a function of the step."""
-    first, *later = recipe.learning_rates
-    stretch = epochs / recipe.epochs * steps
+def learning_rates(
+    recipe: Recipe, epochs: int, steps: int, rounds: int = 1
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The recipe's learning rates, stretched to `epochs` epochs of `steps` steps, as a function of the step.
+
+    Args:
+        rounds: int, how many times the epochs go through them from the first to the last.
+    """
+    marks = [(start + round * recipe.epochs, rate) for round in range(rounds) for start, rate in recipe.learning_rates]
+    first, *later = marks
+    stretch = epochs / (recipe.epochs * rounds) * steps
     # Keras holds a value up to and including its boundary.
     boundaries = [round(start * stretch) - 1 for start, _ in later]
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [first[1], *(rate for _, rate in later)])
 
 
-def _recorded(record: list, sparse: Callable, plain: Callable, sparsity: float | None) -> Callable:
-    """A constructor of layers, sparse unless `sparsity` is None, that appends what it builds to `record`."""
-    constructor = plain if sparsity is None else functools.partial(sparse, sparsity=sparsity)
+def _steps_per_execution(method: Method, recipe: Recipe, steps: int) -> int:
+    """As many steps as leave no reallocation late and no epoch with a step too many."""
+    if method.every_step:
+        return 1
+    return math.gcd(recipe.steps_per_execution, steps, *(int(period) for _, period in recipe.period))
+
+
+def _constructors(settings, method: Method) -> dict[str, Callable]:
+    """What builds the layers that the paper makes sparse, by the argument of the builder that takes it."""
+    if method.kernels in ("dense", "thin"):
+        return {"conv": keras.layers.Conv2D, "dense": keras.layers.Dense}
+    if method.kernels == "tied":
+        conv, dense, arguments = dsr.TiedConv2D, dsr.TiedDense, {"budget": 1 - settings.sparsity}
+    else:
+        has_all = method.kernels == "full" or settings.mask_from
+        conv, dense = dsr.SparseConv2D, dsr.SparseDense
+        arguments = {"sparsity": 0.0 if has_all else settings.sparsity, "granularity": settings.granularity}
+    return {"conv": functools.partial(conv, **arguments), "dense": functools.partial(dense, **arguments)}
+
+
+def _recorded(record: list, constructor: Callable) -> Callable:
+    """The constructor of layers, which also appends what it builds to `record`."""
 
     def build(*args, **kwargs):
         record.append(constructor(*args, **kwargs))
@@ -91,16 +126,8 @@ def _recorded(record: list, sparse: Callable, plain: Callable, sparsity: float |
     return build
 
 
-def _lenet_300_100(settings, conv, **kwargs):
-    return models.lenet_300_100(**kwargs)
-
-
-def _wide_resnet(settings, dense, **kwargs):
-    return models.wide_resnet(depth=settings.depth, width=settings.width, **kwargs)
-
-
-def _resnet_50(settings, **kwargs):
-    return models.resnet_50(**kwargs)
-
-
-NETWORKS = {"lenet_300_100": _lenet_300_100, "wide_resnet": _wide_resnet, "resnet_50": _resnet_50}
+NETWORKS = {
+    "lenet_300_100": models.lenet_300_100,
+    "wide_resnet": models.wide_resnet,
+    "resnet_50": models.resnet_50,
+}

@@ -1,6 +1,7 @@
 """Showing that a run works: a bar while it trains, and a line for each epoch that takes its time."""
 
 import time
+from collections.abc import Sequence
 
 import keras
 from rich.console import Console
@@ -66,7 +67,9 @@ class ShowProgress(keras.callbacks.Callback):
             f"train {logs['accuracy']:.2%}  test {logs['val_accuracy']:.2%}"
         )
         if "dsr_pruned" in logs:
-            line += f"  moved {logs['dsr_pruned']}  H {logs['dsr_threshold']:.2g}"
+            line += f"  moved {logs['dsr_pruned']}"
+        if "dsr_threshold" in logs:
+            line += f"  H {logs['dsr_threshold']:.2g}"
         self._note(line if last else f"{line}  {_duration(left)} left")
 
     def on_train_end(self, logs=None):
@@ -75,6 +78,65 @@ class ShowProgress(keras.callbacks.Callback):
     def stop(self) -> None:
         """Give the terminal back, when training ends or fails."""
         self._bar.stop()
+
+    def _note(self, line: str):
+        self._noted = time.monotonic()
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
+class ShowRuns:
+    """Shows how far several runs have come: a line for each that ends, in a terminal also a bar with the time left.
+
+    Args:
+        console: where to print.
+        epochs: the number of epochs of each run.
+    """
+
+    def __init__(self, console: Console, epochs: Sequence[int]):
+        self._console = console
+        self._epochs = epochs
+        self._done = [0] * len(epochs)
+        self._ended = 0
+        self._found = 0
+
+    def __enter__(self):
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        self._bar = Progress(
+            *columns, console=self._console, transient=True, disable=not self._console.is_terminal, expand=False
+        )
+        self._task = self._bar.add_task(f"0 of {len(self._epochs)} runs", total=sum(self._epochs))
+        self._bar.start()
+        self._began = self._noted = time.monotonic()
+        return self
+
+    def __exit__(self, *error):
+        self._bar.stop()
+
+    def epochs_done(self, index: int, epochs: int) -> None:
+        """A run has come to an epoch."""
+        self._done[index] = epochs
+        self._bar.update(self._task, completed=sum(self._done), description=self._state())
+        if not self._console.is_terminal and time.monotonic() - self._noted > SECONDS_BETWEEN_NOTES:
+            self._note(self._state())
+
+    def finished(self, index: int, result) -> None:
+        """A run has ended, with a `Result`."""
+        was_done = self._done[index] == 0
+        self._done[index] = self._epochs[index]
+        self._ended += 1
+        if was_done:  # before this program began: it says nothing about the time that a run takes
+            self._found += self._epochs[index]
+        line = f"{result.name}  {result.test_accuracy:.2%}{'  (was finished)' if was_done else ''}"
+        self._note(f"{line}  {self._state()}" if self._ended < len(self._epochs) else line)
+        self._bar.update(self._task, completed=sum(self._done), description=self._state())
+
+    def _state(self) -> str:
+        worked = sum(self._done) - self._found
+        state = f"{self._ended} of {len(self._epochs)} runs"
+        if not worked:
+            return state
+        left = (time.monotonic() - self._began) / worked * (sum(self._epochs) - sum(self._done))
+        return f"{state}, {_duration(left)} left"
 
     def _note(self, line: str):
         self._noted = time.monotonic()

@@ -3,15 +3,18 @@
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+import keras_dsr as dsr
 from train import checkpoint
 from train.folder import clear, write_rows
 from train.network import Network
 
 
 class Measure(keras.callbacks.Callback):
-    """Adds the learning rate, the sparsity and the active weights of each sparse kernel to the logs of an epoch.
+    """Adds learning rate and sparsity to the logs of an epoch, and of sparse kernels the active weights of each kernel
+    and `changed`: the share of the active weights that were not active when the epoch began.
 
     List it after the callback that moves weights and before those that read the logs.
     """
@@ -22,12 +25,19 @@ class Measure(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._learning_rate = float(self.model.optimizer.learning_rate)
+        self._masks = self._read_masks()
 
     def on_epoch_end(self, epoch, logs=None):
         active = self._network.active()
         logs["learning_rate"] = self._learning_rate
-        logs["sparsity"] = 1 - sum(active.values()) / self._network.weights() if active else 0.0
+        logs["sparsity"] = 1 - self._network.active_weights() / self._network.weights()
+        if active:
+            new = sum((now & ~before).sum() for now, before in zip(self._read_masks(), self._masks))
+            logs["changed"] = float(new / sum(active.values()))
         logs.update({f"active/{name}": count for name, count in active.items()})
+
+    def _read_masks(self) -> list[np.ndarray]:
+        return [keras.ops.convert_to_numpy(weight.mask) for weight in dsr.sparse_weights(self.model)]
 
 
 class Record(keras.callbacks.Callback):

@@ -20,10 +20,14 @@ class Result:
         folder: where everything is.
         name: of the run, such as `dsr-0.98-seed0`.
         test_accuracy: after the last epoch, in [0, 1].
-        active_weights: int, the non-zero weights of the kernels that the paper makes sparse, exactly.
+        active_weights: int, the weights of the kernels that the paper makes sparse, exactly: those that are active, or
+            the shared values of a tied kernel.
         weights: int, the weights that these kernels have places for.
+        parameters: int, active weights and all the trainable parameters that are dense.
         model_bytes: int, the size of model.keras.
         test_accuracies: after each epoch.
+        changed: of sparse kernels, after each epoch, the share of the active weights that were not active before it.
+        layers: `(name, active, places)` of each sparse kernel, in the order of the model.
     """
 
     folder: Path
@@ -31,8 +35,11 @@ class Result:
     test_accuracy: float
     active_weights: int
     weights: int
+    parameters: int
     model_bytes: int
     test_accuracies: tuple[float, ...]
+    changed: tuple[float, ...]
+    layers: tuple[tuple[str, int, int], ...]
 
 
 def write_results(out: Path, settings: Settings, network: Network, rows: list[dict]) -> Result:
@@ -48,6 +55,7 @@ def write_results(out: Path, settings: Settings, network: Network, rows: list[di
     dsr.save(network.model, out / "model.keras")
     dsr.export(network.model, out / "saved_model")
 
+    summary = dsr.summary(network.model)
     title = f"{settings.model} on {settings.dataset}, {settings.name}"
     curves = {name: [row[key] for row in rows] for name, key in (("train", "accuracy"), ("test", "val_accuracy"))}
     plots.plot_accuracy(out / "accuracy.png", title, curves)
@@ -60,10 +68,13 @@ def write_results(out: Path, settings: Settings, network: Network, rows: list[di
         test_accuracy=rows[-1]["val_accuracy"],
         active_weights=network.active_weights(),
         weights=network.weights(),
+        parameters=summary.trainable_parameters,
         model_bytes=(out / "model.keras").stat().st_size,
         test_accuracies=tuple(curves["test"]),
+        changed=tuple(row["changed"] for row in rows if "changed" in row),
+        layers=tuple((row.name, row.active, row.size) for row in summary.rows),
     )
-    write_text(out / "summary.txt", f"{title}\n\n{dsr.summary(network.model)}\n\n{describe(result)}\n")
+    write_text(out / "summary.txt", f"{title}\n\n{summary}\n\n{describe(result)}\n")
     values = {name: value for name, value in dataclasses.asdict(result).items() if name != "folder"}
     write_text(out / "result.json", json.dumps(values, indent=2) + "\n")
     return result
@@ -75,7 +86,9 @@ def read_result(out: Path) -> Result | None:
         values = json.loads((out / "result.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return Result(out, **{**values, "test_accuracies": tuple(values["test_accuracies"])})
+    for name in ("test_accuracies", "changed"):
+        values[name] = tuple(values[name])
+    return Result(out, **{**values, "layers": tuple(tuple(layer) for layer in values["layers"])})
 
 
 def describe(result: Result) -> str:

@@ -20,11 +20,13 @@ import tensorflow as tf
 from absl import app
 from rich.console import Console
 
+import keras_dsr as dsr
 from keras_dsr.seam import Reallocation
 from train import checkpoint, folder
 from train.data import Data, load_data
 from train.flags import define_flags, quiet_libraries, settings_from_flags
-from train.methods import METHODS
+from train.lottery import initial_weights_seed
+from train.methods import METHODS, Plan
 from train.network import Network, build_network
 from train.progress import ShowProgress
 from train.recipes import Recipe
@@ -90,25 +92,34 @@ def prepare(settings: Settings) -> Run | Result:
 
     data = load_data(settings.dataset, settings.data_dir)
     steps = _steps(settings, data)
-    _fix_randomness(settings.seed)
+    # Two runs with the same seed begin with the same weights, whatever their masks: see `initial_weights_seed`.
+    _fix_randomness(initial_weights_seed(settings.seed, settings.init_from))
     network = build_network(settings, recipe, data, steps)
     reallocation = None
     if METHODS[settings.method].callback:
-        reallocation = METHODS[settings.method].callback(recipe, settings.target, settings.epochs, settings.seed)
-        Reallocation(network.model, reallocation.method)  # what the method refuses, it refuses here
+        plan = Plan(recipe, settings, steps, dsr.sparse_weights(network.model))
+        reallocation = METHODS[settings.method].callback(plan)
+        # What the method refuses, it refuses here; what it keeps with the layers is there before a checkpoint is read.
+        Reallocation(network.model, reallocation.method)
     progress = checkpoint.Progress(0, [])
     if settings.resume:
         progress = checkpoint.load(out / "checkpoint", network.model)
     return Run(settings, recipe, data, steps, network, reallocation, progress)
 
 
-def execute(run: Run | Result, console: Console) -> Result:
-    """Train what `prepare` returned, and write the results."""
+def execute(run: Run | Result, console: Console, *callbacks: keras.callbacks.Callback) -> Result:
+    """Train what `prepare` returned, and write the results.
+
+    Args:
+        run: from `prepare`.
+        console: where to show progress.
+        *callbacks: more of them, called last.
+    """
     if isinstance(run, Result):
         console.print(f"This run is finished: {run.folder}", soft_wrap=True)
         return run
     _begin(run, console)
-    rows = _fit(run, console)
+    rows = _fit(run, console, callbacks)
     return write_results(run.folder, run.settings, run.network, rows)
 
 
@@ -128,7 +139,7 @@ def _begin(run: Run, console: Console):
     )
 
 
-def _fit(run: Run, console: Console) -> list[dict]:
+def _fit(run: Run, console: Console, callbacks: tuple[keras.callbacks.Callback, ...]) -> list[dict]:
     settings, done = run.settings, run.progress.epochs
     record = Record(run.folder, run.progress)
     show = ShowProgress(console, settings.epochs, run.steps, done)
@@ -141,7 +152,7 @@ def _fit(run: Run, console: Console) -> list[dict]:
             epochs=settings.epochs,
             steps_per_epoch=run.steps,
             validation_data=run.data.test(),
-            callbacks=[*moving, Measure(run.network), record, show],
+            callbacks=[*moving, Measure(run.network), record, show, *callbacks],
             shuffle=False,  # the stream has its own order
             verbose=0,
         )

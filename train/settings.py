@@ -3,7 +3,9 @@
 import dataclasses
 from pathlib import Path
 
+from keras_dsr.decisions.units import GRANULARITIES
 from train.data import DATASETS
+from train.lottery import read_origin
 from train.methods import METHODS
 from train.network import NETWORKS
 from train.recipes import RECIPES, Recipe, find_recipe
@@ -17,7 +19,7 @@ class Settings:
         model: name of the network, one of `network.NETWORKS`.
         dataset: name of the data set, one of `data.DATASETS`.
         method: one of `methods.METHODS`.
-        sparsity: float in [0, 1), of the kernels that the paper makes sparse.
+        sparsity: float in [0, 1), of the kernels that the paper makes sparse; other methods spend the same budget.
         epochs: int; the recipe's learning rates and reallocations are stretched or squeezed to it.
         batch_size: int, examples in a step.
         seed: int, from 0 to 2**31 - 1.
@@ -26,8 +28,16 @@ class Settings:
         recipe: name of a recipe; None: that of the network and the data set.
         steps_per_epoch: int, ends every epoch early; None: the whole training set.
         depth: int, of `wide_resnet` only; None: 28.
-        width: number, of `wide_resnet` only; None: 2.
-        target: of DSR only: weights to move in a reallocation; an int, or a float in (0, 1) as a share of the active.
+        width: number: the width of `wide_resnet`, 2 if None; of the other networks a factor on every width, 1 if None.
+            `thin` makes it less.
+        target: of `dsr` and `set`: weights (or slices) to move in a reallocation; an int, or a float in (0, 1) as a
+            share of the active.
+        granularity: what moves, `"element"` (one weight) or `"kernel"` (one slice of a convolution).
+        stop_at: of methods that move weights: the epoch from which on none move.
+        mask_from: folder of a finished run whose final mask this one trains with, method `static` (the lottery-ticket
+            test).
+        init_from: the weights that it begins with: the folder of a run, for those which that run began with, or
+            `"random"`, for new ones.
         resume: go on with the run in `out` where its checkpoint ends.
         overwrite: remove the run in `out` first.
     """
@@ -46,14 +56,26 @@ class Settings:
     depth: int | None = None
     width: float | None = None
     target: int | float | None = None
+    granularity: str = "element"
+    stop_at: int | None = None
+    mask_from: str | None = None
+    init_from: str | None = None
     resume: bool = False
     overwrite: bool = False
 
     @property
     def name(self) -> str:
         """What tells this run from others of the same network and data set; resolved settings only."""
-        sparsity = "" if self.method == "dense" else f"-{self.sparsity:g}"
-        return f"{self.method}{sparsity}-seed{self.seed}"
+        parts = [self.method]
+        if self.mask_from:
+            parts = ["lottery", "new" if self.init_from == "random" else "original"]
+        if METHODS[self.method].sized:
+            parts.append(f"{self.sparsity:g}")
+        if self.granularity != "element":
+            parts.append(self.granularity)
+        if self.stop_at is not None:
+            parts.append(f"stop{self.stop_at}")
+        return "-".join([*parts, f"seed{self.seed}"])
 
     def identity(self) -> dict:
         """What fixes the result: everything but places and what to do with an old folder."""
@@ -71,6 +93,8 @@ def resolve(settings: Settings) -> tuple[Settings, Recipe]:
     _check_name("model", settings.model, NETWORKS)
     _check_name("dataset", settings.dataset, DATASETS)
     _check_name("method", settings.method, METHODS)
+    if settings.mask_from is not None:
+        settings = _with_mask(settings)
     if settings.recipe is None:
         model, dataset = settings.model or "lenet_300_100", settings.dataset or "digits"
         settings = dataclasses.replace(settings, model=model, dataset=dataset, recipe=find_recipe(model, dataset))
@@ -81,20 +105,57 @@ def resolve(settings: Settings) -> tuple[Settings, Recipe]:
         settings,
         model=recipe.model,
         dataset=recipe.datasets[0],
-        sparsity=recipe.sparsity if method.sparse else 0.0,
-        epochs=recipe.epochs * (recipe.static_lasts if settings.method == "static" else 1),
+        sparsity=recipe.sparsity if method.sized else 0.0,
+        epochs=recipe.epochs if settings.mask_from else method.epochs(recipe),  # as long as DSR
         batch_size=recipe.batch_size,
+        width=2.0 if (settings.model or recipe.model) == "wide_resnet" else 1.0,
     )
     if settings.model == "wide_resnet":
-        settings = _with_defaults(settings, depth=28, width=2.0)
-    if method.moves:
-        settings = _with_defaults(settings, target=recipe.target)
+        settings = _with_defaults(settings, depth=28)
+    if method.has_target:
+        settings = _with_defaults(settings, target=_target(settings, recipe))
     _check_values(settings)
     if settings.out is None:
         settings = dataclasses.replace(
             settings, out=str(Path("runs", f"{settings.model}-{settings.dataset}-{settings.name}"))
         )
     return settings, recipe
+
+
+def _target(settings: Settings, recipe: Recipe) -> int | float:
+    """How much moves by the recipe."""
+    if settings.method == "set" and settings.granularity == "element":
+        return dict(recipe.set_fractions).get(settings.sparsity, recipe.target)
+    return (settings.granularity == "kernel" and recipe.kernel_target) or recipe.target
+
+
+def _with_mask(settings: Settings) -> Settings:
+    """The settings of a run with the mask of another, of the same network on the same data."""
+    _require(settings.method == "static", settings, "method", "static beside --mask_from: the mask does not change")
+    origin = read_origin(settings.mask_from, "mask_from")
+    for name in ("model", "dataset", "depth", "width", "sparsity"):
+        given, there = getattr(settings, name), origin[name]
+        if given is not None and given != there:
+            raise ValueError(f"--mask_from is of a run with {name}={there}. Received: --{name}={given}. Leave it out.")
+    if settings.init_from is None:
+        raise ValueError(
+            "--mask_from needs --init_from: the folder of a run, for the weights which that run began with, or "
+            "'random', for new ones. Received neither."
+        )
+    if settings.init_from != "random":
+        initial = read_origin(settings.init_from, "init_from")
+        if METHODS[initial["method"]].kernels in ("thin", "tied"):
+            raise ValueError(
+                f"--init_from must be a run with a weight for every place of a kernel, such as dsr or dense. Received: "
+                f"--init_from={settings.init_from}, a run of --method={initial['method']}"
+            )
+        differing = [name for name in ("model", "dataset", "depth", "width") if initial[name] != origin[name]]
+        if differing:
+            raise ValueError(
+                f"--mask_from and --init_from must be runs of the same network. Their {', '.join(differing)} differ."
+            )
+    inherited = {name: origin[name] for name in ("model", "dataset", "depth", "width", "sparsity", "granularity")}
+    return _with_defaults(dataclasses.replace(settings, **inherited), recipe=origin["recipe"])
 
 
 def _with_defaults(settings: Settings, **defaults) -> Settings:
@@ -115,13 +176,24 @@ def _check_values(settings: Settings) -> None:
         _require(value is None or value >= 1, settings, name, "at least 1")
     _require(0 <= settings.seed < 2**31, settings, "seed", "from 0 to 2147483647")
     _require(settings.width is None or settings.width > 0, settings, "width", "positive")
+    method = METHODS[settings.method]
     if settings.method == "dense":
         _require(settings.sparsity == 0, settings, "sparsity", "left out, or 0, with --method=dense")
     if settings.model != "wide_resnet":
-        for name in ("depth", "width"):
-            _require(getattr(settings, name) is None, settings, name, "left out: only --model=wide_resnet has it")
-    if not METHODS[settings.method].moves:
-        _require(settings.target is None, settings, "target", f"left out: --method={settings.method} moves no weights")
+        _require(settings.depth is None, settings, "depth", "left out: only --model=wide_resnet has it")
+    if not method.has_target:
+        _require(settings.target is None, settings, "target", f"left out: --method={settings.method} has none")
+    _require(settings.granularity in GRANULARITIES, settings, "granularity", f"one of {', '.join(GRANULARITIES)}")
+    if settings.granularity != "element":
+        _require(
+            method.has_slices, settings, "granularity", f"left out: --method={settings.method} has single weights only"
+        )
+    if settings.stop_at is not None:
+        moves = method.callback is not None and settings.method != "compressed"
+        _require(moves, settings, "stop_at", f"left out: --method={settings.method} moves no weights")
+        _require(settings.stop_at >= 0, settings, "stop_at", "an epoch, at least 0")
+    if settings.mask_from is None:
+        _require(settings.init_from is None, settings, "init_from", "left out without --mask_from")
     if settings.resume and settings.overwrite:
         raise ValueError("Pass --resume to go on with a run or --overwrite to start it again. Received: both.")
 

@@ -27,20 +27,22 @@ class Reallocate(keras.callbacks.Callback):
     Args:
         method: a method, such as `keras_dsr.methods.DSR(target=600)`.
         period: int, steps between reallocations; or `(epoch, period)` pairs, each in force from that epoch on, such as
-            `[(0, 100), (25, 200)]`; or a function of the epoch.
+            `[(0, 100), (25, 200)]`; or a function of the epoch. None: 1 for a method that acts at every step
+            (`DeepR`), else 100.
         stop_at: int, the epoch (counted from 0, as in `fit`) from which on there are none; None: never.
         seed: int, of the method's random numbers, which depend on (seed, tensor, step) alone.
 
     Raises:
         ValueError: at once for a bad `period` or `stop_at`; when training begins, before the first step, for a model
-            without sparse layers or with layers of different granularity.
+            without sparse layers or with layers of different granularity, and for one compiled with
+            `steps_per_execution` above 1 if the method acts at every step.
 
     Example:
 
     >>> model.fit(x, y, epochs=30, callbacks=[keras_dsr.Reallocate(keras_dsr.methods.DSR(target=600), period=100)])
     """
 
-    def __init__(self, method, period: Period = 100, stop_at: int | None = None, seed: int = 0):
+    def __init__(self, method, period: Period | None = None, stop_at: int | None = None, seed: int = 0):
         super().__init__()
         if stop_at is not None and (not _whole(stop_at) or stop_at < 0):
             raise ValueError(f"stop_at must be an epoch, an int of at least 0, or None. Received: stop_at={stop_at!r}")
@@ -49,10 +51,21 @@ class Reallocate(keras.callbacks.Callback):
         self.method = method
         self.stop_at = stop_at
         self.seed = int(seed)
-        self._period_at = _period_schedule(period)
+        if method.every_step and period not in (None, 1):
+            raise ValueError(
+                f"{type(method).__name__} acts after every step of the optimizer: pass period=1, or leave it out. "
+                f"Received: period={period!r}"
+            )
+        self._period_at = _period_schedule(period if period is not None else 1 if method.every_step else 100)
         self._reallocation = None
 
     def on_train_begin(self, logs=None):
+        if self.method.every_step and self.model.steps_per_execution != 1:
+            raise ValueError(
+                f"{type(self.method).__name__} acts after every step of the optimizer, and a callback is called once "
+                "in `steps_per_execution` steps: compile the model with steps_per_execution=1. "
+                f"Received: steps_per_execution={self.model.steps_per_execution!r}"
+            )
         if self._reallocation is None or self._reallocation.model is not self.model:
             self._reallocation = Reallocation(self.model, self.method, self.seed)
         self._batches_a_step = batches_a_step(self.model.optimizer)

@@ -6,6 +6,8 @@ code runs compiled on every backend. Keys that spread evenly (random ones) are f
 interpolation; any other keys in at most 39, by bisection.
 """
 
+import math
+
 from keras import ops
 
 MAX_KEY = 2**31 - 2
@@ -29,6 +31,20 @@ def ordered_bits(magnitudes):
 def count_true(mask):
     """The number of true entries of a bool tensor, as an int32 scalar."""
     return ops.sum(ops.cast(mask, "int32"))
+
+
+def largest(magnitudes, eligible):
+    """The eligible place of the largest magnitude, as a bool tensor with one true entry; ties go to the first place.
+
+    Args:
+        magnitudes: float tensor of any shape, non-negative; NaN comes after every number.
+        eligible: bool tensor of the same shape with at least one true entry.
+    """
+    ranked = ops.where(magnitudes >= 0, magnitudes, -ops.ones_like(magnitudes))
+    ranked = ops.where(eligible, ranked, -2 * ops.ones_like(magnitudes))
+    best = ops.cast(ops.argmax(ops.reshape(ranked, (-1,))), "int32")
+    position = ops.reshape(ops.arange(math.prod(eligible.shape), dtype="int32"), eligible.shape)
+    return eligible & (position == best)
 
 
 def select_smallest(keys: list, eligible: list, counts) -> list:

@@ -18,7 +18,8 @@ class MaskedKernel:
     """Mixin for a Keras layer whose `kernel` is a property over `_kernel`, as in `Dense` and the convolutions.
 
     The layer stores a dense `_kernel`, and two variables that are saved with it: `kernel_mask` (bool, true where a
-    weight is active) and `kernel_threshold` (float32 scalar: H of DSR; 0 until a method sets it). `layer.kernel` is the
+    weight is active) and `kernel_threshold` (float32 scalar: H of DSR; 0 until a method sets it). A method that keeps
+    something for each weight has it in further variables of the kernel's shape (see `add_state`). `layer.kernel` is the
     kernel with every dead weight at exactly 0, whatever `_kernel` holds there, and it is all that the network and
     saved files ever see.
 
@@ -29,7 +30,13 @@ class MaskedKernel:
     stock_class: type[keras.layers.Layer]
 
     def __init__(
-        self, *args, sparsity: float = 0.9, granularity: str = "element", seed: int | None = None, **kwargs
+        self,
+        *args,
+        sparsity: float = 0.9,
+        granularity: str = "element",
+        seed: int | None = None,
+        kernel_state: dict[str, str] | None = None,
+        **kwargs,
     ) -> None:
         sparsity = check_sparsity(sparsity, type(self).__name__)
         granularity = check_granularity(granularity, type(self).__name__)
@@ -37,6 +44,7 @@ class MaskedKernel:
         self.sparsity = sparsity
         self.granularity = granularity
         self.seed = random.randint(1, 10**9) if seed is None else seed
+        self.kernel_state = dict(kernel_state or {})
 
     @property
     def unit_axes(self) -> tuple[int, ...]:
@@ -68,8 +76,34 @@ class MaskedKernel:
         self.kernel_threshold = super().add_weight(
             name="kernel_threshold", shape=(), initializer="zeros", dtype="float32", trainable=False, autocast=False
         )
+        for state, dtype in self.kernel_state.items():
+            self._add_state_variable(state, shape, dtype)
         self.regularize(kernel, regularizer)
         return kernel
+
+    def add_state(self, name: str, dtype: str) -> keras.Variable:
+        """Give the built layer a variable `kernel_<name>` of the kernel's shape, for a method; zeros at first.
+
+        The layer's config announces it, so that a model that is loaded has it too.
+        """
+        self._tracker.unlock()
+        variable = self._add_state_variable(name, tuple(self._kernel.shape), dtype)
+        self._tracker.lock()
+        self.kernel_state = {**self.kernel_state, name: dtype}
+        return variable
+
+    def _add_state_variable(self, name: str, shape, dtype: str) -> keras.Variable:
+        variable = super().add_weight(
+            name=f"kernel_{name}", shape=shape, initializer="zeros", dtype=dtype, trainable=False, autocast=False
+        )
+        setattr(self, f"kernel_{name}", variable)
+        return variable
+
+    @property
+    def state_variables(self) -> dict[str, keras.Variable]:
+        """What the layer has beside the variables of its stock class, by attribute name."""
+        names = ["kernel_mask", "kernel_threshold", *(f"kernel_{name}" for name in self.kernel_state)]
+        return {name: getattr(self, name) for name in names}
 
     def regularize(self, kernel, regularizer) -> None:
         """Have Keras apply a regularizer to what the network sees of the kernel, not to what dead places hold."""
@@ -94,18 +128,23 @@ class MaskedKernel:
     def save_own_variables(self, store):
         super().save_own_variables(store)
         if self.built:
-            store["kernel_mask"] = self.kernel_mask
-            store["kernel_threshold"] = self.kernel_threshold
+            for name, variable in self.state_variables.items():
+                store[name] = variable
 
     def load_own_variables(self, store):
+        if self.built:
+            for name in sorted(store.keys()):  # weights of a model that a method has used bring its state along
+                if name.startswith("kernel_") and name not in self.state_variables:
+                    self.add_state(name.removeprefix("kernel_"), str(store[name].dtype))
         super().load_own_variables(store)
         if self.built:
-            self.kernel_mask.assign(store["kernel_mask"])
-            self.kernel_threshold.assign(store["kernel_threshold"])
+            for name, variable in self.state_variables.items():
+                variable.assign(store[name])
 
     def get_config(self):
         config = super().get_config()
-        return {**config, "sparsity": self.sparsity, "granularity": self.granularity, "seed": self.seed}
+        config = {**config, "sparsity": self.sparsity, "granularity": self.granularity, "seed": self.seed}
+        return {**config, "kernel_state": dict(self.kernel_state)} if self.kernel_state else config
 
 
 @contextlib.contextmanager

@@ -1,6 +1,10 @@
 """Methods: which weights die and which are born. One file a method, all under the contract of `View`."""
 
+from keras_dsr.methods.deepr import DeepR
 from keras_dsr.methods.dsr import DSR
+from keras_dsr.methods.gradual_pruning import GradualPruning
+from keras_dsr.methods.set import SET
+from keras_dsr.methods.static import Static
 from keras_dsr.methods.view import View
 
-__all__ = ["DSR", "View"]
+__all__ = ["DSR", "SET", "DeepR", "GradualPruning", "Static", "View"]

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_dsr.decisions.randomness import StepSeed, random_keys
-from keras_dsr.decisions.selection import count_true, select_smallest
+from keras_dsr.decisions.randomness import StepSeed
+from keras_dsr.decisions.selection import count_true, largest
 from keras_dsr.decisions.sharing import share_proportionally
-from keras_dsr.decisions.units import mask_weights, unit_magnitudes, unit_mask, weight_mask
+from keras_dsr.decisions.units import unit_magnitudes, unit_mask
+from keras_dsr.methods.growth import check_growth, grow, regrown
 from keras_dsr.methods.view import View
 
 
@@ -28,7 +29,8 @@ class DSR:
         initial_threshold: float, H before the first update. Positive.
         tolerance: float in [0, 1), delta of the paper: H stays as it is while the number pruned is within
             `(1 ± tolerance) * target`.
-        growth: `"zeros"`, the value that a grown weight starts from.
+        growth: what a grown weight starts from: `"zeros"`, or `"initializer"`, a value drawn by the layer's kernel
+            initializer.
 
     Example:
 
@@ -41,6 +43,7 @@ class DSR:
     growth: str = "zeros"
 
     conserves: ClassVar[bool] = True
+    every_step: ClassVar[bool] = False
 
     def __post_init__(self):
         _check_target(self.target)
@@ -54,8 +57,7 @@ class DSR:
                 f"DSR(tolerance=...) must be in [0, 1), the accepted relative error of the number pruned. "
                 f"Received: tolerance={self.tolerance!r}"
             )
-        if self.growth != "zeros":
-            raise ValueError(f"DSR(growth=...) must be 'zeros'. Received: growth={self.growth!r}")
+        check_growth(self.growth, "DSR")
 
     def init(self, view: View) -> dict:
         """H before the first update, and nothing pruned yet.
@@ -90,12 +92,8 @@ class DSR:
         shares = share_proportionally(pruned, survivor_counts, capacities)
 
         taken = ops.cond(crowded, lambda: survivors, lambda: active)
-        grown = grow(taken, shares, [StepSeed(seed, index, view.step, "dsr.grow") for index in range(len(active))])
-
-        weights = [
-            mask_weights(weight, weight_mask(kept, weight.shape)) for weight, kept in zip(view.weights, survivors)
-        ]
-        masks = [weight_mask(kept | born, mask.shape) for mask, kept, born in zip(view.masks, survivors, grown)]
+        born = grow(taken, shares, [StepSeed(seed, index, view.step, "dsr.grow") for index in range(len(active))])
+        weights, masks = regrown(view, survivors, born, self.growth, seed, "dsr.value")
         return weights, masks, {"threshold": threshold, "pruned": pruned}
 
     def _accepted(self, active_total):
@@ -125,20 +123,12 @@ def prune(magnitudes: list, active: list, threshold) -> list:
 
     def keep_largest():
         return [
-            ops.where(ops.any(kept), kept, _largest(magnitude, units))
+            ops.where(ops.any(kept), kept, largest(magnitude, units))
             for magnitude, units, kept in zip(magnitudes, active, survivors)
         ]
 
     none_died_out = ops.all(ops.stack([count_true(kept) for kept in survivors]) > 0)
     return list(ops.cond(none_died_out, lambda: survivors, keep_largest))
-
-
-def _largest(magnitudes, active):
-    ranked = ops.where(magnitudes >= 0, magnitudes, -ops.ones_like(magnitudes))  # NaN comes after every number
-    ranked = ops.where(active, ranked, -2 * ops.ones_like(magnitudes))
-    largest = ops.cast(ops.argmax(ops.reshape(ranked, (-1,))), "int32")
-    position = ops.reshape(ops.arange(math.prod(active.shape), dtype="int32"), active.shape)
-    return active & (position == largest)
 
 
 def adapt(threshold, pruned, fewest, most):
@@ -148,21 +138,6 @@ def adapt(threshold, pruned, fewest, most):
     """
     factor = ops.where(pruned > most, 0.5, ops.where(pruned < fewest, 2.0, 1.0))
     return ops.clip(threshold * ops.cast(factor, "float32"), 2.0**-100, 2.0**100)
-
-
-def grow(taken: list, shares, seeds: list[StepSeed]) -> list:
-    """Step 4: in each tensor, its share of places uniformly at random, without replacement, among those not taken.
-
-    Args:
-        taken: list of bool tensors, the units that must not be chosen.
-        shares: int32 tensor of shape `(tensors,)`, from step 3 (`share_proportionally`).
-        seeds: the random numbers of each tensor at this step.
-
-    Returns:
-        A list of bool tensors of the same shapes, each with `share` true entries.
-    """
-    keys = [random_keys(units.shape, seed) for units, seed in zip(taken, seeds)]
-    return select_smallest(keys, [~units for units in taken], shares)
 
 
 def _is_number(value) -> bool:

@@ -8,13 +8,15 @@ class View(NamedTuple):
 
     A method is a frozen dataclass with two pure functions:
 
-    - `init(view) -> state`: the state before its first update, a dict of scalars (and of lists of per-weight tensors);
+    - `init(view) -> state`: the state before its first update, a dict of scalars and of lists of per-weight tensors;
     - `update(view, state, seed) -> (weights, masks, state)`: one reallocation. It returns new tensors and never
       changes those it was given.
 
-    and one constant, `conserves`: true if the total number of active units is the same after every update (checked).
-    In `state`, `"threshold"` (float32 scalar, positive) is kept with the layers and goes on after a restart; anything
-    else is a report of the last update.
+    and two constants: `conserves`, true if the total number of active units is the same after every update (checked);
+    `every_step`, true if it must act at every step of the optimizer (checked).
+    In `state`, `"threshold"` (float32 scalar, positive) and every list (of tensors of the shapes of the weights) are
+    kept with the layers and go on after a restart; a list that `update` leaves out stays as it is. Any other scalar is
+    a report of the last update.
 
     Attributes:
         step: int32 scalar, the number of optimizer steps taken (`optimizer.iterations`).
@@ -22,6 +24,8 @@ class View(NamedTuple):
         masks: bool tensors of the shapes of the weights, true where a weight is active.
         unit_axes: tuples of ints, the axes that one unit spans (see `decisions.units`); static, not tensors.
         learning_rate: float scalar, of the next step; NaN where a model has no optimizer or several.
+        initializers: functions from a `StepSeed` to new values for the whole tensor, drawn as the layer draws its
+            first weights; static.
     """
 
     step: Any
@@ -29,3 +33,4 @@ class View(NamedTuple):
     masks: list
     unit_axes: list
     learning_rate: Any
+    initializers: list

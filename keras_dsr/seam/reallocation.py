@@ -31,6 +31,9 @@ class Outcome(NamedTuple):
 class Reallocation:
     """A method bound to a model. Each call decides in one compiled program, then writes.
 
+    Where the method keeps something for each weight (lists in its state) and the layers do not have it yet, they get
+    variables for it when this is made.
+
     Args:
         model: a built Keras model with at least one sparse layer; all of one granularity.
         method: a method (see `methods.View`).
@@ -38,7 +41,7 @@ class Reallocation:
 
     Attributes:
         weights: the model's sparse weights, a list of `SparseWeight`.
-        initial_state: what the method starts from, a dict of numpy arrays.
+        initial_state: the scalars that the method starts from, a dict of numpy arrays.
 
     Raises:
         ValueError: an unbuilt model, no sparse layer, or layers of different granularity; or what the method refuses.
@@ -50,8 +53,11 @@ class Reallocation:
         self.seed = seed
         self.weights = sparse_weights(model)
         _check(model, self.weights)
-        self.initial_state = {name: ops.convert_to_numpy(value) for name, value in method.init(self._view()).items()}
-        self._decide = _compiled(self._decision)
+        state = method.init(self._view())
+        lists = {name: value for name, value in state.items() if isinstance(value, list)}
+        self.initial_state = {name: ops.convert_to_numpy(state[name]) for name in state if name not in lists}
+        self._kept = {name: self._variables(name, values) for name, values in lists.items()}
+        self._bound = None
 
     def __call__(self) -> Outcome:
         """Reallocate once, at the optimizer's present step.
@@ -60,17 +66,11 @@ class Reallocation:
             RuntimeError: the method changed a total that it conserves, or left a tensor with no active weight. The
                 model is as it was before.
         """
-        slots = [optimizer_slots(self._optimizer, weight.variable) for weight in self.weights]
-        slot_values = [[ops.convert_to_tensor(slot.variable) for slot in row] for row in slots]
-        initial_values = [[slot.initial_value for slot in row] for row in slots]
-        weights, masks, slot_values, before, after, state = self._decide(
-            self._view()._replace(unit_axes=None),  # static, so not an argument of the compiled program
-            ops.convert_to_tensor(self.weights[0].threshold),
-            slot_values,
-            initial_values,
-        )
+        self._bind()
+        weights, masks, slot_values, before, after, state = self._decide()
         before, after = ops.convert_to_numpy(before), ops.convert_to_numpy(after)
         self._check_postconditions(before, after)
+        kept = {name: state.pop(name) for name in self._kept if name in state}
         state = {name: ops.convert_to_numpy(value) for name, value in state.items()}
 
         for index, weight in enumerate(self.weights):
@@ -78,7 +78,9 @@ class Reallocation:
             weight.mask.assign(masks[index])
             if "threshold" in state:  # from the host: on JAX variables that share a buffer cannot be donated
                 weight.threshold.assign(state["threshold"])
-            for slot, value in zip(slots[index], slot_values[index]):
+            for name, values in kept.items():
+                self._kept[name][index].assign(values[index])
+            for slot, value in zip(self._slots[index], slot_values[index]):
                 slot.variable.assign(value)
         return Outcome(after.astype("int64"), state)
 
@@ -96,11 +98,39 @@ class Reallocation:
         """H as the next reallocation will use it, for a method whose state has a threshold."""
         return float(self.weights[0].threshold) or float(self.initial_state["threshold"])
 
-    def _decision(self, view: View, stored_threshold, slots, initial_values):
+    def _variables(self, name: str, initial: list) -> list[keras.Variable]:
+        """Where the layers keep a method's state for each weight; what is not there yet starts as `initial`."""
+        variables = []
+        for weight, value in zip(self.weights, initial, strict=True):
+            variable = weight.state(name)
+            if variable is None:
+                variable = weight.layer.add_state(name, keras.backend.standardize_dtype(value.dtype))
+                variable.assign(value)
+            variables.append(variable)
+        return variables
+
+    def _bind(self):
+        """Make the compiled program, again if the model was compiled again or its optimizer has been built since."""
+        slots = [optimizer_slots(self._optimizer, weight.variable) for weight in self.weights]
+        bound = [self._optimizer, *(slot.variable for row in slots for slot in row)]
+        if self._bound is None or [id(part) for part in bound] != [id(part) for part in self._bound]:
+            self._bound, self._slots = bound, slots
+            self._decide = _compiled(self._read, self._decision)
+
+    def _read(self) -> tuple:
+        """What the decision depends on, as tensors."""
+        return (
+            self._view()._replace(unit_axes=None, initializers=None),  # static: not for a compiled program to be given
+            ops.convert_to_tensor(self.weights[0].threshold),
+            {name: [ops.convert_to_tensor(variable) for variable in row] for name, row in self._kept.items()},
+            [[ops.convert_to_tensor(slot.variable) for slot in row] for row in self._slots],
+        )
+
+    def _decision(self, view: View, stored_threshold, kept, slots):
         """The whole reallocation as a function of tensors; compiled once."""
-        unit_axes = [weight.unit_axes for weight in self.weights]
-        view = view._replace(unit_axes=unit_axes)
-        state = dict(self.initial_state)
+        view = view._replace(**self._static())
+        unit_axes = view.unit_axes
+        state = {**self.initial_state, **kept}
         if "threshold" in state:  # 0 in a layer means that no method has set it
             state["threshold"] = ops.where(stored_threshold > 0, stored_threshold, state["threshold"])
         weights, masks, state = self.method.update(view, state, self.seed)
@@ -112,8 +142,8 @@ class Reallocation:
             starts_over = (weights[index] == 0) | (masks[index] & ~old_mask)
             new_slots.append(
                 [
-                    ops.where(starts_over, ops.cast(initial_value, slot.dtype), slot)
-                    for slot, initial_value in zip(slots[index], initial_values[index])
+                    ops.where(starts_over, ops.cast(slot.initial_value, value.dtype), value)
+                    for slot, value in zip(self._slots[index], slots[index])
                 ]
             )
         return weights, masks, new_slots, _count_units(view.masks, unit_axes), _count_units(masks, unit_axes), state
@@ -124,9 +154,16 @@ class Reallocation:
             step=ops.cast(optimizer.iterations if optimizer else 0, "int32"),
             weights=[ops.convert_to_tensor(weight.variable) for weight in self.weights],
             masks=[ops.convert_to_tensor(weight.mask) for weight in self.weights],
-            unit_axes=[weight.unit_axes for weight in self.weights],
             learning_rate=ops.convert_to_tensor(_learning_rate(optimizer), "float32"),
+            **self._static(),
         )
+
+    def _static(self) -> dict:
+        """What a view has that is not a tensor."""
+        return {
+            "unit_axes": [weight.unit_axes for weight in self.weights],
+            "initializers": [weight.initial_values for weight in self.weights],
+        }
 
     @property
     def _optimizer(self):
@@ -147,21 +184,23 @@ def _count_units(masks, unit_axes):
     return ops.stack([count_true(unit_mask(mask, axes)) for mask, axes in zip(masks, unit_axes)])
 
 
-def _compiled(function: Callable) -> Callable:
-    """The function as one compiled program of the backend (plain on torch)."""
+def _compiled(read: Callable[[], tuple], decide: Callable) -> Callable:
+    """`decide(*read())` as one compiled program of the backend (plain on torch)."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, autograph=False)
+        # It reads the variables itself: to hand it a hundred tensors takes longer than to decide for a small network.
+        return tf.function(lambda: decide(*read()), autograph=False)
     if backend == "jax":
         import jax
 
-        return jax.jit(function)
+        program = jax.jit(decide)
+        return lambda: program(*read())
     if backend == "torch":
         import torch
 
-        return torch.no_grad()(function)
+        return torch.no_grad()(lambda: decide(*read()))
     raise RuntimeError(f"keras_dsr reallocates on tensorflow, jax and torch. Received: backend={backend!r}")
 
 

@@ -1,12 +1,16 @@
 """Where a model keeps its sparse weights, and one face for each of them."""
 
+import math
 from collections.abc import Iterator
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_dsr.decisions.randomness import StepSeed
+from keras_dsr.decisions.units import mask_weights
 from keras_dsr.layers.masked import MaskedKernel
+from keras_dsr.layers.tied import TiedKernel
 
 
 class SparseWeight:
@@ -36,6 +40,11 @@ class SparseWeight:
         """Shape of the dense tensor."""
         return tuple(self.variable.shape)
 
+    @property
+    def size(self) -> int:
+        """The number of places of the dense tensor."""
+        return math.prod(self.shape)
+
     def count(self) -> int:
         """The number of active weights."""
         return int(ops.count_nonzero(ops.convert_to_tensor(self.mask)))
@@ -48,6 +57,36 @@ class SparseWeight:
         """Values of the active weights, in the order of `positions()`."""
         return ops.convert_to_numpy(self.variable).reshape(-1)[self.positions()]
 
+    def set_mask(self, mask: np.ndarray) -> None:
+        """Replace the mask, and clear the weights that are dead by it.
+
+        Args:
+            mask: bool array of the shape of the weight, with at least one true entry.
+
+        Raises:
+            ValueError: another shape, or no true entry. Nothing was changed.
+        """
+        mask = np.asarray(mask, dtype=bool)
+        if mask.shape != self.shape or not mask.any():
+            raise ValueError(
+                f"The mask of {self.name!r} must have shape {self.shape} and at least one true entry. "
+                f"Received: shape {mask.shape} with {mask.sum()} true entries."
+            )
+        self.variable.assign(mask_weights(ops.convert_to_tensor(self.variable), mask))
+        self.mask.assign(mask)
+
+    def state(self, name: str) -> keras.Variable | None:
+        """The variable in which a method keeps something for each weight; None if there is none of that name."""
+        return self.layer.state_variables.get(f"kernel_{name}")
+
+    def initial_values(self, seed: StepSeed):
+        """A tensor of the shape of the weight, drawn by the layer's kernel initializer from the given seed."""
+        initializer = self.layer.kernel_initializer
+        config = initializer.get_config() if isinstance(initializer, keras.initializers.Initializer) else {}
+        if "seed" in config:
+            initializer = type(initializer).from_config({**config, "seed": seed})
+        return initializer(self.shape, dtype=self.variable.dtype)
+
     def __repr__(self) -> str:
         return f"<SparseWeight {self.name} shape={self.shape} active={self.count()}>"
 
@@ -58,15 +97,19 @@ def sparse_layers(model: keras.layers.Layer) -> list[MaskedKernel]:
     Raises:
         ValueError: the model or one of its sparse layers has not been built.
     """
-    layers = [layer for layer in _walk(model, set()) if isinstance(layer, MaskedKernel)]
-    unbuilt = [layer.name for layer in layers if not layer.built]
-    if unbuilt or not (model.built or layers):
-        where = f"its sparse layers {unbuilt}" if unbuilt else f"the model {model.name!r}"
-        raise ValueError(
-            f"The sparse weights of {model.name!r} do not exist yet: {where} has not been built. "
-            "Give the model an `Input`, call it once on a batch, or call `model.build(input_shape)` first."
-        )
+    layers = _layers_of(model, MaskedKernel)
+    if not (model.built or layers):
+        raise _unbuilt(model, f"the model {model.name!r}")
     return layers
+
+
+def tied_layers(model: keras.layers.Layer) -> list[TiedKernel]:
+    """The tied layers of a built model or layer, in the order of the model, each once.
+
+    Raises:
+        ValueError: one of them has not been built.
+    """
+    return _layers_of(model, TiedKernel)
 
 
 def sparse_weights(model: keras.layers.Layer) -> list[SparseWeight]:
@@ -86,6 +129,21 @@ def sparse_weights(model: keras.layers.Layer) -> list[SparseWeight]:
     >>> [(weight.name, weight.count()) for weight in keras_dsr.sparse_weights(model)]
     """
     return [SparseWeight(layer) for layer in sparse_layers(model)]
+
+
+def _layers_of(model: keras.layers.Layer, kind: type) -> list:
+    layers = [layer for layer in _walk(model, set()) if isinstance(layer, kind)]
+    unbuilt = [layer.name for layer in layers if not layer.built]
+    if unbuilt:
+        raise _unbuilt(model, f"a layer of it, {unbuilt[0]!r},")
+    return layers
+
+
+def _unbuilt(model: keras.layers.Layer, where: str) -> ValueError:
+    return ValueError(
+        f"The weights of {model.name!r} do not exist yet: {where} has not been built. "
+        "Give the model an `Input`, call it once on a batch, or call `model.build(input_shape)` first."
+    )
 
 
 def _walk(layer, seen: set[int]) -> Iterator[keras.layers.Layer]:

@@ -4,7 +4,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_dsr.decisions.selection import MAX_KEY, count_true, ordered_bits, select_smallest
+from keras_dsr.decisions.selection import MAX_KEY, count_true, largest, ordered_bits, select_smallest
 
 
 def select(keys, eligible, counts):
@@ -142,3 +142,24 @@ def test_ordered_bits_put_nan_last_and_within_the_keys():
 
 def test_count_true_counts():
     assert int(count_true(np.array([[True, False], [True, True]]))) == 3
+
+
+@pytest.mark.parametrize(
+    ("magnitudes", "eligible", "place"),
+    [
+        ([1, 3, 2, 9], [1, 1, 1, 0], 1),  # the 9 may not be chosen
+        ([2, 5, 5, 5], [1, 0, 1, 1], 2),  # the first of equals
+        ([0, 0, 0, 0], [0, 0, 1, 1], 2),
+        ([np.nan, 0, np.nan, 0], [1, 1, 1, 0], 1),  # a number comes before NaN
+        ([np.nan, np.nan, 0, 0], [0, 1, 0, 0], 1),
+        ([1, np.inf, 1, np.inf], [1, 1, 1, 1], 1),
+    ],
+)
+def test_the_largest_is_one_eligible_place(magnitudes, eligible, place):
+    chosen = largest(np.array(magnitudes, "float32"), np.array(eligible, bool))
+    np.testing.assert_array_equal(chosen, np.arange(4) == place)
+
+
+def test_the_largest_of_a_matrix_has_its_shape():
+    magnitudes = np.arange(6, dtype="float32").reshape(2, 3)
+    np.testing.assert_array_equal(largest(magnitudes, magnitudes < 5), magnitudes == 4)

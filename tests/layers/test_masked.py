@@ -264,6 +264,90 @@ def test_files_restore_masks_weights_and_threshold(tmp_path, suffix):
             assert bits(again.variable) == bits(weight.layer.kernel)
 
 
+# What a method keeps for each weight
+
+
+def with_state(model):
+    """The model with random signs, and ages in another dtype, for each weight."""
+    for number, weight in enumerate(dsr.sparse_weights(model)):
+        random = np.random.default_rng(number)
+        weight.layer.add_state("signs", "int8").assign(random.choice([-1, 1], weight.shape))
+        weight.layer.add_state("age", "float32").assign(random.normal(size=weight.shape))
+    return model
+
+
+def states_of(model):
+    return [(bits(weight.state("signs")), bits(weight.state("age"))) for weight in dsr.sparse_weights(model)]
+
+
+@every_layer
+def test_added_state_has_the_shape_of_the_kernel_and_starts_at_zero(kind):
+    layer = built(kind, dtype="mixed_float16")
+    output = values(layer(inputs(kind)))
+    trainable = [variable.path for variable in layer.trainable_variables]
+    variable = layer.add_state("signs", "int8")
+    assert layer.kernel_signs is variable
+    assert (variable.dtype, tuple(variable.shape)) == ("int8", tuple(layer._kernel.shape))
+    assert not values(variable).any()
+    assert [v.path for v in layer.trainable_variables] == trainable
+    assert [v.name for v in layer.non_trainable_variables] == ["kernel_mask", "kernel_threshold", "kernel_signs"]
+    assert list(layer.state_variables) == ["kernel_mask", "kernel_threshold", "kernel_signs"]
+    assert bits(layer(inputs(kind))) == output.tobytes()
+
+
+@every_layer
+def test_the_configuration_announces_the_state(kind):
+    assert "kernel_state" not in built(kind).get_config()
+    layer = built(kind)
+    layer.add_state("signs", "int8")
+    layer.add_state("age", "float32")
+    assert layer.get_config()["kernel_state"] == {"signs": "int8", "age": "float32"}
+    again = type(layer).from_config(layer.get_config())
+    again.build((None, *LAYERS[kind][1]))
+    assert again.get_config() == layer.get_config()
+    assert [(name, v.dtype) for name, v in again.state_variables.items()] == [
+        ("kernel_mask", "bool"),
+        ("kernel_threshold", "float32"),
+        ("kernel_signs", "int8"),
+        ("kernel_age", "float32"),
+    ]
+
+
+def test_two_layers_do_not_share_a_configuration_of_state():
+    first, second = built("dense"), built("dense")
+    first.add_state("signs", "int8")
+    assert second.kernel_state == {}
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_file_of_a_model_brings_the_state_along(tmp_path, suffix):
+    model = with_state(scrambled(mixed_model()))
+    model.save(tmp_path / f"model{suffix}")
+    loaded = keras.models.load_model(tmp_path / f"model{suffix}")
+    assert states_of(loaded) == states_of(model)
+    assert [bits(w.mask) for w in dsr.sparse_weights(loaded)] == [bits(w.mask) for w in dsr.sparse_weights(model)]
+
+
+@pytest.mark.parametrize("has_some", [False, True])
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+def test_weights_bring_the_state_along_into_a_model_that_has_none_yet(tmp_path, suffix, has_some):
+    model = with_state(scrambled(mixed_model()))
+    path = tmp_path / f"model{suffix}"
+    (model.save_weights if suffix == ".weights.h5" else model.save)(path)
+    other = mixed_model(seed=99)
+    if has_some:
+        for weight in dsr.sparse_weights(other):
+            weight.layer.add_state("signs", "int8")
+    other.load_weights(path)
+    assert states_of(other) == states_of(model)
+    assert [bits(w.mask) for w in dsr.sparse_weights(other)] == [bits(w.mask) for w in dsr.sparse_weights(model)]
+    assert [layer.layer.kernel_state["signs"] for layer in dsr.sparse_weights(other)] == ["int8"] * 2
+    images = batch().reshape(-1, 8, 8, 1)
+    assert bits(other(images)) == bits(model(images))
+    other.save(tmp_path / "again.keras")
+    assert states_of(keras.models.load_model(tmp_path / "again.keras")) == states_of(model)
+
+
 def test_weights_of_another_architecture_are_refused(tmp_path):
     perceptron(hidden=24).save_weights(tmp_path / "model.weights.h5")
     with pytest.raises(ValueError, match="shape"):

@@ -6,25 +6,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_dsr.decisions.initial_mask import random_mask
-from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.decisions.units import unit_mask
-from keras_dsr.methods import DSR, View
-from keras_dsr.methods.dsr import adapt, grow, prune
+from keras_dsr.methods import DSR
+from keras_dsr.methods.dsr import adapt, prune
+from tests.methods.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, SEEDS, normal_view, view, views
 from tests.networks import bits
-
-EIGHT_WEIGHTS = np.array([0.5, -0.09, 0.1, -0.3, 0.05, 0.2, -0.01, 0.4], "float32")
-EIGHT_ACTIVE = np.array([1, 1, 1, 0, 1, 1, 1, 0], bool)
-
-
-def view(weights, masks, unit_axes=None, step=7):
-    return View(
-        step=tf.constant(step),
-        weights=[tf.convert_to_tensor(weight) for weight in weights],
-        masks=[tf.convert_to_tensor(mask) for mask in masks],
-        unit_axes=unit_axes or [()] * len(weights),
-        learning_rate=tf.constant(0.1),
-    )
 
 
 def update(method, seen, seed=0, threshold=None):
@@ -35,10 +21,6 @@ def update(method, seen, seed=0, threshold=None):
     weights, masks, state = method.update(seen, state, seed)
     as_arrays = [[np.array(part) for part in parts] for parts in (weights, masks)]
     return *as_arrays, float(state["threshold"]), int(state["pruned"])
-
-
-def seeds(count, step=7, seed=0):
-    return [StepSeed(seed, index, step, "dsr.grow") for index in range(count)]
 
 
 # Step 1: prune
@@ -97,25 +79,7 @@ def test_adapt_stays_where_halving_and_doubling_are_exact():
 # Step 3, share, has its tests in decisions/test_sharing.py; within an update it is worked out by hand below.
 
 
-# Step 4: grow
-
-
-def test_grow_takes_its_share_among_the_places_not_taken():
-    taken = [np.array([1, 1, 0, 0, 1, 0, 0, 0], bool), np.array([1, 0, 1, 0, 1, 1, 1, 1], bool)]
-    first, second = (np.array(grown) for grown in grow(taken, tf.constant([3, 2]), seeds(2)))
-    assert first.sum() == 3
-    assert not (first & taken[0]).any()
-    np.testing.assert_array_equal(second, ~taken[1])  # room for just two
-
-
-def test_growth_is_uniform_over_the_free_places():
-    taken = np.zeros(40, bool)
-    taken[::4] = True
-    grow_step = tf.function(lambda step: grow([taken], tf.constant([3]), seeds(1, step)), autograph=False)
-    born = sum(np.array(grow_step(tf.constant(step))[0]).astype(int) for step in range(2000))
-    assert born[taken].sum() == 0
-    # 6,000 births over 30 places: chi-square with 29 degrees of freedom, mean 29, standard deviation 7.6
-    assert 5 < ((born[~taken] - 200) ** 2 / 200).sum() < 70
+# Step 4, grow, has its tests in test_growth.py.
 
 
 # Whole updates by hand
@@ -233,27 +197,8 @@ def test_slices_are_pruned_by_their_mean_and_grown_whole():
 # What holds for every model
 
 
-SHAPES = [[(8,)], [(6, 7), (7, 3)], [(3, 3, 4, 5), (5, 9), (2, 2)], [(1, 40), (3,)]]
-
-
-@st.composite
-def views(draw):
-    shapes = draw(st.sampled_from(SHAPES))
-    slices = draw(st.booleans())
-    unit_axes = [tuple(range(2)) if slices and len(shape) == 4 else () for shape in shapes]
-    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    scale = 10.0 ** draw(st.integers(-4, 1))
-    masks = [
-        random_mask(shape, draw(st.sampled_from([0.0, 0.3, 0.8, 0.99])), axes, int(random.integers(2**31)))
-        for shape, axes in zip(shapes, unit_axes)
-    ]
-    dtype = draw(st.sampled_from(["float32", "float16", "bfloat16"]))
-    weights = [tf.cast(random.normal(0, scale, mask.shape), dtype) for mask in masks]  # dead places hold something too
-    return view(weights, masks, unit_axes, step=draw(st.integers(0, 2**31 - 1)))
-
-
 @settings(max_examples=60)
-@given(seen=views(), threshold=st.sampled_from([1e-30, 1e-3, 0.1, 1.0, 1e30]), seed=st.integers(-(2**40), 2**40))
+@given(seen=views(), threshold=st.sampled_from([1e-30, 1e-3, 0.1, 1.0, 1e30]), seed=SEEDS)
 def test_every_update_conserves_and_starts_newborns_clean(seen, threshold, seed):
     before = [bits(part) for part in [*seen.weights, *seen.masks]]
 
@@ -288,14 +233,8 @@ def test_every_update_conserves_and_starts_newborns_clean(seen, threshold, seed)
     assert before == [bits(part) for part in [*seen.weights, *seen.masks]]
 
 
-def moving_view(step=7):
-    random = np.random.default_rng(0)
-    masks = [random_mask(shape, 0.7, seed=1) for shape in [(20, 30), (30, 10)]]
-    return view([random.normal(size=mask.shape).astype("float32") for mask in masks], masks, step=step)
-
-
 def masks_after(seed=0, step=7):
-    return [mask.tobytes() for mask in update(DSR(), moving_view(step), seed, threshold=0.5)[1]]
+    return [mask.tobytes() for mask in update(DSR(), normal_view(step), seed, threshold=0.5)[1]]
 
 
 def test_the_same_seed_and_step_give_the_same_masks():
@@ -309,7 +248,7 @@ def test_another_seed_or_step_gives_other_masks():
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_compiled_gives_the_same_bits(jit_compile):
-    method, seen = DSR(target=0.3), moving_view()
+    method, seen = DSR(target=0.3), normal_view()
     state = method.init(seen)
     state["threshold"] = tf.constant(0.5)
 
@@ -343,8 +282,8 @@ def test_a_tolerance_is_a_fraction(tolerance):
         DSR(tolerance=tolerance)
 
 
-def test_growth_is_from_zeros():
-    with pytest.raises(ValueError, match=r"DSR\(growth=\.\.\.\) must be 'zeros'. Received: growth='ones'"):
+def test_an_unknown_growth_is_refused():
+    with pytest.raises(ValueError, match=r"DSR\(growth=\.\.\.\) must be 'zeros' or 'initializer'"):
         DSR(growth="ones")
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keras_dsr as dsr
-from keras_dsr.methods import DSR
+from keras_dsr.methods import DSR, SET, DeepR, GradualPruning, Static
 from keras_dsr.seam import Reallocation
 from keras_dsr.seam.slots import optimizer_slots
 from tests.networks import active_counts, bits, compiled, fill_dead, fit, perceptron, state_bits, values
@@ -126,6 +126,187 @@ def test_slots_of_dead_and_newborn_weights_start_over_and_those_of_survivors_sta
     assert np.isfinite(history.history["loss"]).all()
 
 
+@pytest.mark.parametrize(
+    "method", [DSR(target=60, initial_threshold=0.1, growth="initializer"), SET(0.3, growth="initializer")]
+)
+@pytest.mark.parametrize("name", ["SGD momentum", "Adam", "Adagrad"])
+def test_slots_of_weights_born_from_the_initializer_start_over_too(name, method):
+    model = trained(OPTIMIZERS[name][0]())
+    weights = dsr.sparse_weights(model)
+    old_masks = [values(weight.mask) for weight in weights]
+    Reallocation(model, method)()
+    for weight, old_mask in zip(weights, old_masks):
+        born = values(weight.mask) & ~old_mask
+        assert born.any()
+        assert values(weight.variable)[born].all()
+        for slot in optimizer_slots(model.optimizer, weight.variable):
+            assert (values(slot.variable)[born | ~values(weight.mask)] == np.float32(slot.initial_value)).all()
+            assert (values(slot.variable)[values(weight.mask) & ~born] != np.float32(slot.initial_value)).any()
+
+
+# Values from the initializer
+
+
+def born_values(initializer, seed=0, step=0, **settings):
+    """What 3,200 newborn weights of one layer of 12,800 places start from."""
+    layer = dsr.SparseDense(200, sparsity=0.5, seed=1, kernel_initializer=initializer, **settings)
+    model = compiled(keras.Sequential([keras.Input((64,)), layer]))
+    model.optimizer.iterations.assign(step)
+    old_mask = values(layer.kernel_mask)
+    Reallocation(model, SET(0.5, growth="initializer"), seed)()
+    born = values(layer.kernel_mask) & ~old_mask
+    assert born.sum() == 3200
+    return values(layer._kernel)[born].astype("float32")
+
+
+def test_newborn_weights_are_drawn_by_the_initializer_of_the_layer():
+    uniform = born_values(keras.initializers.RandomUniform(2.0, 3.0))
+    assert uniform.min() >= 2.0 and uniform.max() <= 3.0
+    assert uniform.mean() == pytest.approx(2.5, abs=0.03)  # standard deviation 0.005
+    # the scale of the dense layer, as its first weights: sqrt(6 / (64 + 200))
+    glorot = born_values("glorot_uniform")
+    assert np.abs(glorot).max() == pytest.approx(np.sqrt(6 / 264), rel=0.01)
+    assert abs(glorot.mean()) < 0.01
+    assert (born_values("ones") == 1).all()
+    assert (born_values(lambda shape, dtype=None: keras.ops.full(shape, 0.5, dtype=dtype)) == 0.5).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_float16"])
+def test_newborn_weights_are_drawn_in_half_precision_too(dtype):
+    drawn = born_values("he_normal", dtype=dtype)
+    assert drawn.std() == pytest.approx(np.sqrt(2 / 64), rel=0.05)
+
+
+@pytest.mark.parametrize("initializer_seed", [None, 3])
+def test_newborn_values_are_a_function_of_the_seed_and_the_step(initializer_seed):
+    def drawn(**settings):
+        return bits(born_values(keras.initializers.RandomNormal(seed=initializer_seed), **settings))
+
+    assert drawn() == drawn()
+    assert len({drawn(), drawn(seed=1), drawn(step=1)}) == 3
+
+
+# What a method keeps for each weight
+
+
+@dataclasses.dataclass(frozen=True)
+class CountsUpdates:
+    """Keeps the number of updates at every place, and another tensor that it never returns."""
+
+    conserves: ClassVar[bool] = True
+    every_step: ClassVar[bool] = False
+
+    def init(self, view):
+        ages = [keras.ops.zeros(mask.shape, "int32") for mask in view.masks]
+        return {"age": ages, "half": [keras.ops.full(mask.shape, 0.5, "float32") for mask in view.masks]}
+
+    def update(self, view, state, seed):
+        return list(view.weights), list(view.masks), {"age": [age + 1 for age in state["age"]]}
+
+
+def test_what_a_method_keeps_for_each_weight_lives_with_the_layers():
+    model = trained()
+    assert [weight.state("signs") for weight in dsr.sparse_weights(model)] == [None, None]
+    reallocate = Reallocation(model, DeepR())
+    assert list(reallocate.initial_state) == ["pruned"]
+    for weight in dsr.sparse_weights(model):
+        signs, mask = weight.state("signs"), values(weight.mask)
+        assert signs is weight.layer.kernel_signs
+        assert (signs.dtype, tuple(signs.shape), signs.trainable) == ("int8", weight.shape, False)
+        assert set(np.unique(values(signs))) == {-1, 1}
+        assert (values(signs) == np.sign(values(weight.variable)))[mask].all()
+
+
+def test_a_second_reallocation_goes_on_with_what_the_first_kept():
+    model = perceptron()
+    Reallocation(model, CountsUpdates())()
+    reallocate = Reallocation(model, CountsUpdates())
+    reallocate()
+    reallocate()
+    for weight in dsr.sparse_weights(model):
+        assert (values(weight.state("age")) == 3).all()
+        assert (values(weight.state("half")) == 0.5).all()
+
+
+def test_signs_stay_while_weights_die_and_are_born():
+    model = trained()
+    reallocate = Reallocation(model, DeepR(temperature=1e-3, l1=0))
+    signs = [bits(weight.state("signs")) for weight in dsr.sparse_weights(model)]
+    masks = [bits(weight.mask) for weight in dsr.sparse_weights(model)]
+    for _ in range(3):
+        assert reallocate().state["pruned"] > 0
+    assert [bits(weight.state("signs")) for weight in dsr.sparse_weights(model)] == signs
+    assert [bits(weight.mask) for weight in dsr.sparse_weights(model)] != masks
+    for weight in dsr.sparse_weights(model):
+        assert (values(weight.variable) * values(weight.state("signs")) >= 0).all()
+
+
+def test_the_learning_rate_of_the_walk_follows_the_optimizer():
+    model = compiled(perceptron(), keras.optimizers.SGD(0.125))
+    reallocate = Reallocation(model, DeepR(temperature=0, l1=1.0))
+    weight = dsr.sparse_weights(model)[0]
+    positive = values(weight.mask) & (values(weight.state("signs")) > 0)
+    left = []
+    for learning_rate in (0.125, 0.25):
+        model.optimizer.learning_rate = learning_rate
+        weight.variable.assign(10.0 * values(weight.state("signs")))
+        reallocate()
+        left.append(values(weight.variable)[positive])
+    assert (left[0] == 9.875).all()
+    assert (left[1] == 9.75).all()
+
+
+@pytest.mark.parametrize("without", ["an optimizer", "one learning rate"])
+def test_a_walk_without_a_learning_rate_is_refused_and_leaves_nothing_behind(without):
+    model = perceptron() if without == "an optimizer" else trained(OPTIMIZERS["several"][0]())
+    before = state_bits(model)
+    with pytest.raises(ValueError, match=r"pass DeepR\(learning_rate=0\.01\)"):
+        Reallocation(model, DeepR())
+    assert state_bits(model) == before
+    Reallocation(model, DeepR(learning_rate=0.01))()
+    assert sum(active_counts(model)) == 355
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [(DeepR(), "DeepR needs granularity 'element'"), (SET(rule="signed"), r"SET\(rule='signed'\) needs granularity")],
+)
+def test_methods_of_single_weights_refuse_slices(method, message):
+    model = compiled(convolutional_model("kernel", 0.5, "float32"))
+    before = state_bits(model)
+    with pytest.raises(ValueError, match=message):
+        Reallocation(model, method)
+    assert state_bits(model) == before
+
+
+@pytest.mark.parametrize("method", [Static(), SET(0.3), DeepR(temperature=1e-3), DSR(target=60)])
+@pytest.mark.parametrize("dtype", ["float16", "mixed_bfloat16"])
+def test_every_conserving_method_reallocates_a_model(method, dtype):
+    model = compiled(convolutional_model("element", 0.5, dtype))
+    reallocate = Reallocation(model, method)
+    before = reallocate.active()
+    for weight in dsr.sparse_weights(model):
+        fill_dead(weight.layer, np.nan)
+    after = reallocate().active
+    assert after.sum() == before.sum()
+    if not isinstance(method, DSR):
+        assert after.tolist() == before.tolist()
+    for weight in dsr.sparse_weights(model):
+        assert not values(weight.variable).astype("float32")[~values(weight.mask)].any()
+
+
+def test_gradual_pruning_follows_the_steps_of_the_optimizer():
+    model = compiled(perceptron(sparsity=0))
+    reallocate = Reallocation(model, GradualPruning(final_sparsity=0.75, end_step=4))
+    totals = []
+    for step in range(6):
+        model.optimizer.iterations.assign(step)
+        totals.append(reallocate().active.tolist())
+    assert totals[0] == [1536, 240]
+    assert totals[2] == [384 + 144, 60 + 22]  # 3/4 of 1/8 above the last: 528 and 82.5, to the even number
+    assert totals[4] == totals[5] == [384, 60]
+
+
 # The threshold
 
 
@@ -160,6 +341,7 @@ class CountedDSR:
 
     inner: DSR
     conserves: ClassVar[bool] = True
+    every_step: ClassVar[bool] = False
 
     def init(self, view):
         return self.inner.init(view)

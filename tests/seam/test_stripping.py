@@ -1,8 +1,11 @@
+import contextlib
+
 import keras
 import numpy as np
 import pytest
 
 import keras_dsr as dsr
+from keras_dsr.methods import DeepR
 from keras_dsr.seam import stripped
 from tests.networks import batch, bits, compiled, fill_dead, fit, perceptron, state_bits, values
 from tests.seam.test_weights import functional_model, nested_model, shared_model, subclassed_model
@@ -71,6 +74,52 @@ def test_a_stripped_model_trains_dense_with_the_optimizer_it_had():
     fit(model)
     assert int(model.optimizer.iterations) == 12
     assert np.count_nonzero(values(model.layers[0].kernel)) > 307
+
+
+def with_state():
+    """A trained model with signs and optimizer state."""
+    model = compiled(perceptron())
+    fit(model, dsr.Reallocate(DeepR()), batches=2)
+    assert all(weight.state("signs") is not None for weight in dsr.sparse_weights(model))
+    return model
+
+
+def test_strip_takes_off_what_a_method_kept_for_each_weight():
+    model = with_state()
+    before, variables = bits(model(batch())), len(model.trainable_variables)
+    dsr.strip(model)
+    assert bits(model(batch())) == before
+    assert [variable.name for variable in model.non_trainable_variables] == []
+    assert len(model.trainable_variables) == variables == 4
+    for layer in model.layers:
+        assert not any(name.startswith("kernel_") and isinstance(v, keras.Variable) for name, v in vars(layer).items())
+        assert "kernel_state" not in layer.get_config()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_after_stripped_what_a_method_kept_is_back(fails):
+    model = with_state()
+    variables, before = [id(variable) for variable in model.variables], state_bits(model)
+    states = [weight.state("signs") for weight in dsr.sparse_weights(model)]
+    with contextlib.suppress(KeyError), stripped(model):
+        assert not any("signs" in variable.path for variable in model.variables)
+        if fails:
+            raise KeyError
+    assert [id(variable) for variable in model.variables] == variables
+    assert state_bits(model) == before
+    assert all(weight.state("signs") is state for weight, state in zip(dsr.sparse_weights(model), states))
+    assert [layer.get_config()["kernel_state"] for layer in model.layers] == [{"signs": "int8"}] * 2
+
+
+def test_saving_a_plain_file_keeps_what_a_method_kept_in_the_model_and_out_of_the_file(tmp_path):
+    model = with_state()
+    before = state_bits(model)
+    dsr.save(model, tmp_path / "plain.keras")
+    assert state_bits(model) == before
+    plain = keras.models.load_model(tmp_path / "plain.keras")
+    assert [type(layer) for layer in plain.layers] == [keras.layers.Dense] * 2
+    assert [variable.name for variable in plain.variables] == ["kernel", "bias"] * 2
+    assert bits(plain(batch())) == bits(model(batch()))
 
 
 def test_strip_of_a_plain_model_changes_nothing():

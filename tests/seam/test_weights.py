@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import keras_dsr as dsr
+from keras_dsr.decisions.randomness import StepSeed
 from tests.networks import batch, bits, perceptron, values
 
 
@@ -124,3 +125,80 @@ def test_positions_and_values_rebuild_the_kernel():
 def test_an_unbuilt_model_is_refused_with_what_to_do(build):
     with pytest.raises(ValueError, match=r"'net' do not exist yet: .*has not been built\. Give the model an `Input`"):
         dsr.sparse_weights(build())
+
+
+def small_weight(**settings):
+    layer = dsr.SparseDense(4, sparsity=0.5, seed=1, name="it", **settings)
+    return dsr.sparse_weights(keras.Sequential([keras.Input((3,)), layer]))[0]
+
+
+def test_the_size_counts_all_places():
+    assert small_weight().size == 12
+    model = keras.Sequential([keras.Input((8, 8, 2)), dsr.SparseConv2D(4, 3, granularity="kernel")])
+    assert dsr.sparse_weights(model)[0].size == 72
+
+
+@pytest.mark.parametrize("kind", [np.array, np.ndarray.tolist, lambda mask: mask.astype("float32")])
+def test_set_mask_replaces_the_mask_and_clears_what_is_dead_by_it(kind):
+    weight = small_weight()
+    weight.variable.assign(np.arange(1, 13).reshape(3, 4) * -1.0)
+    mask = np.arange(12).reshape(3, 4) % 3 == 0
+    weight.set_mask(kind(mask))
+    np.testing.assert_array_equal(values(weight.mask), mask)
+    np.testing.assert_array_equal(values(weight.variable), np.where(mask, -np.arange(1, 13).reshape(3, 4), 0))
+    assert not np.signbit(values(weight.variable)[~mask]).any()
+    assert weight.positions().tolist() == [0, 3, 6, 9]
+
+
+@pytest.mark.parametrize(
+    ("mask", "received"),
+    [
+        (np.ones((4, 3), bool), r"shape \(4, 3\) with 12 true entries"),
+        (np.ones(12, bool), r"shape \(12,\) with 12"),
+        (np.zeros((3, 4), bool), r"shape \(3, 4\) with 0 true entries"),
+        (True, r"shape \(\) with 1"),
+    ],
+)
+def test_set_mask_refuses_another_shape_and_an_empty_mask_and_changes_nothing(mask, received):
+    weight = small_weight()
+    before = bits(weight.mask), bits(weight.variable)
+    with pytest.raises(
+        ValueError, match=rf"it/kernel' must have shape \(3, 4\) and at least one true entry\. Received: {received}"
+    ):
+        weight.set_mask(mask)
+    assert (bits(weight.mask), bits(weight.variable)) == before
+
+
+def test_state_is_found_by_name():
+    weight = small_weight()
+    assert weight.state("signs") is None
+    variable = weight.layer.add_state("signs", "int8")
+    assert weight.state("signs") is variable
+    assert weight.state("mask") is weight.mask
+    assert weight.state("other") is None
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_initial_values_are_drawn_by_the_initializer_from_the_given_seed(seed):
+    weight = small_weight(kernel_initializer=keras.initializers.RandomUniform(2, 3, seed=seed))
+
+    def drawn(step):
+        return values(weight.initial_values(StepSeed(0, 0, step, "test")))
+
+    assert drawn(1).shape == (3, 4)
+    assert drawn(1).dtype == np.float32
+    assert ((drawn(1) >= 2) & (drawn(1) <= 3)).all()
+    assert bits(drawn(1)) == bits(drawn(1)) != bits(drawn(2))
+
+
+def test_initial_values_of_an_initializer_without_a_seed_are_what_it_gives():
+    seed = StepSeed(0, 0, 1, "test")
+    assert (values(small_weight(kernel_initializer="ones").initial_values(seed)) == 1).all()
+    weight = small_weight(kernel_initializer=lambda shape, dtype=None: keras.ops.full(shape, 0.5, dtype=dtype))
+    assert (values(weight.initial_values(seed)) == 0.5).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_initial_values_have_the_dtype_of_the_weight(dtype):
+    drawn = small_weight(dtype=dtype).initial_values(StepSeed(0, 0, 1, "test"))
+    assert keras.backend.standardize_dtype(drawn.dtype) == dtype

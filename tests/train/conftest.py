@@ -1,11 +1,14 @@
 """What the tests of the experiments share."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from train.run import train
+from keras_dsr import sparse_weights
+from train.run import execute, prepare, train
 from train.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -25,3 +28,13 @@ def finished(tmp_path_factory):
     """Settings and result of a short run of DSR on digits, in a folder that tests must not change."""
     settings = Settings(epochs=3, seed=1, out=str(tmp_path_factory.mktemp("finished") / "run"))
     return settings, train(settings)
+
+
+@pytest.fixture(scope="session")
+def finished_slices(tmp_path_factory):
+    """A run of SET that moved slices of the convolutions of a small wide residual network, and its result."""
+    small = {"method": "set", "depth": 10, "width": 0.5, "epochs": 1, "batch_size": 10, "target": 0.1}
+    settings = Settings(dataset="digits", recipe="wide_resnet_cifar10", granularity="kernel", **small)
+    run = prepare(replace(settings, out=str(tmp_path_factory.mktemp("slices") / "run")))
+    before = [weight.mask.numpy() for weight in sparse_weights(run.network.model)]
+    return before, run, execute(run, Console(quiet=True))

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import pytest
 
-from train.methods import METHODS
+from train.methods import METHODS, Plan
 from train.network import learning_rates
 from train.recipes import RECIPES, find_recipe
 from train.settings import Settings, resolve
@@ -45,12 +45,15 @@ def test_every_recipe_is_found_by_what_it_is_for(name):
     assert 0 < recipe.stop_at <= recipe.epochs
 
 
-@pytest.mark.parametrize(("method", "epochs"), [("dense", 200), ("static", 400), ("dsr", 200)])
-def test_the_paper_trains_static_sparse_networks_twice_as_long(method, epochs):
+TWICE = ("thin", "static", "compressed")
+
+
+@pytest.mark.parametrize(("method", "epochs"), [(method, 400 if method in TWICE else 200) for method in METHODS])
+def test_the_paper_trains_what_moves_no_weights_twice_as_long(method, epochs):
     settings, _ = resolve(Settings(model="wide_resnet", dataset="cifar10", method=method))
     assert (settings.epochs, settings.depth, settings.width) == (epochs, 28, 2.0)
     assert settings.sparsity == (0.0 if method == "dense" else 0.9)
-    assert settings.target == (20_000 if method == "dsr" else None)
+    assert settings.target == {"dsr": 20_000, "set": 0.138}.get(method)
 
 
 @pytest.mark.parametrize("epochs", [200, 400, 20])
@@ -67,11 +70,17 @@ def test_learning_rates_change_at_the_first_step_of_their_epoch_and_stretch(epoc
 
 def test_the_marks_of_dsr_stretch_with_the_epochs():
     recipe = RECIPES["wide_resnet_cifar10"]
-    callback = METHODS["dsr"].callback(recipe, recipe.target, 400, 0)
+
+    def callback_of(**given):
+        settings, _ = resolve(Settings(model="wide_resnet", dataset="cifar10", **given))
+        return METHODS["dsr"].callback(Plan(recipe, settings, 500, []))
+
+    callback = callback_of(epochs=400)
     assert callback.stop_at == 380
+    assert callback_of(epochs=400, stop_at=7).stop_at == 7 and callback_of(epochs=400, stop_at=0).stop_at == 0
     assert [callback._period_at(epoch) for epoch in (0, 49, 50, 160, 280)] == [100, 100, 200, 400, 800]
     # squeezed into two epochs, several marks fall together and the first wins
-    callback = METHODS["dsr"].callback(recipe, recipe.target, 2, 0)
+    callback = callback_of(epochs=2)
     assert [callback._period_at(epoch) for epoch in (0, 1)] == [100, 400]
 
 
@@ -80,7 +89,10 @@ def test_the_marks_of_dsr_stretch_with_the_epochs():
     [
         ({"model": "vgg"}, "--model must be one of lenet_300_100, wide_resnet, resnet_50. Received: --model=vgg"),
         ({"dataset": "svhn"}, "--dataset must be one of digits, mnist, .*imagenet2012. Received: --dataset=svhn"),
-        ({"method": "set"}, "--method must be one of dense, static, dsr. Received: --method=set"),
+        (
+            {"method": "rigl"},
+            "--method must be one of dense, thin, hashed, static, set, deepr, dsr, compressed. Received: --method=rigl",
+        ),
         ({"recipe": "mine"}, "--recipe must be one of lenet_digits, .*Received: --recipe=mine"),
         (
             {"model": "resnet_50", "dataset": "digits"},
@@ -94,7 +106,24 @@ def test_the_marks_of_dsr_stretch_with_the_epochs():
         ({"steps_per_epoch": 0}, "--steps_per_epoch must be at least 1"),
         ({"seed": -1}, "--seed must be from 0 to 2147483647"),
         ({"method": "dense", "sparsity": 0.9}, "--sparsity must be left out, or 0, with --method=dense"),
-        ({"method": "static", "target": 5}, "--target must be left out: --method=static moves no weights"),
+        ({"method": "static", "target": 5}, "--target must be left out: --method=static has none"),
+        ({"method": "deepr", "target": 5}, "--target must be left out: --method=deepr has none. Received: --target=5"),
+        ({"granularity": "filter"}, "--granularity must be one of element, kernel. Received: --granularity=filter"),
+        (
+            {"method": "deepr", "granularity": "kernel"},
+            "--granularity must be left out: --method=deepr has single weights only. Received: --granularity=kernel",
+        ),
+        ({"method": "hashed", "granularity": "kernel"}, "--granularity must be left out: --method=hashed"),
+        ({"method": "dense", "granularity": "kernel"}, "--granularity must be left out: --method=dense"),
+        ({"method": "thin", "granularity": "kernel"}, "--granularity must be left out: --method=thin"),
+        (
+            {"method": "static", "stop_at": 3},
+            "--stop_at must be left out: --method=static moves no weights. Received: --stop_at=3",
+        ),
+        ({"method": "compressed", "stop_at": 3}, "--stop_at must be left out: --method=compressed moves no weights"),
+        ({"stop_at": -1}, "--stop_at must be an epoch, at least 0. Received: --stop_at=-1"),
+        ({"method": "static", "init_from": "random"}, "--init_from must be left out without --mask_from"),
+        ({"width": -1.0}, "--width must be positive. Received: --width=-1.0"),
         ({"depth": 28}, "--depth must be left out: only --model=wide_resnet has it"),
         ({"model": "wide_resnet", "dataset": "cifar10", "width": 0.0}, "--width must be positive"),
         ({"resume": True, "overwrite": True}, "Pass --resume .* or --overwrite .*Received: both"),
@@ -103,3 +132,25 @@ def test_the_marks_of_dsr_stretch_with_the_epochs():
 def test_what_cannot_be_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
         resolve(dataclasses.replace(Settings(), **given))
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"method": "dense", "seed": 2}, "dense-seed2"),
+        ({}, "dsr-0.98-seed0"),
+        ({"method": "thin", "sparsity": 0.5}, "thin-0.5-seed0"),
+        ({"granularity": "kernel", "stop_at": 3, "epochs": 5}, "dsr-0.98-kernel-stop3-seed0"),
+    ],
+)
+def test_the_name_tells_a_run_from_others(given, name):
+    settings, _ = resolve(Settings(**given))
+    assert settings.name == name and settings.out.endswith(f"lenet_300_100-digits-{name}")
+
+
+@pytest.mark.parametrize(("model", "width"), [("lenet_300_100", 1.0), ("resnet_50", 1.0), ("wide_resnet", 2.0)])
+def test_every_network_has_a_width(model, width):
+    recipe = next(recipe for recipe in RECIPES.values() if recipe.model == model)
+    settings, _ = resolve(Settings(model=model, dataset=recipe.datasets[0]))
+    assert settings.width == width
+    assert resolve(Settings(model=model, dataset=recipe.datasets[0], width=0.5))[0].width == 0.5

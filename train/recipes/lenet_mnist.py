@@ -21,5 +21,7 @@ RECIPE = Recipe(
     target=600,
     period=((0, 100),),
     stop_at=28,
+    temperatures=((0, 1e-5), (4, 1e-8), (12, 1e-12), (21, 1e-15)),
+    last_kernel_at_most=0.9,
     steps_per_execution=20,
 )

@@ -9,8 +9,8 @@ Marks = tuple[tuple[float, float], ...]
 class Recipe:
     """Defaults for the flags, and what has no flag.
 
-    Every epoch in it (in `learning_rates`, `period` and `stop_at`) counts on the recipe's own schedule of `epochs`
-    epochs. A run of another length stretches or squeezes all of them in proportion.
+    Every epoch in it (in `learning_rates`, `period`, `temperatures` and `stop_at`) counts on the recipe's own schedule
+    of `epochs` epochs. A run of another length stretches or squeezes all of them in proportion.
 
     Attributes:
         model: name of the network.
@@ -20,10 +20,18 @@ class Recipe:
         batch_size: int, examples in a step.
         learning_rates: `(epoch, learning rate)` pairs, each in force from that epoch on.
         weight_decay: float, the coefficient as the paper gives it: an L2 gradient that goes through the momentum.
-        target: DSR, how many weights to move in a reallocation; an int, or a float in (0, 1) as a share of the active.
-        period: DSR, `(epoch, steps)` pairs: steps between reallocations from that epoch on.
-        stop_at: DSR, the epoch of the last reallocation.
-        static_lasts: int, how many times longer static sparse training takes, to be a fair rival.
+        target: DSR and SET, how many weights to move in a reallocation; an int, or a float in (0, 1) as a share of the
+            active.
+        kernel_target: DSR and SET at kernel granularity, how many slices to move; None: `target`.
+        set_fractions: SET, the share of the weights that moves, by sparsity, where the paper gives it; elsewhere it
+            moves as many as DSR.
+        period: DSR and SET, `(epoch, steps)` pairs: steps between reallocations from that epoch on.
+        stop_at: the epoch of the last reallocation (of every method that moves weights).
+        temperatures: DeepR, `(epoch, temperature)` pairs, each in force from that epoch on.
+        l1: DeepR, the L1 penalty.
+        pruning_schedule: "compressed", `"polynomial"` (cubic) or `"exponential"`.
+        last_kernel_at_most: "compressed", a sparsity above which the last kernel is not cut; None: cut as the others.
+        static_lasts: int, how many times longer static sparse and thin dense training take, to be a fair rival.
         steps_per_execution: int, at most so many steps run in one call of TensorFlow; it changes no result.
     """
 
@@ -37,5 +45,11 @@ class Recipe:
     target: int | float
     period: Marks
     stop_at: int
+    temperatures: Marks
+    kernel_target: int | None = None
+    set_fractions: tuple[tuple[float, float], ...] = ()
+    l1: float = 1e-5
+    pruning_schedule: str = "polynomial"
+    last_kernel_at_most: float | None = None
     static_lasts: int = 1
     steps_per_execution: int = 1

@@ -20,5 +20,9 @@ RECIPE = Recipe(
     target=400_000,
     period=((0, 1000), (25, 2000), (50, 4000), (75, 8000)),
     stop_at=95,
+    temperatures=((0, 1e-5), (25, 1e-8), (50, 1e-12), (75, 1e-15)),
+    kernel_target=40_000,
+    set_fractions=((0.9, 0.14), (0.8, 0.089)),
+    pruning_schedule="exponential",
     static_lasts=2,
 )

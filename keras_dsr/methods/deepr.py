@@ -1,0 +1,115 @@
+"""DeepR: a random walk in which a weight dies where it would change its sign, and another is born at random."""
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import keras
+from keras import ops
+
+from keras_dsr.decisions.randomness import StepSeed
+from keras_dsr.decisions.selection import count_true
+from keras_dsr.methods.growth import grow, regrown, taken_in_each
+from keras_dsr.methods.view import View
+from keras_dsr.schedules import by_step
+
+
+@dataclasses.dataclass(frozen=True)
+class DeepR:
+    """Deep rewiring (Bellec, Kappel, Maass & Legenstein, ICLR 2018, arXiv 1711.05136, Algorithm 1).
+
+    Every place has a sign s that never changes; a weight w = s * theta is active while theta >= 0. At every step, after
+    the optimizer's, each active theta moves by -eta * l1 + sqrt(2 * eta * T) * N(0, 1). Those below zero die, and as
+    many dead places of the same tensor, chosen at random, become active with theta = 0: each tensor keeps its number of
+    weights.
+
+    It acts after every step of the optimizer: `period=1`, no `steps_per_execution`, granularity `"element"`.
+
+    Args:
+        temperature: T, the strength of the noise: a number of at least 0, `(step, T)` pairs, each in force from that
+            step on, or a function of the step (an int32 scalar tensor).
+        l1: float of at least 0, alpha of the paper: the L1 penalty. (Weight decay is better left out beside it.)
+        learning_rate: eta of the noise and of the penalty; None: the optimizer's at that step.
+
+    Example:
+
+    >>> keras_dsr.Reallocate(keras_dsr.methods.DeepR(temperature=[(0, 1e-5), (10_000, 1e-8)]), period=1)
+    """
+
+    temperature: float | Sequence[tuple[int, float]] | Callable = 1e-5
+    l1: float = 1e-5
+    learning_rate: float | None = None
+
+    conserves: ClassVar[bool] = True
+    every_step: ClassVar[bool] = True
+
+    def __post_init__(self):
+        for name in ("l1", "learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not _is_number(value):
+                raise ValueError(f"DeepR({name}=...) must be a number of at least 0. Received: {name}={value!r}")
+        temperature = self.temperature
+        pairs = temperature if isinstance(temperature, Sequence) and len(temperature) else [(0, temperature)]
+        is_schedule = all(isinstance(pair, Sequence) and len(pair) == 2 and _is_number(pair[1]) for pair in pairs)
+        if not callable(temperature) and not is_schedule:
+            raise ValueError(
+                "DeepR(temperature=...) must be a number of at least 0, (step, temperature) pairs, or a function of "
+                f"the step. Received: temperature={temperature!r}"
+            )
+        by_step(temperature)  # refuses steps that do not increase
+
+    def init(self, view: View) -> dict:
+        """The sign of every place: that of its weight where one is active, drawn at random elsewhere.
+
+        Raises:
+            ValueError: kernel granularity, or a model with no learning rate and none given.
+        """
+        if any(view.unit_axes):
+            raise ValueError(
+                "DeepR needs granularity 'element': single weights change their signs, not slices of a kernel. "
+                "Build the layers with granularity='element'."
+            )
+        if self.learning_rate is None and bool(ops.isnan(view.learning_rate)):
+            raise ValueError(
+                "DeepR(learning_rate=None) takes the optimizer's, and this model has none or several. "
+                "Compile it with one optimizer, or pass DeepR(learning_rate=0.01)."
+            )
+        signs = []
+        for index, (weight, mask) in enumerate(zip(view.weights, view.masks)):
+            draw = keras.random.uniform(weight.shape, seed=StepSeed(0, index, 0, "deepr.sign"))
+            random = ops.where(draw < 0.5, -1.0, 1.0)
+            own = ops.cast(ops.sign(weight), "float32")
+            signs.append(ops.cast(ops.where(mask & (own != 0), own, random), "int8"))
+        return {"signs": signs, "pruned": ops.zeros((), "int32")}
+
+    def update(self, view: View, state: dict, seed: int) -> tuple[list, list, dict]:
+        """One step of the walk. `state["pruned"]` comes back as the number of weights that died (and were born)."""
+        eta = view.learning_rate if self.learning_rate is None else self.learning_rate
+        eta = ops.cast(eta, "float32")
+        temperature = ops.cast(by_step(self.temperature)(view.step), "float32")
+        scale = ops.sqrt(2 * eta * temperature)
+        weights, survivors = [], []
+        for index, (weight, mask, sign) in enumerate(zip(view.weights, view.masks, state["signs"])):
+            noise = keras.random.normal(weight.shape, seed=StepSeed(seed, index, view.step, "deepr.noise"))
+            sign = ops.cast(sign, "float32")
+            theta = sign * ops.cast(weight, "float32") - eta * self.l1 + scale * noise
+            # Judged as it is stored: in float16 a small theta may round to zero, which is alive.
+            moved = ops.cast(sign * theta, weight.dtype)
+            weights.append(moved)
+            survivors.append(mask & (sign * ops.cast(moved, "float32") >= 0))
+        counts = ops.stack([count_true(mask & ~kept) for mask, kept in zip(view.masks, survivors)])
+        seeds = [StepSeed(seed, index, view.step, "deepr.grow") for index in range(len(view.masks))]
+        born = ops.cond(  # with a low temperature most steps kill nothing
+            ops.sum(counts) > 0,
+            lambda: grow(taken_in_each(view.masks, survivors, counts), counts, seeds),
+            lambda: [ops.zeros_like(mask) for mask in view.masks],
+        )
+        weights, masks = regrown(view._replace(weights=weights), survivors, born, "zeros", seed, "")
+        return weights, masks, {"pruned": ops.sum(counts)}
+
+
+def _is_number(value) -> bool:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_number and 0 <= value < math.inf

@@ -1,0 +1,148 @@
+"""Gradual pruning: a dense network loses its smallest weights little by little, while it trains."""
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Sequence
+from typing import ClassVar
+
+from keras import ops
+
+from keras_dsr.decisions.selection import count_true, largest, ordered_bits, select_smallest
+from keras_dsr.decisions.units import mask_weights, unit_magnitudes, unit_mask, weight_mask
+from keras_dsr.methods.view import View
+
+SCHEDULES = ("polynomial", "exponential")
+SCOPES = ("tensor", "global")
+
+
+@dataclasses.dataclass(frozen=True)
+class GradualPruning:
+    """Gradual magnitude pruning (Zhu & Gupta 2017, arXiv 1710.01878, eq. 1).
+
+    Each update prunes the smallest active units until the sparsity is that of the schedule at this step:
+    s(t) = s_f + (s_i - s_f) * (1 - t) ** power, with t going from 0 at `begin_step` to 1 at `end_step`. Nothing grows:
+    the number of active units is **not** conserved, it falls from that of the initial to that of the final sparsity.
+    Start from sparse layers of `sparsity=0`. After `end_step` the mask stays.
+
+    Args:
+        initial_sparsity: float in [0, 1), s_i.
+        final_sparsity: float in [0, 1), s_f, at least s_i; or one such number a sparse weight, in the order of
+            the model.
+        begin_step: int, the optimizer step before which nothing is pruned.
+        end_step: int, above `begin_step`, the step at which the final sparsity is reached.
+        power: positive number, 3 in the paper: pruning is fast at first, and slow at the end.
+        schedule: `"polynomial"`, as above; `"exponential"`, the density 1 - s falls by the same factor in equal times
+            (`power` is not used), as Mostafa & Wang (2019) prune ResNet-50.
+        scope: `"tensor"`, every tensor has the sparsity of the schedule; `"global"`, the smallest units go wherever
+            they are, and only the total follows the schedule; one stays in each tensor.
+
+    Example:
+
+    >>> keras_dsr.Reallocate(keras_dsr.methods.GradualPruning(final_sparsity=0.9, end_step=5_000), period=100)
+    """
+
+    initial_sparsity: float = 0.0
+    final_sparsity: float | Sequence[float] = 0.9
+    begin_step: int = 0
+    end_step: int = 10_000
+    power: float = 3
+    schedule: str = "polynomial"
+    scope: str = "tensor"
+
+    conserves: ClassVar[bool] = False
+    every_step: ClassVar[bool] = False
+
+    def __post_init__(self):
+        finals = self.final_sparsity if isinstance(self.final_sparsity, Sequence) else (self.final_sparsity,)
+        numbers_are_fine = all(_is_sparsity(value) for value in (self.initial_sparsity, *finals)) and len(finals)
+        if not numbers_are_fine or min(finals) < self.initial_sparsity:
+            raise ValueError(
+                "GradualPruning needs 0 <= initial_sparsity <= final_sparsity < 1, the shares of weights that are zero "
+                "at the beginning and at the end (the latter may be a sequence, one number a sparse weight). Received: "
+                f"initial_sparsity={self.initial_sparsity!r}, final_sparsity={self.final_sparsity!r}"
+            )
+        steps = (self.begin_step, self.end_step)
+        if not all(isinstance(step, numbers.Integral) for step in steps) or not 0 <= steps[0] < steps[1]:
+            raise ValueError(
+                "GradualPruning needs ints with 0 <= begin_step < end_step, counted in optimizer steps. Received: "
+                f"begin_step={self.begin_step!r}, end_step={self.end_step!r}"
+            )
+        if not isinstance(self.power, numbers.Real) or not 0 < self.power < math.inf:
+            raise ValueError(f"GradualPruning(power=...) must be a positive number. Received: power={self.power!r}")
+        for name, known in (("schedule", SCHEDULES), ("scope", SCOPES)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"GradualPruning({name}=...) must be {known[0]!r} or {known[1]!r}. "
+                    f"Received: {name}={getattr(self, name)!r}"
+                )
+        if self.scope == "global" and isinstance(self.final_sparsity, Sequence):
+            raise ValueError(
+                "GradualPruning(scope='global') has one final_sparsity for all tensors together. "
+                f"Received: final_sparsity={self.final_sparsity!r}"
+            )
+
+    def init(self, view: View) -> dict:
+        """Nothing pruned yet.
+
+        Raises:
+            ValueError: `final_sparsity` is a sequence of another length than the model has sparse weights.
+        """
+        if isinstance(self.final_sparsity, Sequence) and len(self.final_sparsity) != len(view.masks):
+            raise ValueError(
+                f"GradualPruning(final_sparsity=...) must have one number for each of the {len(view.masks)} sparse "
+                f"weights of the model, or be one number. Received {len(self.final_sparsity)}: {self.final_sparsity!r}"
+            )
+        return {"pruned": ops.zeros((), "int32")}
+
+    def update(self, view: View, state: dict, seed: int) -> tuple[list, list, dict]:
+        """Prune what is above the schedule at this step. `state["pruned"]` comes back as the number of units pruned."""
+        active = [unit_mask(mask, axes) for mask, axes in zip(view.masks, view.unit_axes)]
+        magnitudes = [unit_magnitudes(weight, axes) for weight, axes in zip(view.weights, view.unit_axes)]
+        sizes = [math.prod(units.shape) for units in active]
+        counts = ops.stack([count_true(units) for units in active])
+        finals = (
+            self.final_sparsity if isinstance(self.final_sparsity, Sequence) else [self.final_sparsity] * len(sizes)
+        )
+        if self.scope == "global":
+            dropped = self._drop_anywhere(view, magnitudes, active, ops.sum(counts))
+        else:
+            goals = ops.stack([self._goal(size, final, view.step) for size, final in zip(sizes, finals)])
+            excess = ops.where(view.step >= self.begin_step, ops.maximum(counts - goals, 0), 0)
+            dropped = select_smallest([ordered_bits(magnitude) for magnitude in magnitudes], active, excess)
+        kept = [weight_mask(units & ~drop, weight.shape) for units, drop, weight in zip(active, dropped, view.weights)]
+        pruned = sum(count_true(drop) for drop in dropped)
+        return [mask_weights(weight, mask) for weight, mask in zip(view.weights, kept)], kept, {"pruned": pruned}
+
+    def _drop_anywhere(self, view: View, magnitudes: list, active: list, count) -> list:
+        """The smallest units of all tensors together, but never the largest of a tensor."""
+        goal = self._goal(sum(math.prod(units.shape) for units in active), self.final_sparsity, view.step)
+        excess = ops.where(view.step >= self.begin_step, ops.maximum(count - goal, 0), 0)
+        eligible = [units & ~largest(magnitude, units) for magnitude, units in zip(magnitudes, active)]
+        keys = ops.concatenate([ops.reshape(ordered_bits(magnitude), (-1,)) for magnitude in magnitudes])
+        (dropped,) = select_smallest(
+            [keys], [ops.concatenate([ops.reshape(units, (-1,)) for units in eligible])], ops.reshape(excess, (1,))
+        )
+        starts = [sum(math.prod(units.shape) for units in active[:index]) for index in range(len(active) + 1)]
+        return [
+            ops.reshape(dropped[starts[index] : starts[index + 1]], units.shape) for index, units in enumerate(active)
+        ]
+
+    def _goal(self, size: int, final_sparsity: float, step):
+        """How many of `size` units are active at a step by the schedule, as an int32 scalar, at least 1."""
+        done = ops.cast(step - self.begin_step, "float32") / (self.end_step - self.begin_step)
+        done = ops.clip(done, 0.0, 1.0)
+        first, last = 1 - self.initial_sparsity, 1 - final_sparsity
+        if self.schedule == "exponential":
+            density = first * (last / first) ** done
+        else:
+            density = last + (first - last) * (1 - done) ** self.power
+        goal = ops.cast(ops.round(density * size), "int32")
+        # float32 rounds otherwise than the layers do, and counts to 2**24 only: the last number is exact, and the
+        # goal is never below it on the way.
+        final = max(1, round(last * size))
+        return ops.where(done >= 1, final, ops.maximum(goal, final))
+
+
+def _is_sparsity(value) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 <= value < 1

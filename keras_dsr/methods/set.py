@@ -1,0 +1,99 @@
+"""SET: in each tensor drop the weights closest to zero, and grow as many at random in the same tensor."""
+
+import dataclasses
+import numbers
+from typing import ClassVar
+
+from keras import ops
+
+from keras_dsr.decisions.randomness import StepSeed
+from keras_dsr.decisions.selection import count_true, ordered_bits, select_smallest
+from keras_dsr.decisions.units import unit_magnitudes, unit_mask
+from keras_dsr.methods.growth import check_growth, grow, regrown, taken_in_each
+from keras_dsr.methods.view import View
+
+RULES = ("magnitude", "signed")
+
+
+@dataclasses.dataclass(frozen=True)
+class SET:
+    """Sparse evolutionary training (Mocanu et al. 2018, Nature Communications 9:2383, arXiv 1707.04780, Algorithm 1).
+
+    Each update drops, in every tensor, the fraction zeta of the active weights that lies closest to zero, and grows as
+    many at random in the same tensor: each tensor keeps its number of weights.
+
+    Args:
+        fraction: float in (0, 1), zeta: the share of the active units of a tensor that is dropped, rounded to a whole
+            number; one always stays.
+        rule: `"magnitude"` drops those of smallest |w|, as Mostafa & Wang (2019) do. `"signed"` is the original's: the
+            smallest positive weights and the largest negative ones, the fraction of each separately (zeros count as
+            positive); at element granularity only.
+        growth: what a grown weight starts from: `"zeros"`, or `"initializer"`, a value drawn by the layer's kernel
+            initializer (as in the original).
+
+    Example:
+
+    >>> keras_dsr.Reallocate(keras_dsr.methods.SET(fraction=0.3), period=100)
+    """
+
+    fraction: float = 0.3
+    rule: str = "magnitude"
+    growth: str = "zeros"
+
+    conserves: ClassVar[bool] = True
+    every_step: ClassVar[bool] = False
+
+    def __post_init__(self):
+        if not isinstance(self.fraction, numbers.Real) or not 0 < self.fraction < 1:
+            raise ValueError(
+                "SET(fraction=...) must be a float in (0, 1): the share of a tensor's active weights that is dropped "
+                f"and regrown (zeta of the paper). Received: fraction={self.fraction!r}"
+            )
+        if self.rule not in RULES:
+            raise ValueError(
+                "SET(rule=...) must be 'magnitude' (the smallest |w|) or 'signed' (the smallest positive and the "
+                f"largest negative weights, separately). Received: rule={self.rule!r}"
+            )
+        check_growth(self.growth, "SET")
+
+    def init(self, view: View) -> dict:
+        """Nothing dropped yet.
+
+        Raises:
+            ValueError: `rule="signed"` with slices, which have no sign.
+        """
+        if self.rule == "signed" and any(view.unit_axes):
+            raise ValueError(
+                "SET(rule='signed') needs granularity 'element': a slice of a kernel has no sign. "
+                "Use rule='magnitude', or build the layers with granularity='element'."
+            )
+        return {"pruned": ops.zeros((), "int32")}
+
+    def update(self, view: View, state: dict, seed: int) -> tuple[list, list, dict]:
+        """One reallocation. `state["pruned"]` comes back as the number of units dropped (and grown)."""
+        active = [unit_mask(mask, axes) for mask, axes in zip(view.masks, view.unit_axes)]
+        dropped = self._dropped(view, active)
+        survivors = [units & ~drop for units, drop in zip(active, dropped)]
+        counts = ops.stack([count_true(drop) for drop in dropped])
+        taken = taken_in_each(active, survivors, counts)
+        born = grow(taken, counts, [StepSeed(seed, index, view.step, "set.grow") for index in range(len(active))])
+        weights, masks = regrown(view, survivors, born, self.growth, seed, "set.value")
+        return weights, masks, {"pruned": ops.sum(counts)}
+
+    def _dropped(self, view: View, active: list) -> list:
+        magnitudes = [unit_magnitudes(weight, axes) for weight, axes in zip(view.weights, view.unit_axes)]
+        groups = [active]
+        if self.rule == "signed":
+            negative = [units & (weight < 0) for weight, units in zip(view.weights, active)]
+            groups = [negative, [units & ~below for units, below in zip(active, negative)]]
+        sizes = [ops.stack([count_true(units) for units in group]) for group in groups]
+        counts = [ops.cast(ops.round(self.fraction * ops.cast(size, "float32")), "int32") for size in sizes]
+        for index in reversed(range(len(groups))):  # one stays: a positive one, or a negative one if there is no other
+            room = sum(sizes) - 1 - (sum(counts) - counts[index])
+            counts[index] = ops.clip(counts[index], 0, ops.maximum(room, 0))
+        keys = [ordered_bits(magnitude) for magnitude in magnitudes]
+        flat = [units for group in groups for units in group]
+        chosen = select_smallest(keys * len(groups), flat, ops.concatenate(counts))
+        if self.rule == "signed":
+            return [below | above for below, above in zip(chosen[: len(active)], chosen[len(active) :])]
+        return chosen

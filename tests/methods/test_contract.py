@@ -1,0 +1,177 @@
+"""What every method promises, whatever it prunes and grows. A new method is one line of CASES."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_dsr.decisions.units import unit_mask
+from keras_dsr.methods import DSR, SET, DeepR, GradualPruning, Static
+from tests.methods.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, SEEDS, normal_view, view, views
+from tests.networks import bits
+
+STEP = 7
+
+
+class Case(NamedTuple):
+    """A method, and its first update, worked by hand, of EIGHT_WEIGHTS at STEP: newborn weights are drawn as 0.25.
+
+    Attributes:
+        element_only: it has no kernel granularity.
+        random: its masks depend on the seed.
+    """
+
+    method: Any
+    mask: list
+    weights: list
+    element_only: bool = False
+    random: bool = True
+
+
+# Dead are places 3 and 7. Pruned are the smallest two of six, 0.05 and -0.01, at 4 and 6; 3 and 7 are the room to grow.
+AS_IT_WAS = [1, 1, 1, 0, 1, 1, 1, 0]
+PRUNED = [1, 1, 1, 0, 0, 1, 0, 0]
+MOVED = [1, 1, 1, 1, 0, 1, 0, 1]
+KEPT = [0.5, -0.09, 0.1, 0, 0, 0.2, 0, 0]
+DRAWN = [0.5, -0.09, 0.1, 0.25, 0, 0.2, 0, 0.25]
+SHRUNK = [0.44, -0.03, 0.04, 0, 0, 0.14, 0, 0]  # DeepR: all lose 0.1 * 0.6; 0.05 and 0.01 do not have that much
+
+CASES = [
+    Case(Static(), AS_IT_WAS, [0.5, -0.09, 0.1, 0, 0.05, 0.2, -0.01, 0], random=False),
+    Case(SET(fraction=1 / 3), MOVED, KEPT),
+    Case(SET(fraction=1 / 3, growth="initializer"), MOVED, DRAWN),
+    Case(SET(fraction=0.3, rule="signed"), MOVED, KEPT, element_only=True),
+    Case(DeepR(temperature=0, l1=0.6, learning_rate=0.1), MOVED, SHRUNK, element_only=True),
+    Case(GradualPruning(final_sparsity=0.5, end_step=STEP), PRUNED, KEPT, random=False),
+    Case(GradualPruning(final_sparsity=0.5, end_step=STEP, scope="global"), PRUNED, KEPT, random=False),
+    Case(DSR(target=1 / 3, initial_threshold=0.06), MOVED, KEPT),
+    Case(DSR(target=1 / 3, initial_threshold=0.06, growth="initializer"), MOVED, DRAWN),
+]
+every_method = pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.method))
+
+
+def first_update(method, seen, seed=0):
+    return method.update(seen, method.init(seen), seed)
+
+
+def all_bits(outcome) -> list[bytes]:
+    return [bits(part) for part in tf.nest.flatten(outcome)]
+
+
+@every_method
+def test_eight_weights_by_hand(case):
+    constant = [lambda seed: tf.fill([8], 0.25)]
+    (weights,), (mask,), _ = first_update(
+        case.method, view([EIGHT_WEIGHTS], [EIGHT_ACTIVE], step=STEP, initializers=constant)
+    )
+    np.testing.assert_array_equal(mask, np.array(case.mask, bool))
+    np.testing.assert_allclose(weights, case.weights, rtol=1e-6, atol=0)
+
+
+@every_method
+@settings(max_examples=25)
+@given(data=st.data(), seed=SEEDS)
+def test_every_update_keeps_the_promises(case, data, seed):
+    # GradualPruning prunes at low steps; the others do the same at any
+    steps = st.sampled_from([0, 3, STEP, 2**31 - 1])
+    seen = data.draw(views(slices=False if case.element_only else None, step=steps))
+    before = all_bits([seen.weights, seen.masks])
+    state = case.method.init(seen)
+    state_before = all_bits(state)
+
+    new_weights, new_masks, new_state = case.method.update(seen, state, seed)
+
+    # Inputs are as they were; what comes out has the form of what went in.
+    assert all_bits([seen.weights, seen.masks]) == before
+    assert all_bits(state) == state_before
+    assert set(new_state) <= set(state)
+    assert [(w.dtype, w.shape) for w in new_weights] == [(w.dtype, w.shape) for w in seen.weights]
+    assert [(m.dtype, m.shape) for m in new_masks] == [(tf.bool, m.shape) for m in seen.masks]
+
+    tensors = []
+    for weight, new_weight, old, new, axes in zip(seen.weights, new_weights, seen.masks, new_masks, seen.unit_axes):
+        new_weight, old, new = np.array(new_weight, "float32"), np.array(old), np.array(new)
+        survived = old & (new_weight != 0)  # no weight drawn is 0, and what is reborn where it just died starts at 0
+        old_units, new_units, kept = (np.array(unit_mask(mask, axes)) for mask in (old, new, survived))
+        np.testing.assert_array_equal(np.broadcast_to(new_units, new.shape), new)  # whole units
+        tensors.append((old_units, new_units, kept))
+
+        assert new.any()
+        assert not new_weight[~new].any()  # dead is zero, and +0
+        assert not np.signbit(new_weight[~new]).any()
+        if not isinstance(case.method, DeepR):  # it moves them
+            assert new_weight[survived].tobytes() == np.array(weight, "float32")[survived].tobytes()
+        assert (new & survived == survived).all()
+        newborn = new_weight[new & ~old]
+        grows_drawn = getattr(case.method, "growth", "zeros") == "initializer"
+        assert ((newborn >= 1) & (newborn <= 2)).all() if grows_drawn else not newborn.any()
+
+    dropped = [(old & ~kept).sum() for old, _, kept in tensors]
+    room = [(~old).sum() for old, _, _ in tensors]
+    for (old, new, kept), dropped_here, room_here in zip(tensors, dropped, room):
+        if dropped_here <= room_here and sum(dropped) <= sum(room):
+            assert not (new & old & ~kept).any()  # nothing is reborn where it just died
+    if case.method.conserves:
+        assert sum(new.sum() for _, new, _ in tensors) == sum(old.sum() for old, _, _ in tensors)
+    if "pruned" in new_state:
+        assert int(new_state["pruned"]) == sum(dropped)
+
+
+@every_method
+def test_the_same_seed_and_step_give_the_same_bits_and_others_another_draw(case):
+    first, same, seeded, later = (
+        all_bits(first_update(case.method, normal_view(step), seed)) for seed, step in [(0, 7), (0, 7), (1, 7), (0, 8)]
+    )
+    assert same == first
+    assert (seeded != first) == (later != first) == case.random
+
+
+@every_method
+def test_two_tensors_of_one_shape_draw_independently(case):
+    tensor = np.array(normal_view().weights[0]), np.array(normal_view().masks[0])
+    _, (one, other), _ = first_update(case.method, view([tensor[0]] * 2, [tensor[1]] * 2))
+    assert (bits(one) != bits(other)) == case.random
+
+
+@every_method
+def test_compiled_gives_the_same_bits(case):
+    seen = normal_view()
+    state = case.method.init(seen)
+
+    @tf.function(autograph=False)
+    def compiled(step, weights, masks, state):
+        return case.method.update(seen._replace(step=step, weights=weights, masks=masks), state, 0)
+
+    received = compiled(seen.step, seen.weights, seen.masks, state)
+    assert all_bits(received) == all_bits(case.method.update(seen, state, 0))
+
+
+@every_method
+@pytest.mark.parametrize("sparsity", [0.0, 0.001])
+def test_saturated_tensors_lose_nothing(case, sparsity):
+    seen = normal_view(sparsity=sparsity)
+    _, masks, _ = first_update(case.method, seen)
+    if case.method.conserves:
+        assert sum(np.sum(mask) for mask in masks) == sum(np.sum(mask) for mask in seen.masks)
+
+
+@every_method
+def test_several_updates_in_a_row_keep_one_unit_in_each_tensor(case):
+    seen = normal_view(sparsity=0.99)
+    state = case.method.init(seen)
+    for step in range(5):
+        weights, masks, new_state = case.method.update(seen._replace(step=tf.constant(step)), state, 3)
+        seen, state = seen._replace(weights=weights, masks=masks), {**state, **new_state}
+        assert min(int(np.sum(mask)) for mask in masks) >= 1
+    if case.method.conserves:
+        assert sum(np.sum(mask) for mask in masks) == 9
+
+
+@every_method
+def test_a_method_is_a_value(case):
+    assert case.method == type(case.method)(**vars(case.method))
+    with pytest.raises(AttributeError):
+        case.method.conserves = None

@@ -1,0 +1,148 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_dsr.decisions.randomness import StepSeed
+from keras_dsr.methods.growth import check_growth, grow, regrown, taken_in_each
+from tests.methods.views import view
+from tests.networks import bits
+
+
+def seeds(count, step=7, seed=0):
+    return [StepSeed(seed, index, step, "test.grow") for index in range(count)]
+
+
+def places(*tensors):
+    """Bool tensors of zeros and ones."""
+    return [tf.constant(np.array(tensor, bool)) for tensor in tensors]
+
+
+# grow
+
+
+def test_grow_takes_its_share_among_the_places_not_taken():
+    taken = [np.array([1, 1, 0, 0, 1, 0, 0, 0], bool), np.array([1, 0, 1, 0, 1, 1, 1, 1], bool)]
+    first, second = (np.array(grown) for grown in grow(taken, tf.constant([3, 2]), seeds(2)))
+    assert first.sum() == 3
+    assert not (first & taken[0]).any()
+    np.testing.assert_array_equal(second, ~taken[1])  # room for just two
+
+
+def test_growth_is_uniform_over_the_free_places():
+    taken = np.zeros(40, bool)
+    taken[::4] = True
+    grow_step = tf.function(lambda step: grow([taken], tf.constant([3]), seeds(1, step)), autograph=False)
+    born = sum(np.array(grow_step(tf.constant(step))[0]).astype(int) for step in range(2000))
+    assert born[taken].sum() == 0
+    # 6,000 births over 30 places: chi-square with 29 degrees of freedom, mean 29, standard deviation 7.6
+    assert 5 < ((born[~taken] - 200) ** 2 / 200).sum() < 70
+
+
+def test_a_share_of_nothing_grows_nothing():
+    (born,) = grow(places([1, 0, 0]), tf.constant([0]), seeds(1))
+    assert not np.any(born)
+
+
+# taken_in_each
+
+
+@pytest.mark.parametrize(
+    ("share", "taken"),
+    [
+        (0, [1, 1, 1, 1, 0, 0]),
+        (2, [1, 1, 1, 1, 0, 0]),  # just enough room
+        (3, [1, 1, 0, 0, 0, 0]),  # too little: the two that were pruned are free as well
+    ],
+)
+def test_what_was_pruned_is_free_only_where_there_is_no_room_else(share, taken):
+    active, survivors = places([1, 1, 1, 1, 0, 0]), places([1, 1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(taken_in_each(active, survivors, tf.constant([share]))[0], taken)
+
+
+def test_every_tensor_has_its_own_room():
+    active, survivors = places([1, 1, 1], [1, 1, 0]), places([1, 0, 0], [1, 0, 0])
+    crowded, roomy = taken_in_each(active, survivors, tf.constant([2, 1]))
+    np.testing.assert_array_equal(crowded, [1, 0, 0])
+    np.testing.assert_array_equal(roomy, [1, 1, 0])
+
+
+@given(data=st.data(), size=st.integers(1, 12))
+def test_there_is_always_room_for_what_was_pruned(data, size):
+    flags = st.lists(st.booleans(), min_size=size, max_size=size)
+    active = np.array(data.draw(flags))
+    survivors = active & np.array(data.draw(flags))
+    pruned = int(active.sum() - survivors.sum())
+    (taken,) = taken_in_each([tf.constant(active)], [tf.constant(survivors)], tf.constant([pruned]))
+    (born,) = grow([taken], tf.constant([pruned]), seeds(1))
+    assert np.sum(born) == pruned
+    assert not (np.array(born) & survivors).any()
+
+
+# regrown: place 0 survives, 1 was pruned, 2 is born, 3 stays dead; 4 was pruned and is born again
+
+WEIGHTS = np.array([0.5, 0.1, -7, np.nan, 0.2], "float32")
+MASK = np.array([1, 1, 0, 0, 1], bool)
+SURVIVORS, BORN = places([1, 0, 0, 0, 0]), places([0, 0, 1, 0, 1])
+
+
+def test_from_zeros_newborn_weights_are_zero():
+    (weights,), (mask,) = regrown(view([WEIGHTS], [MASK]), SURVIVORS, BORN, "zeros", 0, "test")
+    np.testing.assert_array_equal(weights, [0.5, 0, 0, 0, 0])
+    assert not np.signbit(weights).any()
+    np.testing.assert_array_equal(mask, [1, 0, 1, 0, 1])
+
+
+def test_from_the_initializer_newborn_weights_are_drawn_but_what_just_died_starts_at_zero():
+    constant = [lambda seed: tf.constant([10.0, 11.0, 12.0, 13.0, 14.0])]
+    seen = view([WEIGHTS], [MASK], initializers=constant)
+    (weights,), (mask,) = regrown(seen, SURVIVORS, BORN, "initializer", 0, "test")
+    np.testing.assert_array_equal(weights, [0.5, 0, 12, 0, 0])
+    np.testing.assert_array_equal(mask, [1, 0, 1, 0, 1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_drawn_values_have_the_dtype_of_the_weight(dtype):
+    seen = view([tf.cast(WEIGHTS, dtype)], [MASK], initializers=[lambda seed: tf.fill([5], 0.1)])
+    (weights,), _ = regrown(seen, SURVIVORS, BORN, "initializer", 0, "test")
+    assert weights.dtype == dtype
+
+
+def test_drawn_values_depend_on_the_seed_the_tensor_the_step_and_the_purpose():
+    def drawn(seed=0, step=7, purpose="test"):
+        seen = view([WEIGHTS] * 2, [MASK] * 2, step=step)
+        weights, _ = regrown(seen, SURVIVORS * 2, BORN * 2, "initializer", seed, purpose)
+        return [float(weight[2]) for weight in weights]
+
+    first, second = drawn()
+    assert drawn() == [first, second]
+    assert len({first, second, *drawn(seed=1), *drawn(step=8), *drawn(purpose="another")}) == 8
+
+
+def test_a_slice_is_drawn_whole():
+    kernel, mask = np.zeros((2, 2, 1, 2), "float32"), np.zeros((2, 2, 1, 2), bool)
+    mask[..., 0] = True
+    survivors, born = (tf.constant([[[[own, not own]]]]) for own in (True, False))
+    seen = view([kernel], [mask], [(0, 1)])
+    (weights,), (new_mask,) = regrown(seen, [survivors], [born], "initializer", 0, "test")
+    assert np.all(new_mask)
+    assert not np.any(weights[..., 0])
+    assert np.unique(weights[..., 1]).size == 4
+    assert bits(weights[..., 1]) == bits(seen.initializers[0](StepSeed(0, 0, 7, "test"))[..., 1])
+
+
+# Arguments
+
+
+@pytest.mark.parametrize("growth", ["zeros", "initializer"])
+def test_known_growths_pass(growth):
+    check_growth(growth, "Method")
+
+
+@pytest.mark.parametrize("growth", ["ones", None, 0, "Zeros", keras.initializers.Zeros()])
+def test_an_unknown_growth_is_refused(growth):
+    with pytest.raises(ValueError, match=r"Method\(growth=\.\.\.\) must be 'zeros' or 'initializer'") as error:
+        check_growth(growth, "Method")
+    assert str(error.value).endswith(f"Received: growth={growth!r}")

@@ -1,0 +1,71 @@
+"""Views of models that do not exist: what a method decides from, made of plain tensors."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from hypothesis import strategies as st
+
+from keras_dsr.decisions.initial_mask import random_mask
+from keras_dsr.methods import View
+
+EIGHT_WEIGHTS = np.array([0.5, -0.09, 0.1, -0.3, 0.05, 0.2, -0.01, 0.4], "float32")
+EIGHT_ACTIVE = np.array([1, 1, 1, 0, 1, 1, 1, 0], bool)
+
+SHAPES = [[(8,)], [(6, 7), (7, 3)], [(3, 3, 4, 5), (5, 9), (2, 2)], [(1, 40), (3,)]]
+SPARSITIES = [0.0, 0.03, 0.3, 0.8, 0.99]  # saturated, nearly full, ..., one or two units left
+DTYPES = ["float32", "float16", "bfloat16"]
+STEPS = st.integers(0, 2**31 - 1)
+SEEDS = st.integers(-(2**40), 2**40)
+
+
+def view(weights, masks, unit_axes=None, step=7, learning_rate=0.1, initializers=None) -> View:
+    """A view of these weights and masks; by default newborn weights are drawn from [1, 2)."""
+    weights = [tf.convert_to_tensor(weight) for weight in weights]
+
+    def initializer(weight):
+        return lambda seed: keras.random.uniform(weight.shape, 1, 2, dtype=weight.dtype.name, seed=seed)
+
+    return View(
+        step=tf.constant(step),
+        weights=weights,
+        masks=[tf.convert_to_tensor(mask) for mask in masks],
+        unit_axes=unit_axes or [()] * len(weights),
+        learning_rate=tf.constant(learning_rate, "float32"),
+        initializers=initializers or [initializer(weight) for weight in weights],
+    )
+
+
+def view_of(*tensors, **settings) -> View:
+    """A view of float32 tensors, all places active; None marks a dead place."""
+    masks = [np.array([value is not None for value in tensor]) for tensor in tensors]
+    weights = [np.array([value or 0 for value in tensor], "float32") for tensor in tensors]
+    return view(weights, masks, **settings)
+
+
+def normal_view(step=7, sparsity=0.7) -> View:
+    """Two tensors of 600 and 300 normal weights, of which 180 and 90 are active."""
+    random = np.random.default_rng(0)
+    masks = [random_mask(shape, sparsity, seed=1) for shape in [(20, 30), (30, 10)]]
+    return view([random.normal(size=mask.shape).astype("float32") for mask in masks], masks, step=step)
+
+
+@st.composite
+def views(draw, slices=None, step=STEPS) -> View:
+    """Views of one to three tensors; no weight is 0, and dead places hold something too.
+
+    Args:
+        slices: whether a unit of a 4-dimensional weight is a slice; None: either.
+    """
+    slices = draw(st.booleans()) if slices is None else slices
+    shapes = draw(st.sampled_from(SHAPES))
+    unit_axes = [(0, 1) if slices and len(shape) == 4 else () for shape in shapes]
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    scale = 10.0 ** draw(st.integers(-3, 1))
+    masks = [
+        random_mask(shape, draw(st.sampled_from(SPARSITIES)), axes, int(random.integers(2**31)))
+        for shape, axes in zip(shapes, unit_axes)
+    ]
+    normals = [random.normal(size=mask.shape) for mask in masks]
+    dtype = draw(st.sampled_from(DTYPES))
+    weights = [tf.cast(scale * (normal + 0.01 * np.sign(normal)), dtype) for normal in normals]
+    return view(weights, masks, unit_axes, step=draw(step))
