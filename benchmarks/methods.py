@@ -61,7 +61,8 @@ def main(argv):
     for name, seconds in reallocations.items():
         ratios = [times[name] / times["dense"] for times in rounds]
         step = statistics.median(ratios)
-        whole = step if METHODS[name].every_step else step + seconds / PERIOD / dense
+        is_spread = name != "static" and not METHODS[name].every_step
+        whole = step + seconds / PERIOD / dense if is_spread else step
         values = (f"{step:.3f}", f"{min(ratios):.3f}", f"{max(ratios):.3f}", f"{1e3 * seconds:.0f}", f"{whole:.3f}")
         table.add_row(name, *values)
     Console().print(table)

@@ -56,6 +56,8 @@ def by_step(value: float | Sequence[tuple[int, float]] | Callable) -> Callable:
         return value
     pairs = [(0, value)] if isinstance(value, numbers.Real) else [tuple(pair) for pair in value]
     piecewise(pairs)  # refuses pairs that are none
+    if not all(isinstance(start, numbers.Integral) for start, _ in pairs):
+        raise ValueError(f"by_step(value) must start its pairs at whole steps, ints. Received: {pairs!r}")
 
     def at(step):
         result = ops.convert_to_tensor(pairs[0][1], "float32")

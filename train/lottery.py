@@ -10,7 +10,7 @@ from train.folder import read_config
 
 
 def read_origin(folder: str, flag: str) -> dict:
-    """The settings of a finished run.
+    """The settings of a finished run, and its `initial_weights_seed`.
 
     Args:
         folder: its folder.
@@ -23,7 +23,7 @@ def read_origin(folder: str, flag: str) -> dict:
     if config is None or not (Path(folder) / "result.json").exists():
         state = "holds no run" if config is None else "holds a run that is not finished"
         raise FileNotFoundError(f"--{flag}={folder} {state}. Pass the folder of one that has been trained to its end.")
-    return config["settings"]
+    return {**config["settings"], "initial_weights_seed": config["initial_weights_seed"]}
 
 
 def initial_weights_seed(seed: int, init_from: str | None) -> int:
@@ -40,8 +40,7 @@ def initial_weights_seed(seed: int, init_from: str | None) -> int:
         return seed
     if init_from == "random":  # not the run's own seed, which may well be that of the run with the mask
         return seed ^ 0x5EED5EED
-    origin = read_origin(init_from, "init_from")
-    return initial_weights_seed(origin["seed"], origin["init_from"])
+    return read_origin(init_from, "init_from")["initial_weights_seed"]
 
 
 def read_masks(folder: str) -> list[np.ndarray]:

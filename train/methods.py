@@ -11,6 +11,7 @@ from keras_dsr.seam import SparseWeight
 from train.recipes import Recipe
 
 PRUNINGS = 20  # of "compressed", as in the paper
+DEEPR_LEARNING_RATE = 0.01  # eta of its noise and its penalty, likewise
 
 
 class Plan(NamedTuple):
@@ -94,7 +95,7 @@ def _deepr(plan: Plan) -> Reallocate:
     temperature = {}
     for start, value in plan.recipe.temperatures:
         temperature.setdefault(round(start * plan.stretch * plan.steps), value)
-    method = methods.DeepR(temperature=list(temperature.items()), l1=plan.recipe.l1)
+    method = methods.DeepR(temperature=list(temperature.items()), l1=plan.recipe.l1, learning_rate=DEEPR_LEARNING_RATE)
     return Reallocate(method, stop_at=_stop_at(plan), seed=plan.settings.seed)
 
 
@@ -105,10 +106,8 @@ def _stop_at(plan: Plan) -> int:
 
 def _compressed(plan: Plan) -> Reallocate:
     """Dense for the first round; in the second 20 prunings while the learning rate is high, and retraining after it."""
-    round_length = plan.recipe.epochs * plan.stretch * plan.steps
-    pruned_for = plan.recipe.learning_rates[1][0] * plan.stretch * plan.steps
-    period = max(1, round(pruned_for / PRUNINGS))
-    begin = round(round_length)
+    period = pruning_period(plan.recipe, plan.settings.epochs, plan.steps)
+    begin = round(plan.settings.epochs / METHODS["compressed"].rounds * plan.steps)
     method = methods.GradualPruning(
         final_sparsity=compressed_sparsities(
             [weight.size for weight in plan.weights], plan.settings.sparsity, plan.recipe.last_kernel_at_most
@@ -118,6 +117,18 @@ def _compressed(plan: Plan) -> Reallocate:
         schedule=plan.recipe.pruning_schedule,
     )
     return Reallocate(method, period=period, seed=plan.settings.seed)
+
+
+def pruning_period(recipe: Recipe, epochs: int, steps: int) -> int:
+    """Steps between two prunings of "compressed": 20 of them while the second round has its first learning rate.
+
+    Args:
+        recipe: the recipe.
+        epochs: int, of the run.
+        steps: int, steps in an epoch.
+    """
+    stretch = epochs / (recipe.epochs * METHODS["compressed"].rounds)
+    return max(1, round(recipe.learning_rates[1][0] * stretch * steps / PRUNINGS))
 
 
 def compressed_sparsities(sizes: Sequence[int], sparsity: float, last_at_most: float | None) -> tuple[float, ...]:

@@ -162,7 +162,11 @@ def _fit(run: Run, console: Console, callbacks: tuple[keras.callbacks.Callback, 
 
 
 def _config(settings: Settings, recipe: Recipe) -> dict:
-    return {"settings": settings.identity(), "recipe": dataclasses.asdict(recipe)}
+    return {
+        "settings": settings.identity(),
+        "recipe": dataclasses.asdict(recipe),
+        "initial_weights_seed": initial_weights_seed(settings.seed, settings.init_from),
+    }
 
 
 def _steps(settings: Settings, data: Data) -> int:

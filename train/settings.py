@@ -80,7 +80,10 @@ class Settings:
     def identity(self) -> dict:
         """What fixes the result: everything but places and what to do with an old folder."""
         places = ("out", "data_dir", "resume", "overwrite")
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in places}
+        identity = {name: value for name, value in dataclasses.asdict(self).items() if name not in places}
+        for name in ("mask_from", "init_from"):  # by their names: the folder of a comparison may be moved
+            identity[name] = identity[name] and Path(identity[name]).name
+        return identity
 
 
 def resolve(settings: Settings) -> tuple[Settings, Recipe]:
@@ -144,9 +147,9 @@ def _with_mask(settings: Settings) -> Settings:
         )
     if settings.init_from != "random":
         initial = read_origin(settings.init_from, "init_from")
-        if METHODS[initial["method"]].kernels in ("thin", "tied"):
+        if METHODS[initial["method"]].kernels not in ("sparse", "full"):
             raise ValueError(
-                f"--init_from must be a run with a weight for every place of a kernel, such as dsr or dense. Received: "
+                "--init_from must be a run of a sparse method, such as dsr: others draw other first weights. Received: "
                 f"--init_from={settings.init_from}, a run of --method={initial['method']}"
             )
         differing = [name for name in ("model", "dataset", "depth", "width") if initial[name] != origin[name]]
@@ -177,6 +180,10 @@ def _check_values(settings: Settings) -> None:
     _require(0 <= settings.seed < 2**31, settings, "seed", "from 0 to 2147483647")
     _require(settings.width is None or settings.width > 0, settings, "width", "positive")
     method = METHODS[settings.method]
+    if method.kernels == "tied":
+        _require(
+            settings.sparsity > 0, settings, "sparsity", f"above 0 with --method={settings.method}: it ties weights"
+        )
     if settings.method == "dense":
         _require(settings.sparsity == 0, settings, "sparsity", "left out, or 0, with --method=dense")
     if settings.model != "wide_resnet":

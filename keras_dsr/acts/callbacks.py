@@ -68,6 +68,8 @@ class Reallocate(keras.callbacks.Callback):
             )
         if self._reallocation is None or self._reallocation.model is not self.model:
             self._reallocation = Reallocation(self.model, self.method, self.seed)
+        else:
+            self._reallocation.begin()
         self._batches_a_step = batches_a_step(self.model.optimizer)
         self._step = None
         self._fast_training = FastTraining(self.model, self._reallocation.weights)

@@ -85,7 +85,15 @@ class MaskedKernel:
         """Give the built layer a variable `kernel_<name>` of the kernel's shape, for a method; zeros at first.
 
         The layer's config announces it, so that a model that is loaded has it too.
+
+        Raises:
+            ValueError: the layer has something of that name.
         """
+        if hasattr(self, f"kernel_{name}"):
+            raise ValueError(
+                f"A method cannot keep {name!r} with the layers: {type(self).__name__} has a `kernel_{name}` of its "
+                "own. Give the list another name."
+            )
         self._tracker.unlock()
         variable = self._add_state_variable(name, tuple(self._kernel.shape), dtype)
         self._tracker.lock()
@@ -133,9 +141,12 @@ class MaskedKernel:
 
     def load_own_variables(self, store):
         if self.built:
-            for name in sorted(store.keys()):  # weights of a model that a method has used bring its state along
+            store = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no mapping)
+            for name in sorted(store):  # weights of a model that a method has used bring its state along
                 if name.startswith("kernel_") and name not in self.state_variables:
                     self.add_state(name.removeprefix("kernel_"), str(store[name].dtype))
+            for name in self.kernel_state:  # others have none of it: the method begins anew
+                store.setdefault(f"kernel_{name}", ops.zeros_like(self.state_variables[f"kernel_{name}"]))
         super().load_own_variables(store)
         if self.built:
             for name, variable in self.state_variables.items():

@@ -48,11 +48,11 @@ class DeepR:
     def __post_init__(self):
         for name in ("l1", "learning_rate"):
             value = getattr(self, name)
-            if value is not None and not _is_number(value):
+            if value is not None and not _is_non_negative(value):
                 raise ValueError(f"DeepR({name}=...) must be a number of at least 0. Received: {name}={value!r}")
         temperature = self.temperature
         pairs = temperature if isinstance(temperature, Sequence) and len(temperature) else [(0, temperature)]
-        is_schedule = all(isinstance(pair, Sequence) and len(pair) == 2 and _is_number(pair[1]) for pair in pairs)
+        is_schedule = all(isinstance(pair, Sequence) and len(pair) == 2 and _is_non_negative(pair[1]) for pair in pairs)
         if not callable(temperature) and not is_schedule:
             raise ValueError(
                 "DeepR(temperature=...) must be a number of at least 0, (step, temperature) pairs, or a function of "
@@ -61,7 +61,7 @@ class DeepR:
         by_step(temperature)  # refuses steps that do not increase
 
     def init(self, view: View) -> dict:
-        """The sign of every place: that of its weight where one is active, drawn at random elsewhere.
+        """The sign of every place: that of its weight where one is active, else what it was, at first drawn at random.
 
         Raises:
             ValueError: kernel granularity, or a model with no learning rate and none given.
@@ -76,12 +76,15 @@ class DeepR:
                 "DeepR(learning_rate=None) takes the optimizer's, and this model has none or several. "
                 "Compile it with one optimizer, or pass DeepR(learning_rate=0.01)."
             )
+        before = (view.kept or {}).get("signs") or [ops.zeros(mask.shape, "int8") for mask in view.masks]
         signs = []
         for index, (weight, mask) in enumerate(zip(view.weights, view.masks)):
             draw = keras.random.uniform(weight.shape, seed=StepSeed(0, index, 0, "deepr.sign"))
-            random = ops.where(draw < 0.5, -1.0, 1.0)
-            own = ops.cast(ops.sign(weight), "float32")
-            signs.append(ops.cast(ops.where(mask & (own != 0), own, random), "int8"))
+            drawn = ops.where(draw < 0.5, -1, 1)
+            sign = ops.where(before[index] == 0, drawn, ops.cast(before[index], drawn.dtype))
+            # A weight that another method or optimizer has moved since keeps its own sign.
+            own = ops.cast(ops.sign(weight), drawn.dtype)
+            signs.append(ops.cast(ops.where(mask & (own != 0), own, sign), "int8"))
         return {"signs": signs, "pruned": ops.zeros((), "int32")}
 
     def update(self, view: View, state: dict, seed: int) -> tuple[list, list, dict]:
@@ -110,6 +113,6 @@ class DeepR:
         return weights, masks, {"pruned": ops.sum(counts)}
 
 
-def _is_number(value) -> bool:
+def _is_non_negative(value) -> bool:
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return is_number and 0 <= value < math.inf

@@ -30,7 +30,8 @@ class GradualPruning:
         final_sparsity: float in [0, 1), s_f, at least s_i; or one such number a sparse weight, in the order of
             the model.
         begin_step: int, the optimizer step before which nothing is pruned.
-        end_step: int, above `begin_step`, the step at which the final sparsity is reached.
+        end_step: int, above `begin_step`: the first update at or after it reaches the final sparsity, so let training
+            go on for a `period` beyond.
         power: positive number, 3 in the paper: pruning is fast at first, and slow at the end.
         schedule: `"polynomial"`, as above; `"exponential"`, the density 1 - s falls by the same factor in equal times
             (`power` is not used), as Mostafa & Wang (2019) prune ResNet-50.
@@ -54,7 +55,7 @@ class GradualPruning:
     every_step: ClassVar[bool] = False
 
     def __post_init__(self):
-        finals = self.final_sparsity if isinstance(self.final_sparsity, Sequence) else (self.final_sparsity,)
+        finals = self._finals(1)
         numbers_are_fine = all(_is_sparsity(value) for value in (self.initial_sparsity, *finals)) and len(finals)
         if not numbers_are_fine or min(finals) < self.initial_sparsity:
             raise ValueError(
@@ -101,9 +102,7 @@ class GradualPruning:
         magnitudes = [unit_magnitudes(weight, axes) for weight, axes in zip(view.weights, view.unit_axes)]
         sizes = [math.prod(units.shape) for units in active]
         counts = ops.stack([count_true(units) for units in active])
-        finals = (
-            self.final_sparsity if isinstance(self.final_sparsity, Sequence) else [self.final_sparsity] * len(sizes)
-        )
+        finals = self._finals(len(sizes))
         if self.scope == "global":
             dropped = self._drop_anywhere(view, magnitudes, active, ops.sum(counts))
         else:
@@ -127,6 +126,10 @@ class GradualPruning:
         return [
             ops.reshape(dropped[starts[index] : starts[index + 1]], units.shape) for index, units in enumerate(active)
         ]
+
+    def _finals(self, tensors: int) -> Sequence[float]:
+        """The final sparsity of each tensor."""
+        return self.final_sparsity if isinstance(self.final_sparsity, Sequence) else (self.final_sparsity,) * tensors
 
     def _goal(self, size: int, final_sparsity: float, step):
         """How many of `size` units are active at a step by the schedule, as an int32 scalar, at least 1."""

@@ -8,15 +8,16 @@ class View(NamedTuple):
 
     A method is a frozen dataclass with two pure functions:
 
-    - `init(view) -> state`: the state before its first update, a dict of scalars and of lists of per-weight tensors;
+    - `init(view) -> state`: the state when training begins, a dict of scalars and of lists of per-weight tensors;
     - `update(view, state, seed) -> (weights, masks, state)`: one reallocation. It returns new tensors and never
       changes those it was given.
 
     and two constants: `conserves`, true if the total number of active units is the same after every update (checked);
     `every_step`, true if it must act at every step of the optimizer (checked).
     In `state`, `"threshold"` (float32 scalar, positive) and every list (of tensors of the shapes of the weights) are
-    kept with the layers and go on after a restart; a list that `update` leaves out stays as it is. Any other scalar is
-    a report of the last update.
+    kept with the layers and go on after a restart: `init` finds in `view.kept` what the layers hold of a list, zeros if
+    nothing, and what it returns for the list replaces that. A list that `update` leaves out stays as it is. Any other
+    scalar is a report of the last update.
 
     Attributes:
         step: int32 scalar, the number of optimizer steps taken (`optimizer.iterations`).
@@ -26,6 +27,7 @@ class View(NamedTuple):
         learning_rate: float scalar, of the next step; NaN where a model has no optimizer or several.
         initializers: functions from a `StepSeed` to new values for the whole tensor, drawn as the layer draws its
             first weights; static.
+        kept: for `init` alone: the lists that the layers hold, by name; one that they do not hold is absent.
     """
 
     step: Any
@@ -34,3 +36,4 @@ class View(NamedTuple):
     unit_axes: list
     learning_rate: Any
     initializers: list
+    kept: dict | None = None

@@ -31,8 +31,8 @@ class Outcome(NamedTuple):
 class Reallocation:
     """A method bound to a model. Each call decides in one compiled program, then writes.
 
-    Where the method keeps something for each weight (lists in its state) and the layers do not have it yet, they get
-    variables for it when this is made.
+    Where the method keeps something for each weight (lists in its state) the layers get variables for it when this is
+    made, unless they have them.
 
     Args:
         model: a built Keras model with at least one sparse layer; all of one granularity.
@@ -53,11 +53,26 @@ class Reallocation:
         self.seed = seed
         self.weights = sparse_weights(model)
         _check(model, self.weights)
-        state = method.init(self._view())
+        self.initial_state, self._kept = {}, {}
+        self.begin()
+        self._bound = None
+
+    def begin(self) -> None:
+        """Have the method begin, or go on, with the model as it is: call it when training begins once more."""
+        kept = {}
+        for name in self.weights[0].layer.kernel_state:
+            variables = [weight.state(name) for weight in self.weights]
+            if all(variable is not None for variable in variables):
+                kept[name] = [ops.convert_to_tensor(variable) for variable in variables]
+        state = self.method.init(self._view()._replace(kept=kept))
         lists = {name: value for name, value in state.items() if isinstance(value, list)}
         self.initial_state = {name: ops.convert_to_numpy(state[name]) for name in state if name not in lists}
-        self._kept = {name: self._variables(name, values) for name, values in lists.items()}
-        self._bound = None
+        for name, values in lists.items():
+            for weight, value in zip(self.weights, values, strict=True):
+                if weight.state(name) is None:
+                    weight.layer.add_state(name, keras.backend.standardize_dtype(value.dtype))
+                weight.state(name).assign(ops.convert_to_numpy(value))
+            self._kept[name] = [weight.state(name) for weight in self.weights]
 
     def __call__(self) -> Outcome:
         """Reallocate once, at the optimizer's present step.
@@ -97,17 +112,6 @@ class Reallocation:
     def threshold(self) -> float:
         """H as the next reallocation will use it, for a method whose state has a threshold."""
         return float(self.weights[0].threshold) or float(self.initial_state["threshold"])
-
-    def _variables(self, name: str, initial: list) -> list[keras.Variable]:
-        """Where the layers keep a method's state for each weight; what is not there yet starts as `initial`."""
-        variables = []
-        for weight, value in zip(self.weights, initial, strict=True):
-            variable = weight.state(name)
-            if variable is None:
-                variable = weight.layer.add_state(name, keras.backend.standardize_dtype(value.dtype))
-                variable.assign(value)
-            variables.append(variable)
-        return variables
 
     def _bind(self):
         """Make the compiled program, again if the model was compiled again or its optimizer has been built since."""

@@ -77,7 +77,7 @@ class SparseWeight:
 
     def state(self, name: str) -> keras.Variable | None:
         """The variable in which a method keeps something for each weight; None if there is none of that name."""
-        return self.layer.state_variables.get(f"kernel_{name}")
+        return getattr(self.layer, f"kernel_{name}") if name in self.layer.kernel_state else None
 
     def initial_values(self, seed: StepSeed):
         """A tensor of the shape of the weight, drawn by the layer's kernel initializer from the given seed."""

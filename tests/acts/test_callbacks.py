@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_dsr as dsr
+from keras_dsr.methods import DSR, SET, DeepR, GradualPruning, Static
 from tests.networks import active_counts, batch, bits, compiled, digits, fit, perceptron, state_bits, values
 
 
@@ -198,6 +199,128 @@ def test_a_subclassed_model_must_be_built_before_fit_to_be_reallocated():
     assert steps_of(reallocating(2), model, batches=4) == [2, 4]
 
 
+# Every method
+
+
+def test_static_moves_nothing_and_logs_the_sparsity():
+    watch = Watch()
+    history = fit(compiled(perceptron()), dsr.Reallocate(Static(), period=2), watch, batches=6, epochs=2).history
+    assert watch.steps == []
+    assert history["dsr_reallocations"] == [3, 3]
+    assert history["sparsity"] == [1 - 355 / 1776] * 2
+    assert not {"dsr_pruned", "dsr_threshold"} & set(history)
+
+
+def test_set_moves_its_fraction_of_every_layer():
+    watch = Watch()
+    callback = dsr.Reallocate(SET(fraction=0.25), period=3)
+    model = compiled(perceptron())
+    history = fit(model, callback, watch, batches=6, epochs=2).history
+    assert watch.steps == [3, 6, 9, 12]
+    assert history["dsr_reallocations"] == [2, 2]
+    assert history["dsr_pruned"] == [2 * (77 + 12)] * 2  # 0.25 of 307 and of 48
+    assert active_counts(model) == [307, 48]
+    assert history["sparsity"] == [1 - 355 / 1776] * 2
+    assert "dsr_threshold" not in history
+
+
+@pytest.mark.parametrize("growth", ["zeros", "initializer"])
+def test_newborn_weights_start_as_growth_says(growth):
+    model = compiled(perceptron(), keras.optimizers.SGD(0.0))
+    before = [values(weight.mask) for weight in dsr.sparse_weights(model)]
+    fit(model, dsr.Reallocate(DSR(target=40, initial_threshold=0.05, growth=growth), period=6), batches=6)
+    for weight, mask in zip(dsr.sparse_weights(model), before):
+        born = values(weight.variable)[values(weight.mask) & ~mask]
+        assert born.size > 0
+        assert (born != 0).all() if growth == "initializer" else not born.any()
+
+
+@pytest.mark.parametrize("scope", ["tensor", "global"])
+def test_gradual_pruning_makes_a_dense_network_sparse(scope):
+    class Note(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(active_counts(self.model))
+
+    seen = []
+    model = compiled(perceptron(sparsity=0.0))
+    method = GradualPruning(final_sparsity=0.9, begin_step=0, end_step=12, power=3, scope=scope)
+    watch = Watch()
+    history = fit(model, dsr.Reallocate(method, period=2), watch, Note(), batches=8, epochs=3).history
+    totals = [sum(pair) for pair in seen]
+    assert totals[1] == totals[2] == 178  # round(0.1 * 1536) + round(0.1 * 240), and round(0.1 * 1776)
+    assert history["sparsity"] == [1 - total / 1776 for total in totals]
+    assert history["dsr_pruned"] == [1776 - totals[0], totals[0] - totals[1], 0]
+    assert history["dsr_reallocations"] == [4, 4, 4]
+    assert watch.totals == sorted(watch.totals, reverse=True)
+    if scope == "tensor":
+        # at step 8 of 12: 0.1 + 0.9 / 27 of 1536 and of 240: 204.8 and 32
+        assert seen == [[205, 32], [154, 24], [154, 24]]
+
+
+def test_deepr_acts_at_every_step():
+    watch = Watch()
+    model = compiled(perceptron(), keras.optimizers.SGD(0.1))
+    callback = dsr.Reallocate(DeepR(temperature=1e-3))
+    history = fit(model, callback, watch, batches=6, epochs=2).history
+    assert history["dsr_reallocations"] == [6, 6]
+    assert min(history["dsr_pruned"]) > 0
+    assert watch.steps == list(range(1, 13))
+    assert active_counts(model) == [307, 48]
+    for weight in dsr.sparse_weights(model):
+        kernel, mask = values(weight.variable), values(weight.mask)
+        assert (kernel * values(weight.state("signs")) >= 0).all()
+        assert not kernel[~mask].any()
+
+
+def test_deepr_stops_at_an_epoch():
+    history = fit(compiled(perceptron()), dsr.Reallocate(DeepR(), stop_at=1), batches=4, epochs=2).history
+    assert history["dsr_reallocations"] == [4, 0]
+
+
+def test_deepr_acts_at_optimizer_steps_where_gradients_are_accumulated():
+    model = compiled(perceptron(), keras.optimizers.Adam(gradient_accumulation_steps=2))
+    assert fit(model, dsr.Reallocate(DeepR()), batches=6).history["dsr_reallocations"] == [3]
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_deepr_learns_digits(jit_compile):
+    images, classes = digits()
+    model = compiled(perceptron(sparsity=0.8), keras.optimizers.Adam(0.01), jit_compile=jit_compile)
+    callback = dsr.Reallocate(DeepR(temperature=[(0, 1e-5), (200, 1e-9)], l1=1e-4))
+    model.fit(images, classes, batch_size=32, epochs=5, verbose=0, callbacks=[callback])
+    _, accuracy = model.evaluate(images, classes, verbose=0)
+    assert accuracy > 0.8  # chance is 0.1
+    assert active_counts(model) == [307, 48]
+
+
+@pytest.mark.parametrize("period", [2, 100, [(0, 1)], lambda epoch: 1])
+def test_deepr_refuses_another_period(period):
+    with pytest.raises(
+        ValueError, match=r"DeepR acts after every step of the optimizer: pass period=1, or leave it out\. Received: pe"
+    ):
+        dsr.Reallocate(DeepR(), period=period)
+    dsr.Reallocate(DeepR(), period=1)
+
+
+def test_deepr_refuses_several_steps_an_execution_before_the_first_step():
+    model = compiled(perceptron(), steps_per_execution=2)
+    model.optimizer.build(model.trainable_variables)
+    before = state_bits(model)
+    with pytest.raises(
+        ValueError,
+        match=r"DeepR acts .* compile the model with steps_per_execution=1\. Received: steps_per_exec.*=2",
+    ):
+        fit(model, dsr.Reallocate(DeepR()))
+    assert state_bits(model) == before
+    assert [weight.state("signs") for weight in dsr.sparse_weights(model)] == [None, None]
+    model.steps_per_execution = 1
+    assert fit(model, dsr.Reallocate(DeepR()), batches=2).history["dsr_reallocations"] == [2]
+
+
+def test_without_a_period_other_methods_act_every_100_steps():
+    assert steps_of(dsr.Reallocate(SET()), batches=51, epochs=2) == [100]
+
+
 # Logs
 
 
@@ -260,7 +383,7 @@ def test_at_kernel_granularity_the_target_counts_slices():
 
 
 @pytest.mark.parametrize(
-    "period", [0, -1, 1.5, True, None, "100", [], [(0, 0)], [(0, 1.5)], [(0, -3)], [100, 200], [()], {0: 100}]
+    "period", [0, -1, 1.5, True, "100", [], [(0, 0)], [(0, 1.5)], [(0, -3)], [100, 200], [()], {0: 100}]
 )
 def test_a_period_is_a_positive_int_pairs_or_a_function(period):
     with pytest.raises(ValueError, match=r"period must be a positive int .*Received: period="):

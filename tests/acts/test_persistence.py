@@ -4,6 +4,7 @@ import keras
 import pytest
 
 import keras_dsr as dsr
+from keras_dsr.methods import SET, DeepR, GradualPruning
 from tests.networks import active_counts, bits, compiled, fit, perceptron, state_bits
 
 
@@ -98,6 +99,50 @@ def test_a_run_restored_from_a_backup_ends_with_the_bits_of_one_that_was_never_i
     resumed_model = fresh_model(seed=9)
     assert run(resumed_model) == uninterrupted
     assert sum(active_counts(resumed_model)) == 355
+
+
+METHODS = {
+    "DeepR": lambda: dsr.Reallocate(DeepR(temperature=[(0, 1e-4), (15, 1e-5)])),
+    "SET": lambda: dsr.Reallocate(SET(growth="initializer"), period=3),
+    "pruning": lambda: dsr.Reallocate(GradualPruning(final_sparsity=0.9, end_step=20), period=3),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "restored_first"), [("DeepR", False), ("DeepR", True), ("SET", False), ("pruning", False)]
+)
+def test_whatever_the_method_a_resumed_run_ends_with_the_bits_of_the_uninterrupted_one(
+    tmp_path, method, restored_first
+):
+    def run(model, *callbacks):
+        pair = [METHODS[method](), keras.callbacks.BackupAndRestore(tmp_path / "backup", save_freq="epoch")]
+        fit(model, *(reversed(pair) if restored_first else pair), *callbacks, batches=5, epochs=4)
+        return state_bits(model)
+
+    uninterrupted = run(fresh_model(seed=1))
+    with pytest.raises(RunInterruptedError):
+        run(fresh_model(seed=1), Interrupt(step=13))
+    assert run(fresh_model(seed=9)) == uninterrupted
+
+
+@pytest.mark.parametrize(
+    ("method", "suffix"), [("DeepR", ".keras"), ("DeepR", ".weights.h5"), ("SET", ".keras"), ("pruning", ".keras")]
+)
+def test_training_goes_on_from_a_file_bit_for_bit_whatever_the_method(tmp_path, method, suffix):
+    model = fresh_model(seed=1)
+    fit(model, METHODS[method](), batches=5)
+    path = tmp_path / f"model{suffix}"
+    if suffix == ".keras":
+        model.save(path)
+        loaded = keras.models.load_model(path)
+    else:
+        model.save_weights(path)
+        loaded = fresh_model(seed=9)
+        loaded.optimizer.build(loaded.trainable_variables)
+        loaded.load_weights(path)
+    for each in (model, loaded):
+        fit(each, METHODS[method](), batches=5)
+    assert state_bits(loaded) == state_bits(model)
 
 
 def test_initial_epoch_goes_on_with_the_steps_that_were_taken():

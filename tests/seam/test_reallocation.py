@@ -197,7 +197,7 @@ class CountsUpdates:
     every_step: ClassVar[bool] = False
 
     def init(self, view):
-        ages = [keras.ops.zeros(mask.shape, "int32") for mask in view.masks]
+        ages = view.kept.get("age") or [keras.ops.zeros(mask.shape, "int32") for mask in view.masks]
         return {"age": ages, "half": [keras.ops.full(mask.shape, 0.5, "float32") for mask in view.masks]}
 
     def update(self, view, state, seed):
@@ -226,6 +226,52 @@ def test_a_second_reallocation_goes_on_with_what_the_first_kept():
     for weight in dsr.sparse_weights(model):
         assert (values(weight.state("age")) == 3).all()
         assert (values(weight.state("half")) == 0.5).all()
+
+
+@pytest.mark.parametrize("name", ["mask", "threshold", "initializer"])
+def test_a_method_cannot_keep_what_the_layer_has_under_that_name(name):
+    @dataclasses.dataclass(frozen=True)
+    class Keeps:
+        conserves: ClassVar[bool] = True
+        every_step: ClassVar[bool] = False
+
+        def init(self, view):
+            return {name: [keras.ops.zeros(mask.shape) for mask in view.masks]}
+
+    with pytest.raises(ValueError, match=f"cannot keep '{name}' with the layers: SparseDense has a `kernel_{name}`"):
+        Reallocation(perceptron(), Keeps())
+
+
+def test_signs_follow_weights_that_something_else_has_moved():
+    model = trained()
+    Reallocation(model, DeepR())
+    for weight in dsr.sparse_weights(model):
+        weight.variable.assign(-values(weight.variable))
+    assert Reallocation(model, DeepR(temperature=0, l1=0))().state["pruned"] == 0
+
+
+def test_a_clone_has_signs_of_its_own():
+    model = trained()
+    Reallocation(model, DeepR())
+    clone = compiled(keras.models.clone_model(model))
+    before = [values(weight.variable) for weight in dsr.sparse_weights(clone)]
+    assert Reallocation(clone, DeepR(temperature=0, l1=0))().state["pruned"] == 0
+    assert all((values(weight.variable) == old).all() for weight, old in zip(dsr.sparse_weights(clone), before))
+
+
+def test_weights_from_before_a_method_load_and_it_begins_anew(tmp_path):
+    model = trained()
+    model.save_weights(tmp_path / "before.weights.h5")
+    before = [values(weight.variable) for weight in dsr.sparse_weights(model)]
+    reallocate = Reallocation(model, DeepR(temperature=1e-2))
+    reallocate()
+    model.load_weights(tmp_path / "before.weights.h5")
+    for weight, old in zip(dsr.sparse_weights(model), before):
+        np.testing.assert_array_equal(values(weight.variable), old)
+        assert not values(weight.state("signs")).any()
+    reallocate.begin()
+    for weight in dsr.sparse_weights(model):
+        assert set(np.unique(values(weight.state("signs")))) == {-1, 1}
 
 
 def test_signs_stay_while_weights_die_and_are_born():
