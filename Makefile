@@ -14,7 +14,7 @@ train: .venv/ready
 	$(BIN)/python -m train.compare --out=runs/digits
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: .venv/ready
 	$(BIN)/ruff check .
