@@ -106,12 +106,12 @@ def test_it_ends_with_the_same_bits_after_an_interruption(finished, init_from, t
     assert_same_bits(tmp_path / "whole", tmp_path / "stopped")
 
 
-def test_the_weights_of_a_dense_run_with_the_mask_of_a_sparse_one(finished, runs):
+def test_the_weights_of_a_compressed_run_with_the_mask_of_another(finished, runs):
     origin, _ = finished
-    network = prepare(dataclasses.replace(runs["dense"], out="unused")).network
-    dense = [keras.ops.convert_to_numpy(layer.kernel) for layer in network.prunable]
-    masks, kernels = masks_and_kernels(lottery(origin, init_from=runs["dense"].out))
-    for mask, kernel, other in zip(masks, kernels, dense, strict=True):
+    network = prepare(dataclasses.replace(runs["compressed"], out="unused")).network
+    first = [keras.ops.convert_to_numpy(layer.kernel) for layer in network.prunable]
+    masks, kernels = masks_and_kernels(lottery(origin, init_from=runs["compressed"].out))
+    for mask, kernel, other in zip(masks, kernels, first, strict=True):
         assert kernel[mask].tobytes() == other[mask].tobytes()
 
 
@@ -187,9 +187,10 @@ def test_what_cannot_be_is_refused(finished, runs, tmp_path):
         (
             {"mask_from": origin.out, "init_from": runs["thin"].out},
             ValueError,
-            "--init_from must be a run with a weight for every place.*Received: --init_from=.*a run of --method=thin",
+            "--init_from must be a run of a sparse method.*Received: --init_from=.*a run of --method=thin",
         ),
         ({"mask_from": origin.out, "init_from": runs["hashed"].out}, ValueError, "a run of --method=hashed"),
+        ({"mask_from": origin.out, "init_from": runs["dense"].out}, ValueError, "a run of --method=dense"),
     ):
         with pytest.raises(kind, match=message):
             prepare(dataclasses.replace(static, out=str(tmp_path / "run"), **changes))
