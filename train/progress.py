@@ -114,6 +114,8 @@ class ShowRuns:
 
     def epochs_done(self, index: int, epochs: int) -> None:
         """A run has come to an epoch."""
+        if self._done[index] == 0:  # it goes on from a checkpoint: what came before took none of our time
+            self._found += epochs - 1
         self._done[index] = epochs
         self._bar.update(self._task, completed=sum(self._done), description=self._state())
         if not self._console.is_terminal and time.monotonic() - self._noted > SECONDS_BETWEEN_NOTES:

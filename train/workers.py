@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import keras
+import tensorflow as tf
 from rich.console import Console
 
 from train.flags import quiet_libraries
@@ -75,6 +76,7 @@ def _begin_worker(messages):
     global _messages
     _messages = messages
     quiet_libraries()
+    tf.get_logger().setLevel("ERROR")  # it warns of functions traced again: each run has a network of its own
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

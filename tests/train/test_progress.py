@@ -53,8 +53,14 @@ def test_runs_that_were_finished_before_are_said_to_be_and_say_nothing_about_tim
 def test_the_time_left_is_that_of_the_epochs_left(monkeypatch):
     clock = iter([100.0, *[160.0] * 20])  # begins at 100 s; four epochs are done at 160 s
     monkeypatch.setattr("train.progress.time.monotonic", lambda: next(clock))
-    (line,) = shown([("epochs_done", 2, 2), ("epochs_done", 0, 2), ("finished", 0, result("dense-seed0"))])[-1:]
-    assert line == "dense-seed0  97.50%  1 of 3 runs, 1 min 00 s left"
+    epochs = [("epochs_done", run, epoch) for run in (2, 0) for epoch in (1, 2)]
+    assert shown([*epochs, ("finished", 0, result("dense-seed0"))])[-1].endswith("1 of 3 runs, 1 min 00 s left")
+
+
+def test_epochs_from_before_a_restart_say_nothing_about_time(monkeypatch):
+    clock = iter([100.0, *[160.0] * 20])  # in a minute the third of four epochs, two were done before
+    monkeypatch.setattr("train.progress.time.monotonic", lambda: next(clock))
+    assert shown([("epochs_done", 0, 3)], epochs=(4,)) == ["0 of 1 runs, 1 min 00 s left"]
 
 
 def test_a_long_time_between_ends_is_no_silence(monkeypatch):
