@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable, Iterator
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_dsr.decisions.initial_mask import check_granularity, check_sparsity, random_mask
@@ -145,8 +146,8 @@ class MaskedKernel:
             for name in sorted(store):  # weights of a model that a method has used bring its state along
                 if name.startswith("kernel_") and name not in self.state_variables:
                     self.add_state(name.removeprefix("kernel_"), str(store[name].dtype))
-            for name in self.kernel_state:  # others have none of it: the method begins anew
-                store.setdefault(f"kernel_{name}", ops.zeros_like(self.state_variables[f"kernel_{name}"]))
+            for name, dtype in self.kernel_state.items():  # others have none of it: the method begins anew
+                store.setdefault(f"kernel_{name}", np.zeros(tuple(self._kernel.shape), dtype))
         super().load_own_variables(store)
         if self.built:
             for name, variable in self.state_variables.items():
