@@ -4,7 +4,7 @@
     python -m train.compare --model=lenet_300_100 --dataset=mnist --sparsity=0.9,0.95,0.98,0.99 --methods=all \
         --seeds=3 --early_stop=0.25,0.5,0.75 --out=DIR
 
-Cost: the first takes under a minute on 2 cores, the second about two hours. Expect: see docs/results.md.
+Cost: the first takes under a minute on 2 cores, the second some two hours. Expect: see docs/results.md.
 
 Each run has a folder of its own under --out. One that is finished is not done again, one that was stopped goes on.
 """

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 
 import keras_dsr as dsr
@@ -59,7 +58,7 @@ def write_results(out: Path, settings: Settings, network: Network, rows: list[di
     title = f"{settings.model} on {settings.dataset}, {settings.name}"
     curves = {name: [row[key] for row in rows] for name, key in (("train", "accuracy"), ("test", "val_accuracy"))}
     plots.plot_accuracy(out / "accuracy.png", title, curves)
-    places = {weight.name: math.prod(weight.shape) for weight in dsr.sparse_weights(network.model)}
+    places = {weight.name: weight.size for weight in dsr.sparse_weights(network.model)}
     plots.plot_sparsity(out / "sparsity.png", title, rows, places)
 
     result = Result(

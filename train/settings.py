@@ -18,7 +18,7 @@ class Settings:
     Attributes:
         model: name of the network, one of `network.NETWORKS`.
         dataset: name of the data set, one of `data.DATASETS`.
-        method: one of `methods.METHODS`.
+        method: one of `methods.METHODS`; None: `dsr`, or `static` with the mask of another run.
         sparsity: float in [0, 1), of the kernels that the paper makes sparse; other methods spend the same budget.
         epochs: int; the recipe's learning rates and reallocations are stretched or squeezed to it.
         batch_size: int, examples in a step.
@@ -44,7 +44,7 @@ class Settings:
 
     model: str | None = None
     dataset: str | None = None
-    method: str = "dsr"
+    method: str | None = None
     sparsity: float | None = None
     epochs: int | None = None
     batch_size: int | None = None
@@ -96,6 +96,7 @@ def resolve(settings: Settings) -> tuple[Settings, Recipe]:
     _check_name("model", settings.model, NETWORKS)
     _check_name("dataset", settings.dataset, DATASETS)
     _check_name("method", settings.method, METHODS)
+    settings = _with_defaults(settings, method="dsr" if settings.mask_from is None else "static")
     if settings.mask_from is not None:
         settings = _with_mask(settings)
     if settings.recipe is None:

@@ -107,7 +107,7 @@ class Reallocation:
 
     def sparsity(self) -> float:
         """The share of weights that are zero, over all tensors."""
-        return 1 - sum(weight.count() for weight in self.weights) / sum(math.prod(w.shape) for w in self.weights)
+        return 1 - sum(weight.count() for weight in self.weights) / sum(weight.size for weight in self.weights)
 
     def threshold(self) -> float:
         """H as the next reallocation will use it, for a method whose state has a threshold."""
