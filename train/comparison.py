@@ -33,7 +33,7 @@ def write(out: Path, runs: Sequence, results: Sequence[Result], console: Console
     sparsities = sorted({sparsity for method, sparsity in groups if method != "dense"})
     tables = [_details(groups)]
     if len(sparsities) > 1:
-        tables.insert(0, _matrix(groups, sparsities))
+        tables.insert(0, _matrix(groups))
     write_text(out / "table.md", "\n".join([f"{title}\n", *(_markdown(*table) for table in tables)]))
     console.print(_printable(title, *tables[0]))
 
@@ -101,14 +101,11 @@ def _accuracy(members: list) -> str:
     return f"{100 * mean:.2f} ± {100 * deviation:.2f} %" if len(members) > 1 else f"{100 * mean:.2f} %"
 
 
-def _matrix(groups: dict, sparsities: list[float]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _matrix(groups: dict) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Test accuracy, a row a method and a column a sparsity, as in the paper."""
-    methods = list(dict.fromkeys(method for method, _ in groups))
+    sparsities = sorted({sparsity for _, sparsity in groups})  # with the 0 of a dense network
     rows = []
-    for method in methods:
-        if method == "dense":
-            rows.append((f"dense {_accuracy(groups[method, 0.0])}", *("" for _ in sparsities)))
-            continue
+    for method in dict.fromkeys(method for method, _ in groups):
         cells = (groups.get((method, sparsity)) for sparsity in sparsities)
         rows.append((method, *(_accuracy(members) if members else "" for members in cells)))
     return ("method", *(f"{sparsity:g}" for sparsity in sparsities)), rows
