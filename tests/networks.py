@@ -25,8 +25,8 @@ def perceptron(sparsity: float = 0.8, seed: int = 1, hidden: int = 24, dtype=Non
     return keras.Sequential(
         [
             keras.Input((64,)),
-            dsr.SparseDense(hidden, sparsity=sparsity, seed=seed, activation="relu", name="hidden", dtype=dtype),
-            dsr.SparseDense(10, sparsity=sparsity, seed=seed + 1, name="classes", dtype=dtype),
+            dsr.SparseDense(hidden, sparsity=sparsity, mask_seed=seed, activation="relu", name="hidden", dtype=dtype),
+            dsr.SparseDense(10, sparsity=sparsity, mask_seed=seed + 1, name="classes", dtype=dtype),
         ]
     )
 
@@ -65,9 +65,9 @@ def state_bits(model: keras.Model) -> list[bytes]:
 
 def fill_dead(layer, value: float) -> None:
     """Store a value at the dead places of a layer, where no network and no file may see it."""
-    kernel, mask = values(layer._kernel), values(layer.kernel_mask)
+    kernel, mask = values(layer.variable_of("kernel")), values(layer.kernel_mask)
     kernel[~mask] = value
-    layer._kernel.assign(kernel)
+    layer.variable_of("kernel").assign(kernel)
 
 
 def active_counts(model: keras.Model) -> list[int]:

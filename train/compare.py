@@ -72,7 +72,7 @@ def plan(
     """
     _check(methods, sparsities, seeds, early_stops or [])
     if common.out is None:
-        network, _ = resolve(dataclasses.replace(common, method="dense", granularity="element"))
+        network, _ = resolve(dataclasses.replace(common, method="dense", granularity="element", distribution="uniform"))
         common = dataclasses.replace(common, out=str(Path("runs", f"{network.model}-{network.dataset}-compare")))
     out = Path(common.out)
     highest = max(sparsities) if sparsities else None
@@ -135,7 +135,10 @@ def _check(methods: list[str], sparsities: list[float] | None, seeds: int, early
 def _entry(common: Settings, method: str, sparsity: float | None, seed: int, share: float | None) -> Entry:
     trained = METHODS["dsr" if method in LOTTERY else method]
     granularity = common.granularity if trained.has_slices else "element"
-    settings = dataclasses.replace(common, sparsity=sparsity, seed=seed, granularity=granularity)
+    distribution = common.distribution if trained.has_distribution else "uniform"
+    settings = dataclasses.replace(
+        common, sparsity=sparsity, seed=seed, granularity=granularity, distribution=distribution
+    )
     settings, _ = resolve(dataclasses.replace(settings, method="dsr" if method in LOTTERY else method))
     if share is not None:
         settings = dataclasses.replace(settings, stop_at=round(share * settings.epochs))
@@ -143,7 +146,12 @@ def _entry(common: Settings, method: str, sparsity: float | None, seed: int, sha
     if method in LOTTERY:
         origin = str(Path(common.out, settings.name))
         settings = dataclasses.replace(
-            settings, method="static", target=None, mask_from=origin, init_from=LOTTERY[method] or origin
+            settings,
+            method="static",
+            target=None,
+            distribution="uniform",
+            mask_from=origin,
+            init_from=LOTTERY[method] or origin,
         )
     return Entry(method, _continued(settings, Path(common.out)), share, origin)
 

@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 from absl import flags, logging
 
+from keras_dsr.decisions.distribution import DISTRIBUTIONS
 from keras_dsr.decisions.units import GRANULARITIES
 from train.data import DATASETS
 from train.methods import METHODS
@@ -30,6 +31,7 @@ def define_flags(*left_out: str) -> None:
         "width": (real, "Width of wide_resnet (2); of other networks, a factor on every width (1)."),
         "target": (real, "DSR, SET: weights moved in a reallocation; below 1, a share of the active (the recipe's)."),
         "granularity": (text, f"What moves: {', '.join(GRANULARITIES)} (one weight, or a slice of a convolution)."),
+        "distribution": (text, f"Of the budget over the layers: {', '.join(DISTRIBUTIONS)} (uniform)."),
         "stop_at": (whole, "The epoch from which on no weights move (the recipe's)."),
         "mask_from": (text, "Folder of a finished run whose final mask to train with; it does not change."),
         "init_from": (text, "Beside --mask_from: a run, for the weights it began with, or 'random' for new ones."),

@@ -50,7 +50,7 @@ def read_masks(folder: str) -> list[np.ndarray]:
         ValueError: the run has none, or its checkpoint is damaged.
     """
     variables = checkpoint.read_variables(Path(folder) / "checkpoint")
-    masks = [array for name, array in variables if name.endswith("/kernel_mask")]
+    masks = [array for name, array in variables if name.endswith(("/kernel_mask", "_kernel_mask"))]
     if not masks:
         raise ValueError(f"--mask_from={folder} is a run without masks. Pass one of a sparse method, such as dsr.")
     return masks

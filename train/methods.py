@@ -9,6 +9,7 @@ from keras_dsr import Reallocate, methods
 from keras_dsr.decisions.initial_mask import active_units
 from keras_dsr.seam import SparseWeight
 from train.recipes import Recipe
+from train.recipes.recipe import Marks
 
 PRUNINGS = 20  # of "compressed", as in the paper
 DEEPR_LEARNING_RATE = 0.01  # eta of its noise and its penalty, likewise
@@ -42,7 +43,7 @@ class Method:
     Attributes:
         kernels: what the kernels are that the paper makes sparse: `"dense"`; `"thin"`, dense in a thinner network of
             the same size in bytes; `"tied"`, of shared values (HashedNet); `"sparse"`; `"full"`, sparse layers that
-            begin with every weight.
+            begin with every weight; `"wrapped"`, stock layers that a `SparseOptimizer` keeps sparse.
         callback: from a `Plan` to the callback that changes masks; None: none does.
         has_target: whether the user says how many weights move in a reallocation.
         every_step: whether the callback acts at every step.
@@ -69,24 +70,39 @@ class Method:
         """Whether whole slices of a convolution can take the place of single weights."""
         return self.kernels in ("sparse", "full") and not self.every_step
 
+    @property
+    def has_distribution(self) -> bool:
+        """Whether layers begin with shares of the budget."""
+        return self.kernels in ("sparse", "wrapped")
+
     def epochs(self, recipe: Recipe) -> int:
         """The epochs of a run by the recipe."""
         return recipe.epochs * self.rounds * (recipe.static_lasts if self.lasts else 1)
 
 
 def _dsr(plan: Plan) -> Reallocate:
-    return _reallocate(plan, methods.DSR(target=plan.settings.target))
+    return _reallocate(plan, methods.DSR(target=plan.settings.target), plan.recipe.period)
 
 
 def _set(plan: Plan) -> Reallocate:
     target = plan.settings.target
     units = sum(weight.count() / math.prod(weight.shape[axis] for axis in weight.unit_axes) for weight in plan.weights)
-    return _reallocate(plan, methods.SET(fraction=target if target < 1 else target / units))
+    return _reallocate(plan, methods.SET(fraction=target if target < 1 else target / units), plan.recipe.period)
 
 
-def _reallocate(plan: Plan, method) -> Reallocate:
+def _rigl(plan: Plan) -> Reallocate:
+    end = max(1, round(plan.recipe.rigl_ends * plan.settings.epochs * plan.steps))
+    return _reallocate(plan, methods.RigL(plan.recipe.rigl_fraction, end), plan.recipe.rigl_period)
+
+
+def _snfs(plan: Plan) -> Reallocate:
+    """Once an epoch, as in its paper: more often, and it drains the layers with small gradients."""
+    return _reallocate(plan, methods.SNFS(end_step=plan.settings.epochs * plan.steps), ((0, plan.steps),))
+
+
+def _reallocate(plan: Plan, method, marks: Marks) -> Reallocate:
     period = {}
-    for start, steps in plan.recipe.period:
+    for start, steps in marks:
         period.setdefault(round(start * plan.stretch), steps)  # a short run may squeeze several marks into one epoch
     return Reallocate(method, period=list(period.items()), stop_at=_stop_at(plan), seed=plan.settings.seed)
 
@@ -154,5 +170,7 @@ METHODS = {
     "set": Method("sparse", _set, has_target=True),
     "deepr": Method("sparse", _deepr, every_step=True, weight_decay=False),
     "dsr": Method("sparse", _dsr, has_target=True),
+    "rigl": Method("wrapped", _rigl),
+    "snfs": Method("wrapped", _snfs),
     "compressed": Method("full", _compressed, rounds=2),
 }

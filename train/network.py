@@ -3,6 +3,7 @@
 import functools
 import inspect
 import math
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -61,15 +62,31 @@ def build_network(settings, recipe: Recipe, data, steps: int) -> Network:
         # PyTorch's weight decay, which the paper uses, is the gradient of half the squared norm; L2 has no half.
         kernel_regularizer=keras.regularizers.L2(recipe.weight_decay / 2) if method.weight_decay else None,
     )
+    if settings.distribution != "uniform" and method.kernels == "sparse" and not settings.mask_from:
+        kernels = {id(layer.kernel) for layer in prunable}
+        dense = [re.escape(v.path) for v in model.trainable_variables if id(v) not in kernels]
+        dsr.sparsify(
+            model,
+            settings.sparsity,
+            settings.distribution,
+            exclude=dense,
+            granularity=settings.granularity,
+            seed=settings.seed,
+        )
     if settings.mask_from:
         apply_masks(dsr.sparse_weights(model), read_masks(settings.mask_from))
     metrics = ["accuracy"]
     if data.classes >= 100:
         metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5_accuracy"))
+    rates = learning_rates(recipe, settings.epochs, steps, method.rounds)
+    optimizer = keras.optimizers.SGD(rates, momentum=0.9, nesterov=True)
+    if method.kernels == "wrapped":
+        kernels = [re.escape(layer.kernel.path) for layer in prunable]
+        optimizer = dsr.SparseOptimizer(
+            optimizer, settings.sparsity, select=kernels, distribution=settings.distribution, seed=settings.seed
+        )
     model.compile(
-        keras.optimizers.SGD(
-            learning_rates(recipe, settings.epochs, steps, method.rounds), momentum=0.9, nesterov=True
-        ),
+        optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=metrics,
         steps_per_execution=_steps_per_execution(method, recipe, settings.epochs, steps),
@@ -100,7 +117,8 @@ def _steps_per_execution(method: Method, recipe: Recipe, epochs: int, steps: int
     """As many steps as leave no reallocation late and no epoch with a step too many."""
     if method.every_step:
         return 1
-    periods = [int(period) for _, period in recipe.period]
+    marks = recipe.rigl_period if method.kernels == "wrapped" else recipe.period
+    periods = [int(period) for _, period in marks]
     if method.kernels == "full":
         periods = [pruning_period(recipe, epochs, steps)]
     return math.gcd(recipe.steps_per_execution, steps, *periods)
@@ -108,7 +126,8 @@ def _steps_per_execution(method: Method, recipe: Recipe, epochs: int, steps: int
 
 def _constructors(settings, method: Method) -> dict[str, Callable]:
     """What builds the layers that the paper makes sparse, by the argument of the builder that takes it."""
-    if method.kernels in ("dense", "thin"):
+    begins_with_stock_layers = settings.distribution != "uniform" and method.kernels == "sparse"
+    if method.kernels in ("dense", "thin", "wrapped") or (begins_with_stock_layers and not settings.mask_from):
         return {"conv": keras.layers.Conv2D, "dense": keras.layers.Dense}
     if method.kernels == "tied":
         conv, dense, arguments = dsr.TiedConv2D, dsr.TiedDense, {"budget": 1 - settings.sparsity}

@@ -6,7 +6,15 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+    StrMethodFormatter,
+)
 
 from train.folder import replacing
 
@@ -169,7 +177,7 @@ def _spread_high_accuracies(axes, lowest: float, highest: float) -> None:
     low, high = max(lowest - max((1 - lowest) * 0.1, 1e-3), 0.0), highest + (1 - highest) * 0.2
     axes.set_ylim(low, high)
     axes.yaxis.set_major_locator(FixedLocator([tick for tick in ACCURACY_TICKS if low <= tick <= high]))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{100 * tick:g}%"))  # 97.5%, not 98%
 
 
 def _figure(title: str, quantity: str, over: str = "epoch"):

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from keras_dsr.decisions.distribution import DISTRIBUTIONS
 from keras_dsr.decisions.units import GRANULARITIES
 from train.data import DATASETS
 from train.lottery import read_origin
@@ -33,6 +34,7 @@ class Settings:
         target: of `dsr` and `set`: weights (or slices) to move in a reallocation; an int, or a float in (0, 1) as a
             share of the active.
         granularity: what moves, `"element"` (one weight) or `"kernel"` (one slice of a convolution).
+        distribution: of the budget over the layers at first, `"uniform"` or `"erk"` (the larger a layer the sparser).
         stop_at: of methods that move weights: the epoch from which on none move.
         mask_from: folder of a finished run whose final mask this one trains with, method `static` (the lottery-ticket
             test).
@@ -57,6 +59,7 @@ class Settings:
     width: float | None = None
     target: int | float | None = None
     granularity: str = "element"
+    distribution: str = "uniform"
     stop_at: int | None = None
     mask_from: str | None = None
     init_from: str | None = None
@@ -73,6 +76,8 @@ class Settings:
             parts.append(f"{self.sparsity:g}")
         if self.granularity != "element":
             parts.append(self.granularity)
+        if self.distribution != "uniform":
+            parts.append(self.distribution)
         if self.stop_at is not None:
             parts.append(f"stop{self.stop_at}")
         return "-".join([*parts, f"seed{self.seed}"])
@@ -195,6 +200,12 @@ def _check_values(settings: Settings) -> None:
     if settings.granularity != "element":
         _require(
             method.has_slices, settings, "granularity", f"left out: --method={settings.method} has single weights only"
+        )
+    _require(settings.distribution in DISTRIBUTIONS, settings, "distribution", f"one of {', '.join(DISTRIBUTIONS)}")
+    if settings.distribution != "uniform":
+        has_shares = method.has_distribution and settings.mask_from is None
+        _require(
+            has_shares, settings, "distribution", f"left out: no mask is drawn for it by --method={settings.method}"
         )
     if settings.stop_at is not None:
         moves = method.callback is not None and settings.method != "compressed"

@@ -2,6 +2,8 @@
 
 from keras_dsr.acts.callbacks import DSRCallback, Reallocate
 from keras_dsr.acts.saving import export, save
+from keras_dsr.acts.sparsify import sparsify
+from keras_dsr.acts.sparsify_report import SparsifyReport
 from keras_dsr.acts.summary import Summary, summary
 
-__all__ = ["DSRCallback", "Reallocate", "Summary", "export", "save", "summary"]
+__all__ = ["DSRCallback", "Reallocate", "SparsifyReport", "Summary", "export", "save", "sparsify", "summary"]

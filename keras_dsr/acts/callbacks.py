@@ -7,8 +7,8 @@ import keras
 
 from keras_dsr import schedules
 from keras_dsr.methods import DSR
+from keras_dsr.optimizers.slots import batches_a_step, batches_taken
 from keras_dsr.seam import Reallocation
-from keras_dsr.seam.slots import batches_a_step, batches_taken
 from keras_dsr.seam.training import FastTraining
 
 Period = int | Sequence[tuple[int, int]] | Callable[[int], int]

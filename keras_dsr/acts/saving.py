@@ -10,7 +10,9 @@ from collections.abc import Iterator
 
 import keras
 
-from keras_dsr.seam.stripping import stripped
+from keras_dsr.optimizers import fresh_without_masks
+from keras_dsr.seam.conversion import stripped
+from keras_dsr.seam.training import set_optimizer
 
 
 def save(model: keras.Model, path: str | os.PathLike) -> None:
@@ -103,10 +105,10 @@ def _fresh_optimizer(model: keras.Model) -> Iterator[None]:
     if optimizer is None:
         yield
         return
-    fresh = type(optimizer).from_config(optimizer.get_config())
-    fresh.build(model.trainable_variables)
-    model.optimizer = fresh
+    configuration = model._compile_config
+    set_optimizer(model, fresh_without_masks(optimizer))
+    model.optimizer.build(model.trainable_variables)
     try:
         yield
     finally:
-        model.optimizer = optimizer
+        model.optimizer, model._compile_config = optimizer, configuration

@@ -1,4 +1,4 @@
-"""Where a network's weights start: a random mask with an exact number of active units."""
+"""Where a network's weights start: a mask with an exact number of active units, at random or by magnitude."""
 
 import math
 import numbers
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_dsr.decisions.units import GRANULARITIES, unit_shape
+
+MASKS = ("random", "magnitude")
 
 
 def check_sparsity(sparsity: float, owner: str) -> float:
@@ -35,25 +37,62 @@ def check_granularity(granularity: str, owner: str) -> str:
     return granularity
 
 
+def check_mask(mask: str, owner: str) -> str:
+    """Return the way that a first mask is drawn, or raise `ValueError` if it is unknown."""
+    if mask not in MASKS:
+        raise ValueError(
+            f"{owner}(mask=...) must be 'random', or 'magnitude': the largest weights of each tensor stay. "
+            f"Received: mask={mask!r}"
+        )
+    return mask
+
+
 def active_units(units: int, sparsity: float) -> int:
     """How many of `units` are active at a sparsity: the nearest integer, and at least one."""
     return max(1, round((1 - sparsity) * units))
 
 
-def random_mask(shape: Sequence[int], sparsity: float, axes: Sequence[int] = (), seed: int = 0) -> np.ndarray:
-    """A random mask with exactly `active_units` active units; the same on every backend for the same seed.
+def count_units(shape: Sequence[int], axes: Sequence[int] = ()) -> int:
+    """The number of units of a weight of the given shape, each spanning the given axes."""
+    return math.prod(unit_shape(shape, axes))
+
+
+def random_mask(
+    shape: Sequence[int], active: int, axes: Sequence[int] = (), seed: int | Sequence[int] = 0
+) -> np.ndarray:
+    """A random mask with exactly `active` active units; the same on every backend for the same seed.
 
     Args:
         shape: the shape of the weight.
-        sparsity: float in [0, 1).
+        active: int, the number of active units, at least 0 and at most the number that there are.
         axes: the axes that one unit spans (see `decisions.units`).
-        seed: int.
+        seed: int, or several.
 
     Returns:
         A bool array of the given shape.
     """
+    chosen = np.random.default_rng(seed).choice(count_units(shape, axes), active, replace=False, shuffle=False)
+    return _mask_of(chosen, shape, axes)
+
+
+def magnitude_mask(weight: np.ndarray, active: int, axes: Sequence[int] = ()) -> np.ndarray:
+    """The mask of the `active` units of largest magnitude: the mean of |w| over a unit; ties go to any of them.
+
+    Args:
+        weight: float array.
+        active: int, the number of active units, at least 0 and at most the number that there are.
+        axes: the axes that one unit spans.
+
+    Returns:
+        A bool array of the shape of the weight.
+    """
+    magnitudes = np.abs(weight.astype("float32"))
+    magnitudes = (magnitudes.mean(axis=tuple(axes), keepdims=True) if axes else magnitudes).reshape(-1)
+    chosen = np.argpartition(magnitudes, magnitudes.size - active)[magnitudes.size - active :] if active else []
+    return _mask_of(chosen, weight.shape, axes)
+
+
+def _mask_of(chosen, shape, axes) -> np.ndarray:
     units = np.zeros(unit_shape(shape, axes), dtype=bool)
-    count = math.prod(units.shape)
-    chosen = np.random.default_rng(seed).choice(count, active_units(count, sparsity), replace=False, shuffle=False)
     units.reshape(-1)[chosen] = True
     return np.broadcast_to(units, shape).copy()

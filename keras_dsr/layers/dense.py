@@ -1,21 +1,24 @@
-"""A `Dense` layer with a fixed number of non-zero weights."""
+"""Matrix products with a fixed number of non-zero weights, and the table of an embedding."""
+
+from typing import ClassVar
 
 import keras
 
-from keras_dsr.layers.masked import MaskedKernel
+from keras_dsr.layers.masked import MaskedLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")
-class SparseDense(MaskedKernel, keras.layers.Dense):
+class SparseDense(MaskedLayer, keras.layers.Dense):
     """`keras.layers.Dense` with a sparse kernel of shape `(inputs, units)`; the bias stays dense.
 
     Args:
-        units: int, the size of the output.
+        *args: as `keras.layers.Dense`: units, activation, ...
         sparsity: float in [0, 1), the share of kernel weights that are zero. The number of active weights is
-            `round((1 - sparsity) * inputs * units)`, at least one, and does not change in training.
+            `round((1 - sparsity) * inputs * units)`, at least one, and does not change in training. Or a dict such as
+            `{"kernel": 0.9, "bias": 0.5}`.
         granularity: `"element"` or `"kernel"`. In a dense kernel both prune and grow single weights; all sparse layers
             of a model that are reallocated together need the same one.
-        seed: int, where the first active weights lie. `None` draws one from Python's random numbers, which
+        mask_seed: int, where the first active weights lie. `None` draws one from Python's random numbers, which
             `keras.utils.set_random_seed` fixes.
         **kwargs: every other argument of `keras.layers.Dense`.
 
@@ -32,7 +35,17 @@ class SparseDense(MaskedKernel, keras.layers.Dense):
 
     stock_class = keras.layers.Dense
 
-    def __init__(
-        self, units: int, sparsity: float = 0.9, granularity: str = "element", seed: int | None = None, **kwargs
-    ) -> None:
-        super().__init__(units, sparsity=sparsity, granularity=granularity, seed=seed, **kwargs)
+
+@keras.saving.register_keras_serializable(package="keras_dsr")
+class SparseEinsumDense(MaskedLayer, keras.layers.EinsumDense):
+    """`keras.layers.EinsumDense` with a sparse kernel; its arguments, and those of `SparseDense`."""
+
+    stock_class = keras.layers.EinsumDense
+
+
+@keras.saving.register_keras_serializable(package="keras_dsr")
+class SparseEmbedding(MaskedLayer, keras.layers.Embedding):
+    """`keras.layers.Embedding` with a sparse table of shape `(input_dim, output_dim)`; arguments as `SparseDense`."""
+
+    stock_class = keras.layers.Embedding
+    initializers: ClassVar = {"embeddings": "embeddings_initializer"}

@@ -1,63 +1,177 @@
-"""The masked kernel: a mixin that gives a stock Keras layer a kernel with an exact number of non-zero weights."""
+"""Masked weights: a mixin that gives a stock Keras layer weights with an exact number of non-zero entries."""
 
 import contextlib
 import contextvars
 import random
 from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_dsr.decisions.initial_mask import check_granularity, check_sparsity, random_mask
+from keras_dsr.decisions.initial_mask import (
+    active_units,
+    check_granularity,
+    check_sparsity,
+    count_units,
+    random_mask,
+)
 from keras_dsr.decisions.units import mask_gradient, mask_weights
 
 _clean_layers: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("clean_layers", default=frozenset())
 
+Sparsity = float | dict[str, float]
 
-class MaskedKernel:
-    """Mixin for a Keras layer whose `kernel` is a property over `_kernel`, as in `Dense` and the convolutions.
 
-    The layer stores a dense `_kernel`, and two variables that are saved with it: `kernel_mask` (bool, true where a
-    weight is active) and `kernel_threshold` (float32 scalar: H of DSR; 0 until a method sets it). A method that keeps
-    something for each weight has it in further variables of the kernel's shape (see `add_state`). `layer.kernel` is the
-    kernel with every dead weight at exactly 0, whatever `_kernel` holds there, and it is all that the network and
-    saved files ever see.
+class MaskedWeight:
+    """Descriptor of a layer's weight: reads it with every dead place at exactly 0, whatever the variable holds there.
+
+    Args:
+        role: string, the attribute, such as `"kernel"`.
+        stock: what the stock class has under that name: a property over `_<role>` (as in `Dense`), or None if it
+            assigns the variable to the attribute itself (as the recurrent cells do).
+    """
+
+    def __init__(self, role: str, stock: property | None):
+        self._role = role
+        self._stock = stock
+
+    def __get__(self, layer, owner=None):
+        if layer is None:
+            return self
+        if self._role in vars(layer).get("_read_once", ()):
+            return layer._read_once[self._role]
+        if self._stock is None and self._role not in vars(layer):  # Keras looks for attributes before they are there
+            raise AttributeError(f"{type(layer).__name__!r} has no {self._role!r} before it is built")
+        value = vars(layer)[self._role] if self._stock is None else self._stock.__get__(layer, owner)
+        if value is None or self._role not in layer.sparse_roles:
+            return value
+        mask = ops.convert_to_tensor(layer.mask_of(self._role))
+        return (mask_gradient if layer.is_clean else mask_weights)(ops.convert_to_tensor(value), mask)
+
+    def __set__(self, layer, value):
+        vars(layer)[self._role] = value
+
+    def variable(self, layer) -> keras.Variable | None:
+        """The raw variable; None if the layer has none, or is not built."""
+        return vars(layer).get(self._role if self._stock is None else f"_{self._role}")
+
+
+class HeldByLayer:
+    """A sparse weight, and what its layer holds for it: its mask and H."""
+
+    gradient = None  # a layer does not see the gradients of its dead weights
+
+    def __init__(self, layer: "MaskedLayer", role: str):
+        self._layer = layer
+        self._role = role
+        self.variable = layer.variable_of(role)
+        self.mask = layer.mask_of(role)
+        self.threshold = getattr(layer, f"{role}_threshold")
+
+    @property
+    def state(self) -> dict[str, keras.Variable]:
+        """What methods keep for each weight, by name."""
+        return {name: getattr(self._layer, f"{self._role}_{name}") for name in self._layer.method_state}
+
+
+class MaskedLayer:
+    """Mixin for a Keras layer some of whose weights are sparse.
+
+    For each sparse weight, such as `kernel`, the layer stores the dense variable, and beside it two variables that are
+    saved with it: `kernel_mask` (bool, true where a weight is active) and `kernel_threshold` (float32 scalar: H of DSR;
+    0 until a method sets it). A method that keeps something for each weight has it in further variables of the weight's
+    shape (see `add_state`). `layer.kernel` is the weight with every dead place at exactly 0, and it is all that the
+    network and saved files ever see.
+
+    Args:
+        sparsity: float in [0, 1), the share of weights that are zero in every sparse weight (every one in
+            `initializers` but biases); or a dict from their names to such numbers: then the others stay dense. Of `n`
+            units, `round((1 - sparsity) * n)` are active, at least one, and that number does not change in training.
+        granularity: `"element"` prunes and grows single weights; `"kernel"` whole slices of a convolution (one window
+            of one input and one output channel). Where there is no window, or one of size 1, a slice is one weight.
+        mask_seed: int, where the first active weights lie. None draws one from Python's random numbers, which
+            `keras.utils.set_random_seed` fixes.
+        method_state: what methods keep with the layer (see `add_state`); Keras passes it when it loads a model.
+
+    Raises:
+        ValueError: a sparsity outside [0, 1) or of no weight of the layer, or an unknown granularity.
 
     Attributes:
         stock_class: The Keras layer class of the same name that `strip` turns the layer into.
+        initializers: The weights that can be sparse, by attribute name, each with the attribute of its initializer.
     """
 
-    stock_class: type[keras.layers.Layer]
+    stock_class: ClassVar[type[keras.layers.Layer]]
+    initializers: ClassVar[dict[str, str]] = {"kernel": "kernel_initializer", "bias": "bias_initializer"}
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        for role in cls.initializers if hasattr(cls, "stock_class") else ():
+            setattr(cls, role, MaskedWeight(role, getattr(cls.stock_class, role, None)))
 
     def __init__(
         self,
         *args,
-        sparsity: float = 0.9,
+        sparsity: Sparsity = 0.9,
         granularity: str = "element",
-        seed: int | None = None,
-        kernel_state: dict[str, str] | None = None,
+        mask_seed: int | None = None,
+        method_state: dict[str, str] | None = None,
         **kwargs,
     ) -> None:
-        sparsity = check_sparsity(sparsity, type(self).__name__)
-        granularity = check_granularity(granularity, type(self).__name__)
         super().__init__(*args, **kwargs)
-        self.sparsity = sparsity
-        self.granularity = granularity
-        self.seed = random.randint(1, 10**9) if seed is None else seed
-        self.kernel_state = dict(kernel_state or {})
+        self.configure(sparsity, granularity, mask_seed, method_state)
+
+    def configure(self, sparsity: Sparsity, granularity: str, mask_seed: int | None, method_state: dict | None) -> None:
+        """Check and keep the arguments that the stock class does not have."""
+        self.sparsity = self.check_sparsity(sparsity)
+        self.granularity = check_granularity(granularity, type(self).__name__)
+        self.mask_seed = drawn_seed(mask_seed)
+        self.method_state = dict(method_state or {})
+
+    @classmethod
+    def check_sparsity(cls, sparsity: Sparsity) -> Sparsity:
+        """Return the sparsity with floats in it, or raise `ValueError`."""
+        if not isinstance(sparsity, dict):
+            return check_sparsity(sparsity, cls.__name__)
+        unknown = sorted(set(sparsity) - set(cls.initializers))
+        if unknown:
+            raise ValueError(
+                f"{cls.__name__}(sparsity=...) must name weights of the layer that can be sparse, of "
+                f"{', '.join(map(repr, cls.initializers))}. Received: {unknown[0]!r} in sparsity={sparsity!r}"
+            )
+        return {role: check_sparsity(value, cls.__name__) for role, value in sparsity.items()}
 
     @property
-    def unit_axes(self) -> tuple[int, ...]:
-        """The axes of the kernel that one unit spans."""
-        window = getattr(self, "kernel_size", ())
-        is_slice = self.granularity == "kernel" and any(size > 1 for size in window)
-        return tuple(range(len(window))) if is_slice else ()
+    def sparse_roles(self) -> list[str]:
+        """The weights of the built layer that are sparse, by attribute name."""
+        return [role for role in self.initializers if f"{role}_mask" in vars(self)]
+
+    def mask_of(self, role: str) -> keras.Variable:
+        """The mask of a sparse weight."""
+        return getattr(self, f"{role}_mask")
+
+    def variable_of(self, role: str) -> keras.Variable:
+        """The variable of a weight that can be sparse; dead places may hold anything."""
+        return getattr(type(self), role).variable(self)
+
+    def held(self, role: str) -> "HeldByLayer":
+        """A sparse weight with all that the layer holds for it."""
+        return HeldByLayer(self, role)
+
+    def unit_axes(self, role: str = "kernel") -> tuple[int, ...]:
+        """The axes of a weight that one unit spans."""
+        return unit_axes_of(self, role, self.granularity)
 
     def add_weight(self, *args, name=None, shape=None, initializer=None, **kwargs):
-        if name != "kernel":
+        sparsity = self._sparsity_of(name)
+        if sparsity is None:
             return super().add_weight(*args, name=name, shape=shape, initializer=initializer, **kwargs)
-        mask = random_mask(shape, self.sparsity, self.unit_axes, self.seed)
+        axes = self.unit_axes(name)
+        index = list(self.initializers).index(name)
+        seed = [self.mask_seed, index] if index else self.mask_seed
+        mask = random_mask(shape, active_units(count_units(shape, axes), sparsity), axes, seed)
         dense_initializer = keras.initializers.get(initializer or "glorot_uniform")
 
         # Both start as they should be: an assignment after creation is lost where Keras builds in a traced scope.
@@ -65,103 +179,240 @@ class MaskedKernel:
             return mask_weights(dense_initializer(shape, dtype=dtype), mask)
 
         regularizer = kwargs.pop("regularizer", None)
-        kernel = super().add_weight(*args, name=name, shape=shape, initializer=masked_initializer, **kwargs)
-        self.kernel_mask = super().add_weight(
-            name="kernel_mask",
-            shape=shape,
-            initializer=lambda shape, dtype=None: ops.convert_to_tensor(mask, dtype=dtype),
-            dtype="bool",
-            trainable=False,
-            autocast=False,
-        )
-        self.kernel_threshold = super().add_weight(
-            name="kernel_threshold", shape=(), initializer="zeros", dtype="float32", trainable=False, autocast=False
-        )
-        for state, dtype in self.kernel_state.items():
-            self._add_state_variable(state, shape, dtype)
-        self.regularize(kernel, regularizer)
-        return kernel
+        variable = super().add_weight(*args, name=name, shape=shape, initializer=masked_initializer, **kwargs)
+        self._add_mask(name, mask)
+        self._regularize(name, variable, regularizer)
+        return variable
 
-    def add_state(self, name: str, dtype: str) -> keras.Variable:
-        """Give the built layer a variable `kernel_<name>` of the kernel's shape, for a method; zeros at first.
+    def _sparsity_of(self, role: str | None) -> float | None:
+        """The sparsity that a weight is to be built with; None: it is to be dense."""
+        if isinstance(self.sparsity, dict):
+            return self.sparsity.get(role)
+        return self.sparsity if role in _roles_by_default(self) else None
 
-        The layer's config announces it, so that a model that is loaded has it too.
+    def _add_mask(self, role: str, mask: np.ndarray) -> None:
+        def add(name, shape, initializer, dtype):
+            variable = super(MaskedLayer, self).add_weight(
+                name=name, shape=shape, initializer=initializer, dtype=dtype, trainable=False, autocast=False
+            )
+            setattr(self, name, variable)
+
+        given = lambda shape, dtype=None: ops.convert_to_tensor(mask, dtype=dtype)  # noqa: E731
+        add(f"{role}_mask", mask.shape, given, "bool")
+        add(f"{role}_threshold", (), "zeros", "float32")
+        for name, dtype in self.method_state.items():
+            add(f"{role}_{name}", mask.shape, "zeros", dtype)
+
+    def add_state(self, name: str, dtype: str) -> None:
+        """Give the built layer, for each sparse weight, a variable `<weight>_<name>` of its shape; zeros at first.
+
+        It is for a method. The layer's config announces it, so that a model that is loaded has it too.
 
         Raises:
             ValueError: the layer has something of that name.
         """
-        if hasattr(self, f"kernel_{name}"):
+        taken = [f"{role}_{name}" for role in self.sparse_roles if hasattr(self, f"{role}_{name}")]
+        if taken:
             raise ValueError(
-                f"A method cannot keep {name!r} with the layers: {type(self).__name__} has a `kernel_{name}` of its "
-                "own. Give the list another name."
+                f"A method cannot keep {name!r} with the layers: {type(self).__name__} has a `{taken[0]}` of its own. "
+                "Give the list another name."
             )
-        self._tracker.unlock()
-        variable = self._add_state_variable(name, tuple(self._kernel.shape), dtype)
-        self._tracker.lock()
-        self.kernel_state = {**self.kernel_state, name: dtype}
-        return variable
-
-    def _add_state_variable(self, name: str, shape, dtype: str) -> keras.Variable:
-        variable = super().add_weight(
-            name=f"kernel_{name}", shape=shape, initializer="zeros", dtype=dtype, trainable=False, autocast=False
-        )
-        setattr(self, f"kernel_{name}", variable)
-        return variable
+        with self._unlocked():
+            for role in self.sparse_roles:
+                variable = super().add_weight(
+                    name=f"{role}_{name}",
+                    shape=tuple(self.mask_of(role).shape),
+                    initializer="zeros",
+                    dtype=dtype,
+                    trainable=False,
+                    autocast=False,
+                )
+                setattr(self, f"{role}_{name}", variable)
+        self.method_state = {**self.method_state, name: dtype}
 
     @property
     def state_variables(self) -> dict[str, keras.Variable]:
         """What the layer has beside the variables of its stock class, by attribute name."""
-        names = ["kernel_mask", "kernel_threshold", *(f"kernel_{name}" for name in self.kernel_state)]
-        return {name: getattr(self, name) for name in names}
+        kinds = ("mask", "threshold", *self.method_state)
+        return {f"{role}_{kind}": getattr(self, f"{role}_{kind}") for role in self.sparse_roles for kind in kinds}
 
-    def regularize(self, kernel, regularizer) -> None:
-        """Have Keras apply a regularizer to what the network sees of the kernel, not to what dead places hold."""
-
-        def of_active_weights(weight):
-            return regularizer(weight if self._is_clean else mask_weights(ops.convert_to_tensor(weight), self._mask()))
-
-        kernel.regularizer = None if regularizer is None else of_active_weights
+    def _regularize(self, role: str, variable: keras.Variable, regularizer) -> None:
+        """Have Keras apply a regularizer to what the network sees of a weight, not to what dead places hold."""
+        variable.regularizer = None if regularizer is None else _OfActiveWeights(self, role, regularizer)
 
     @property
-    def kernel(self):
-        kernel = ops.convert_to_tensor(super().kernel)
-        return (mask_gradient if self._is_clean else mask_weights)(kernel, self._mask())
-
-    @property
-    def _is_clean(self) -> bool:
+    def is_clean(self) -> bool:
+        """Whether the stored dead weights are vouched to be zero (see `reading_clean_kernels`)."""
         return id(self) in _clean_layers.get()
 
-    def _mask(self):
-        return ops.convert_to_tensor(self.kernel_mask)
+    @contextlib.contextmanager
+    def reading_once(self) -> Iterator[None]:
+        """Inside the block each sparse weight is masked once and then read as that tensor: for loops over time."""
+        vars(self)["_read_once"] = {role: getattr(self, role) for role in self.sparse_roles}
+        try:
+            yield
+        finally:
+            del vars(self)["_read_once"]
+
+    @contextlib.contextmanager
+    def _unlocked(self) -> Iterator[None]:
+        """Inside the block variables can be added to, and taken from, the built layer."""
+        self._tracker.unlock()
+        try:
+            yield
+        finally:
+            self._tracker.lock()
+
+    @contextlib.contextmanager
+    def _state_set_aside(self) -> Iterator[None]:
+        """Inside the block Keras finds the variables of the stock class alone in the layer."""
+        state = list(self.state_variables.values())
+        with self._unlocked():
+            for variable in state:
+                self._tracker.untrack(variable)
+            try:
+                yield
+            finally:
+                for variable in state:
+                    self._tracker.add_to_store("non_trainable_variables", variable)
 
     def save_own_variables(self, store):
-        super().save_own_variables(store)
-        if self.built:
-            for name, variable in self.state_variables.items():
-                store[name] = variable
+        entries: dict[str, Any] = {}
+        with self._state_set_aside() if self.built else contextlib.nullcontext():
+            super().save_own_variables(entries)
+        masked = {id(self.variable_of(role)): getattr(self, role) for role in self.sparse_roles}
+        for name, value in {**entries, **self.state_variables}.items():
+            store[name] = masked.get(id(value), value)
 
     def load_own_variables(self, store):
-        if self.built:
-            store = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no mapping)
-            for name in sorted(store):  # weights of a model that a method has used bring its state along
-                if name.startswith("kernel_") and name not in self.state_variables:
-                    self.add_state(name.removeprefix("kernel_"), str(store[name].dtype))
-            for name, dtype in self.kernel_state.items():  # others have none of it: the method begins anew
-                store.setdefault(f"kernel_{name}", np.zeros(tuple(self._kernel.shape), dtype))
-        super().load_own_variables(store)
-        if self.built:
-            for name, variable in self.state_variables.items():
-                variable.assign(store[name])
+        if not self.built:
+            return super().load_own_variables(store)
+        entries = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no mapping)
+        state = {name: entries.pop(name) for name in list(entries) if not name.isdigit()}
+        self._check_masks_of(state)
+        for name in sorted(state):  # weights of a model that a method has used bring its state along
+            if name not in self.state_variables:
+                role = max((role for role in self.sparse_roles if name.startswith(f"{role}_")), key=len)
+                self.add_state(name.removeprefix(f"{role}_"), str(state[name].dtype))
+        with self._state_set_aside():
+            super().load_own_variables(entries)
+        for name, variable in self.state_variables.items():  # others have none of it: the method begins anew
+            variable.assign(state[name] if name in state else np.zeros(tuple(variable.shape), variable.dtype))
+
+    def _check_masks_of(self, state: dict) -> None:
+        stored, own = (
+            sorted(name.removesuffix("_mask") for name in names if name.endswith("_mask"))
+            for names in (state, self.state_variables)
+        )
+        if stored != own:
+            raise ValueError(
+                f"The weights that are loaded into {type(self).__name__} {self.name!r} have masks for "
+                f"{', '.join(stored) or 'no weight'}, and the layer has sparse weights: {', '.join(own) or 'none'}. "
+                "Build and sparsify the model as the one that was saved. (Weights of a dense model load into the dense "
+                "model: load first, then call `keras_dsr.sparsify(model, mask='magnitude')`.)"
+            )
+
+    def sparse_config(self) -> dict:
+        """The part of the config that is not the stock layer's."""
+        sparsity = dict(self.sparsity) if isinstance(self.sparsity, dict) else self.sparsity
+        config = {"sparsity": sparsity, "granularity": self.granularity, "mask_seed": self.mask_seed}
+        return {**config, "method_state": dict(self.method_state)} if self.method_state else config
 
     def get_config(self):
-        config = super().get_config()
-        config = {**config, "sparsity": self.sparsity, "granularity": self.granularity, "seed": self.seed}
-        return {**config, "kernel_state": dict(self.kernel_state)} if self.kernel_state else config
+        return {**super().get_config(), **self.sparse_config()}
+
+    # In place
+
+    @classmethod
+    def convert(cls, layer: keras.layers.Layer, masks: dict[str, np.ndarray], granularity: str, mask_seed: int) -> None:
+        """Turn a built layer of the stock class into one of this class, with the given masks, in place.
+
+        Weights keep their values where they are active and become 0 elsewhere. Graphs and optimizers stay as they are.
+
+        Args:
+            layer: a built layer whose class is `cls.stock_class`.
+            masks: dict from names of weights to bool arrays of their shapes, drawn in whole units.
+            granularity: of the masks.
+            mask_seed: int, for the config.
+        """
+        layer.__class__ = cls
+        layer.configure({role: 1 - float(mask.mean()) for role, mask in masks.items()}, granularity, mask_seed, None)
+        with layer._unlocked():
+            for role, mask in masks.items():
+                variable = layer.variable_of(role)
+                layer._add_mask(role, mask)
+                layer._regularize(role, variable, variable.regularizer)
+                variable.assign(mask_weights(ops.convert_to_tensor(variable), mask))
+
+    def to_stock(self) -> None:
+        """Turn the layer into one of its stock class, in place, with zeros stored at dead places; see `to_sparse`."""
+        for role in self.sparse_roles:
+            variable = self.variable_of(role)
+            mask = ops.convert_to_tensor(self.mask_of(role))
+            variable.assign(mask_weights(ops.convert_to_tensor(variable), mask))
+            variable.regularizer = getattr(variable.regularizer, "regularizer", None)
+        with self._unlocked():
+            for variable in self.state_variables.values():
+                self._tracker.untrack(variable)
+        self.__class__ = self.stock_class
+
+    @classmethod
+    def to_sparse(cls, layer: keras.layers.Layer) -> None:
+        """Undo `to_stock`: masks and what methods keep are as they were."""
+        layer.__class__ = cls
+        with layer._unlocked():
+            for variable in layer.state_variables.values():
+                layer._tracker.add_to_store("non_trainable_variables", variable)
+        for role in layer.sparse_roles:
+            variable = layer.variable_of(role)
+            layer._regularize(role, variable, variable.regularizer)
+
+    @classmethod
+    def forget(cls, layer: keras.layers.Layer) -> None:
+        """After `to_stock`: have the layer be of its stock class for good, without a trace of what it was."""
+        roles = [role for role in cls.initializers if f"{role}_mask" in vars(layer)]
+        kinds = ("mask", "threshold", *layer.method_state)
+        for name in [f"{role}_{kind}" for role in roles for kind in kinds]:
+            setattr(layer, name, None)  # deleting a variable itself would collect garbage once for each
+            delattr(layer, name)
+        for name in ("sparsity", "granularity", "mask_seed", "method_state"):
+            delattr(layer, name)
+
+
+class _OfActiveWeights:
+    """A regularizer of what the network sees of a sparse weight."""
+
+    def __init__(self, layer: MaskedLayer, role: str, regularizer):
+        self._layer = layer
+        self._role = role
+        self.regularizer = regularizer
+
+    def __call__(self, weight):
+        if self._layer.is_clean:
+            return self.regularizer(weight)
+        mask = ops.convert_to_tensor(self._layer.mask_of(self._role))
+        return self.regularizer(mask_weights(ops.convert_to_tensor(weight), mask))
+
+
+def unit_axes_of(layer: keras.layers.Layer, role: str, granularity: str) -> tuple[int, ...]:
+    """The axes of a weight of a layer, sparse or stock, that one unit spans: those of a window larger than one."""
+    window = getattr(layer, "kernel_size", ()) if role in ("kernel", "depthwise_kernel") else ()
+    is_slice = granularity == "kernel" and any(size > 1 for size in window)
+    return tuple(range(len(window))) if is_slice else ()
+
+
+def drawn_seed(seed: int | None) -> int:
+    """The seed, or one from Python's random numbers for None."""
+    return random.randint(1, 10**9) if seed is None else seed
+
+
+def _roles_by_default(layer: MaskedLayer) -> list[str]:
+    return [role for role in layer.initializers if role != "bias"]
 
 
 @contextlib.contextmanager
-def reading_clean_kernels(layers: Iterable[MaskedKernel]) -> Iterator[None]:
-    """Inside the block, `layer.kernel` of these layers skips the mask in the forward pass: the caller vouches for it.
+def reading_clean_kernels(layers: Iterable[MaskedLayer]) -> Iterator[None]:
+    """Inside the block, sparse weights of these layers are read without a mask: the caller vouches for them.
 
     Masking in both passes costs a small network some 10% of a step. It is needed in one only as long as the stored dead
     weights are zero: with no gradient they stay so (see `seam.training`).

@@ -3,8 +3,10 @@
 from keras_dsr.methods.deepr import DeepR
 from keras_dsr.methods.dsr import DSR
 from keras_dsr.methods.gradual_pruning import GradualPruning
+from keras_dsr.methods.rigl import RigL
 from keras_dsr.methods.set import SET
+from keras_dsr.methods.snfs import SNFS
 from keras_dsr.methods.static import Static
 from keras_dsr.methods.view import View
 
-__all__ = ["DSR", "SET", "DeepR", "GradualPruning", "Static", "View"]
+__all__ = ["DSR", "SET", "SNFS", "DeepR", "GradualPruning", "RigL", "Static", "View"]

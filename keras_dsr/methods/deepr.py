@@ -44,6 +44,7 @@ class DeepR:
 
     conserves: ClassVar[bool] = True
     every_step: ClassVar[bool] = True
+    gradient_decay: ClassVar[float | None] = None
 
     def __post_init__(self):
         for name in ("l1", "learning_rate"):

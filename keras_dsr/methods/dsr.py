@@ -11,7 +11,7 @@ from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.decisions.selection import count_true, largest
 from keras_dsr.decisions.sharing import share_proportionally
 from keras_dsr.decisions.units import unit_magnitudes, unit_mask
-from keras_dsr.methods.growth import check_growth, grow, regrown
+from keras_dsr.methods.growth import check_growth, grow, regrown, taken_in_all
 from keras_dsr.methods.view import View
 
 
@@ -44,6 +44,7 @@ class DSR:
 
     conserves: ClassVar[bool] = True
     every_step: ClassVar[bool] = False
+    gradient_decay: ClassVar[float | None] = None
 
     def __post_init__(self):
         _check_target(self.target)
@@ -79,19 +80,14 @@ class DSR:
         magnitudes = [unit_magnitudes(weight, axes) for weight, axes in zip(view.weights, view.unit_axes)]
         survivors = prune(magnitudes, active, state["threshold"])
 
-        sizes = ops.convert_to_tensor([math.prod(units.shape) for units in active], "int32")
         active_counts = ops.stack([count_true(units) for units in active])
         survivor_counts = ops.stack([count_true(units) for units in survivors])
         pruned = ops.sum(active_counts) - ops.sum(survivor_counts)
 
         threshold = adapt(state["threshold"], pruned, *self._accepted(ops.sum(active_counts)))
 
-        free = sizes - active_counts
-        crowded = pruned > ops.sum(free)  # no room for all: then the places just pruned are free too
-        capacities = ops.where(crowded, sizes - survivor_counts, free)
+        taken, capacities = taken_in_all(active, survivors)
         shares = share_proportionally(pruned, survivor_counts, capacities)
-
-        taken = ops.cond(crowded, lambda: survivors, lambda: active)
         born = grow(taken, shares, [StepSeed(seed, index, view.step, "dsr.grow") for index in range(len(active))])
         weights, masks = regrown(view, survivors, born, self.growth, seed, "dsr.value")
         return weights, masks, {"threshold": threshold, "pruned": pruned}

@@ -53,6 +53,7 @@ class GradualPruning:
 
     conserves: ClassVar[bool] = False
     every_step: ClassVar[bool] = False
+    gradient_decay: ClassVar[float | None] = None
 
     def __post_init__(self):
         finals = self._finals(1)

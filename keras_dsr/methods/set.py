@@ -1,14 +1,14 @@
 """SET: in each tensor drop the weights closest to zero, and grow as many at random in the same tensor."""
 
 import dataclasses
-import numbers
 from typing import ClassVar
 
 from keras import ops
 
 from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.decisions.selection import count_true, ordered_bits, select_smallest
-from keras_dsr.decisions.units import unit_magnitudes, unit_mask
+from keras_dsr.decisions.units import unit_mask
+from keras_dsr.methods.dropping import check_fraction, drop_smallest, rounded_share
 from keras_dsr.methods.growth import check_growth, grow, regrown, taken_in_each
 from keras_dsr.methods.view import View
 
@@ -42,13 +42,10 @@ class SET:
 
     conserves: ClassVar[bool] = True
     every_step: ClassVar[bool] = False
+    gradient_decay: ClassVar[float | None] = None
 
     def __post_init__(self):
-        if not isinstance(self.fraction, numbers.Real) or not 0 < self.fraction < 1:
-            raise ValueError(
-                "SET(fraction=...) must be a float in (0, 1): the share of a tensor's active weights that is dropped "
-                f"and regrown (zeta of the paper). Received: fraction={self.fraction!r}"
-            )
+        check_fraction(self.fraction, "SET")
         if self.rule not in RULES:
             raise ValueError(
                 "SET(rule=...) must be 'magnitude' (the smallest |w|) or 'signed' (the smallest positive and the "
@@ -81,19 +78,15 @@ class SET:
         return weights, masks, {"pruned": ops.sum(counts)}
 
     def _dropped(self, view: View, active: list) -> list:
-        magnitudes = [unit_magnitudes(weight, axes) for weight, axes in zip(view.weights, view.unit_axes)]
-        groups = [active]
-        if self.rule == "signed":
-            negative = [units & (weight < 0) for weight, units in zip(view.weights, active)]
-            groups = [negative, [units & ~below for units, below in zip(active, negative)]]
-        sizes = [ops.stack([count_true(units) for units in group]) for group in groups]
-        counts = [ops.cast(ops.round(self.fraction * ops.cast(size, "float32")), "int32") for size in sizes]
-        for index in reversed(range(len(groups))):  # one stays: a positive one, or a negative one if there is no other
-            room = sum(sizes) - 1 - (sum(counts) - counts[index])
-            counts[index] = ops.clip(counts[index], 0, ops.maximum(room, 0))
-        keys = [ordered_bits(magnitude) for magnitude in magnitudes]
-        flat = [units for group in groups for units in group]
-        chosen = select_smallest(keys * len(groups), flat, ops.concatenate(counts))
-        if self.rule == "signed":
-            return [below | above for below, above in zip(chosen[: len(active)], chosen[len(active) :])]
-        return chosen
+        if self.rule == "magnitude":
+            return drop_smallest(view, active, self.fraction)
+        negative = [units & (weight < 0) for weight, units in zip(view.weights, active)]
+        positive = [units & ~below for units, below in zip(active, negative)]
+        sizes = [ops.stack([count_true(units) for units in group]) for group in (negative, positive)]
+        minus, plus = (rounded_share(self.fraction, size) for size in sizes)
+        most = sum(sizes) - 1  # one stays: a positive one, or a negative one if there is no other
+        plus = ops.minimum(plus, ops.maximum(most - minus, 0))
+        minus = ops.minimum(minus, most - plus)
+        keys = [ordered_bits(ops.abs(weight)) for weight in view.weights]
+        chosen = select_smallest(keys * 2, negative + positive, ops.concatenate([minus, plus]))
+        return [below | above for below, above in zip(chosen[: len(active)], chosen[len(active) :])]

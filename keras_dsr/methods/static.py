@@ -21,6 +21,7 @@ class Static:
 
     conserves: ClassVar[bool] = True
     every_step: ClassVar[bool] = False
+    gradient_decay: ClassVar[float | None] = None
 
     def init(self, view: View) -> dict:
         """Nothing to remember."""

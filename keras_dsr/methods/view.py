@@ -12,8 +12,11 @@ class View(NamedTuple):
     - `update(view, state, seed) -> (weights, masks, state)`: one reallocation. It returns new tensors and never
       changes those it was given.
 
-    and two constants: `conserves`, true if the total number of active units is the same after every update (checked);
-    `every_step`, true if it must act at every step of the optimizer (checked).
+    and three constants: `conserves`, true if the total number of active units is the same after every update (checked);
+    `every_step`, true if it must act at every step of the optimizer (checked); `gradient_decay`, None if it needs no
+    gradients, else the decay beta in [0, 1) of their moving average (0: the gradient of the last step alone), which
+    `SparseOptimizer` keeps: training with another optimizer is refused.
+
     In `state`, `"threshold"` (float32 scalar, positive) and every list (of tensors of the shapes of the weights) are
     kept with the layers and go on after a restart: `init` finds in `view.kept` what the layers hold of a list, zeros if
     nothing, and what it returns for the list replaces that. A list that `update` leaves out stays as it is. Any other
@@ -27,6 +30,9 @@ class View(NamedTuple):
         learning_rate: float scalar, of the next step; NaN where a model has no optimizer or several.
         initializers: functions from a `StepSeed` to new values for the whole tensor, drawn as the layer draws its
             first weights; static.
+        gradients: float tensors of the shapes of the weights: the moving average m <- beta * m + (1 - beta) * g of the
+            loss's gradients, also at dead places, with the decay that the method asks for; None for a method that asks
+            for none.
         kept: for `init` alone: the lists that the layers hold, by name; one that they do not hold is absent.
     """
 
@@ -36,4 +42,5 @@ class View(NamedTuple):
     unit_axes: list
     learning_rate: Any
     initializers: list
+    gradients: list | None = None
     kept: dict | None = None

@@ -11,9 +11,10 @@ from keras import ops
 from keras_dsr.decisions.selection import count_true
 from keras_dsr.decisions.sharing import LARGEST_TOTAL
 from keras_dsr.decisions.units import mask_weights, unit_mask, unit_shape
+from keras_dsr.layers import MaskedLayer
 from keras_dsr.methods.view import View
-from keras_dsr.seam.slots import optimizer_slots
-from keras_dsr.seam.weights import SparseWeight, sparse_weights
+from keras_dsr.optimizers.slots import optimizer_slots
+from keras_dsr.seam.weights import SparseWeight, sparse_optimizer, sparse_weights
 
 
 class Outcome(NamedTuple):
@@ -59,20 +60,35 @@ class Reallocation:
 
     def begin(self) -> None:
         """Have the method begin, or go on, with the model as it is: call it when training begins once more."""
+        if self.method.gradient_decay is not None:
+            self._remember_gradients(self.method.gradient_decay)
         kept = {}
-        for name in self.weights[0].layer.kernel_state:
-            variables = [weight.state(name) for weight in self.weights]
-            if all(variable is not None for variable in variables):
-                kept[name] = [ops.convert_to_tensor(variable) for variable in variables]
+        for name in self.weights[0].states:
+            if all(name in weight.states for weight in self.weights):
+                kept[name] = [ops.convert_to_tensor(weight.states[name]) for weight in self.weights]
         state = self.method.init(self._view()._replace(kept=kept))
         lists = {name: value for name, value in state.items() if isinstance(value, list)}
         self.initial_state = {name: ops.convert_to_numpy(state[name]) for name in state if name not in lists}
         for name, values in lists.items():
             for weight, value in zip(self.weights, values, strict=True):
-                if weight.state(name) is None:
-                    weight.layer.add_state(name, keras.backend.standardize_dtype(value.dtype))
-                weight.state(name).assign(ops.convert_to_numpy(value))
-            self._kept[name] = [weight.state(name) for weight in self.weights]
+                if name not in weight.states:
+                    weight.add_state(name, keras.backend.standardize_dtype(value.dtype))
+                weight.states[name].assign(ops.convert_to_numpy(value))
+            self._kept[name] = [weight.states[name] for weight in self.weights]
+
+    def _remember_gradients(self, decay: float) -> None:
+        """Have the optimizer keep the dense gradients that the method needs."""
+        if any(isinstance(weight.holder, MaskedLayer) for weight in self.weights):
+            raise ValueError(
+                f"{type(self.method).__name__} needs the gradients of dead weights, which sparse layers do not have. "
+                "Build the model of stock layers (`keras_dsr.densify(model)` makes them of sparse ones), and compile "
+                "it with keras_dsr.SparseOptimizer(optimizer, sparsity=0.9)."
+            )
+        optimizer = sparse_optimizer(self.model)
+        if self.weights[0].gradient is None or optimizer.gradient_decay != decay:
+            optimizer.remember_gradients(decay)
+            if self.model.train_function is not None:  # traced without, perhaps
+                self.model.make_train_function(force=True)
 
     def __call__(self) -> Outcome:
         """Reallocate once, at the optimizer's present step.
@@ -159,8 +175,14 @@ class Reallocation:
             weights=[ops.convert_to_tensor(weight.variable) for weight in self.weights],
             masks=[ops.convert_to_tensor(weight.mask) for weight in self.weights],
             learning_rate=ops.convert_to_tensor(_learning_rate(optimizer), "float32"),
+            gradients=self._gradients(),
             **self._static(),
         )
+
+    def _gradients(self) -> list | None:
+        if self.method.gradient_decay is None:
+            return None
+        return [ops.convert_to_tensor(weight.gradient) for weight in self.weights]
 
     def _static(self) -> dict:
         """What a view has that is not a tensor."""
@@ -218,7 +240,8 @@ def _check(model: keras.Model, weights: list[SparseWeight]):
     if not weights:
         raise ValueError(
             f"The model {model.name!r} has no sparse layer, so there is nothing to reallocate. Build it with sparse "
-            "layers, such as `keras_dsr.SparseDense(units, sparsity=0.9)` for `keras.layers.Dense(units)`."
+            "layers, such as `keras_dsr.SparseDense(units, sparsity=0.9)` for `keras.layers.Dense(units)`, call "
+            "`keras_dsr.sparsify(model)`, or compile it with `keras_dsr.SparseOptimizer(optimizer)`."
         )
     granularities = {weight.granularity: weight.layer.name for weight in reversed(weights)}
     if len(granularities) > 1:

@@ -3,24 +3,9 @@
 import keras
 from keras import ops
 
-from keras_dsr.decisions.units import mask_weights
-from keras_dsr.layers.masked import reading_clean_kernels
-from keras_dsr.seam.slots import optimizer_slots, unwrapped
+from keras_dsr.layers.masked import MaskedLayer, reading_clean_kernels
+from keras_dsr.optimizers.slots import ELEMENTWISE_OPTIMIZERS, clear_dead_places, optimizer_slots, unwrapped
 from keras_dsr.seam.weights import SparseWeight
-
-# What these do to a weight depends on its own value, gradient and slots alone, and is nothing when all three are zero.
-# Others (Muon) move dead weights too: under them every forward pass masks the kernel.
-ELEMENTWISE_OPTIMIZERS = (
-    keras.optimizers.SGD,
-    keras.optimizers.RMSprop,
-    keras.optimizers.Adam,
-    keras.optimizers.AdamW,
-    keras.optimizers.Adadelta,
-    keras.optimizers.Adagrad,
-    keras.optimizers.Adamax,
-    keras.optimizers.Nadam,
-    keras.optimizers.Lion,
-)
 
 _CACHE = "_keras_dsr_train_function"  # kept with the model, so that a second `fit` does not trace again
 
@@ -34,15 +19,17 @@ class FastTraining:
 
     def __init__(self, model: keras.Model, weights: list[SparseWeight]):
         self._model = model
-        self._weights = weights
+        self._weights = [weight for weight in weights if isinstance(weight.holder, MaskedLayer)]
         self._stock_function = None
 
     def begin(self) -> None:
         """Call when training begins, after `fit` has made its train function."""
         model = self._model
-        if type(unwrapped(model.optimizer)) not in ELEMENTWISE_OPTIMIZERS:
+        if not self._weights or type(unwrapped(model.optimizer)) not in ELEMENTWISE_OPTIMIZERS:
             return
-        self._clear_dead_places()
+        for weight in self._weights:
+            slots = optimizer_slots(model.optimizer, weight.variable)
+            clear_dead_places(weight.variable, ops.convert_to_tensor(weight.mask), slots)
         self._stock_function = model.train_function
         configuration, function = vars(model).get(_CACHE, (None, None))
         if function is None or configuration is not model._compile_config:
@@ -62,10 +49,17 @@ class FastTraining:
         if self._stock_function is not None:
             self._model.train_function, self._stock_function = self._stock_function, None
 
-    def _clear_dead_places(self):
-        for weight in self._weights:
-            mask = ops.convert_to_tensor(weight.mask)
-            weight.variable.assign(mask_weights(ops.convert_to_tensor(weight.variable), mask))
-            for slot in optimizer_slots(self._model.optimizer, weight.variable):
-                value = ops.convert_to_tensor(slot.variable)
-                slot.variable.assign(ops.where(mask, value, ops.full_like(value, slot.initial_value)))
+
+def set_optimizer(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    """Give a compiled model another optimizer, and its compile configuration too, so that files have it."""
+    model.optimizer = optimizer
+    configuration = model._compile_config
+    model._compile_config = type(configuration)(**{**configuration.config, "optimizer": optimizer})
+
+
+def forget_compiled_functions(model: keras.Model) -> None:
+    """Have the model's training, test and prediction functions traced again when they are next used."""
+    vars(model).pop(_CACHE, None)
+    for function in ("train_function", "test_function", "predict_function"):
+        if getattr(model, function, None) is not None:
+            setattr(model, function, None)

@@ -9,31 +9,39 @@ from keras import ops
 
 from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.decisions.units import mask_weights
-from keras_dsr.layers.masked import MaskedKernel
-from keras_dsr.layers.tied import TiedKernel
+from keras_dsr.layers import MASKED_LAYERS, MaskedLayer
+from keras_dsr.layers.masked import unit_axes_of
+from keras_dsr.optimizers import SparseOptimizer
+
+INITIALIZERS = {kind: cls.initializers for cls in MASKED_LAYERS for kind in (cls, cls.stock_class)}
 
 
 class SparseWeight:
-    """One sparse weight tensor of a model.
+    """One sparse weight tensor of a model: the same face for one of a sparse layer and one of a `SparseOptimizer`.
 
     Attributes:
+        holder: who holds its mask, a sparse layer or a `SparseOptimizer`.
         layer: the layer that it belongs to.
+        role: string, what it is in the layer, such as `"kernel"`.
         name: string, the path of its variable, such as `"dense/kernel"`.
-        variable: the raw kernel, a Keras variable; dead places may hold anything.
+        variable: the raw weight, a Keras variable; dead places may hold anything.
         mask: the bool Keras variable of the same shape, true where a weight is active.
         threshold: the float32 scalar Keras variable that holds H, 0 until a method has set it.
         granularity: `"element"` or `"kernel"`.
         unit_axes: the axes that one unit spans.
     """
 
-    def __init__(self, layer: MaskedKernel):
+    def __init__(self, holder: MaskedLayer | SparseOptimizer, layer: keras.layers.Layer, role: str, held):
+        self.holder = holder
         self.layer = layer
-        self.variable = layer._kernel
+        self.role = role
+        self._held = held  # how the holder holds it: a `HeldByLayer` or a `SparseVariable`
+        self.variable = held.variable
         self.name = self.variable.path
-        self.mask = layer.kernel_mask
-        self.threshold = layer.kernel_threshold
-        self.granularity = layer.granularity
-        self.unit_axes = layer.unit_axes
+        self.mask = held.mask
+        self.threshold = held.threshold
+        self.granularity = getattr(holder, "granularity", "element")
+        self.unit_axes = unit_axes_of(layer, role, self.granularity)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -75,13 +83,32 @@ class SparseWeight:
         self.variable.assign(mask_weights(ops.convert_to_tensor(self.variable), mask))
         self.mask.assign(mask)
 
-    def state(self, name: str) -> keras.Variable | None:
-        """The variable in which a method keeps something for each weight; None if there is none of that name."""
-        return getattr(self.layer, f"kernel_{name}") if name in self.layer.kernel_state else None
+    @property
+    def states(self) -> dict[str, keras.Variable]:
+        """The variables in which methods keep something for each weight, by name."""
+        return self._held.state
+
+    @property
+    def gradient(self) -> keras.Variable | None:
+        """The moving average of the dense gradients, a float32 variable; None if none is kept."""
+        return self._held.gradient
+
+    def add_state(self, name: str, dtype: str) -> None:
+        """Give the weight, and the others of its holder, a variable of its shape for a method; zeros at first."""
+        self.holder.add_state(name, dtype)
 
     def initial_values(self, seed: StepSeed):
-        """A tensor of the shape of the weight, drawn by the layer's kernel initializer from the given seed."""
-        initializer = self.layer.kernel_initializer
+        """A tensor of the shape of the weight, drawn by the layer's initializer of this weight from the given seed.
+
+        Raises:
+            ValueError: it is unknown which initializer the layer has for it.
+        """
+        initializer = getattr(self.layer, INITIALIZERS.get(type(self.layer), {}).get(self.role, ""), None)
+        if initializer is None:
+            raise ValueError(
+                f"growth='initializer' needs to know how {self.name!r} is drawn, and {type(self.layer).__name__} is no "
+                "layer whose initializers are known. Use growth='zeros'."
+            )
         config = initializer.get_config() if isinstance(initializer, keras.initializers.Initializer) else {}
         if "seed" in config:
             initializer = type(initializer).from_config({**config, "seed": seed})
@@ -91,65 +118,77 @@ class SparseWeight:
         return f"<SparseWeight {self.name} shape={self.shape} active={self.count()}>"
 
 
-def sparse_layers(model: keras.layers.Layer) -> list[MaskedKernel]:
-    """The sparse layers of a built model or layer, in the order of the model, each once.
-
-    Raises:
-        ValueError: the model or one of its sparse layers has not been built.
-    """
-    layers = _layers_of(model, MaskedKernel)
-    if not (model.built or layers):
-        raise _unbuilt(model, f"the model {model.name!r}")
-    return layers
-
-
-def tied_layers(model: keras.layers.Layer) -> list[TiedKernel]:
-    """The tied layers of a built model or layer, in the order of the model, each once.
-
-    Raises:
-        ValueError: one of them has not been built.
-    """
-    return _layers_of(model, TiedKernel)
-
-
 def sparse_weights(model: keras.layers.Layer) -> list[SparseWeight]:
-    """The sparse weights of a model of any kind, in the order of the model.
+    """The sparse weights of a model of any kind, in the order of the model: of its layers, then of a `SparseOptimizer`.
 
     Args:
-        model: a built Keras model or layer; nested and subclassed models and shared layers are followed.
+        model: a built Keras model or layer; nested and subclassed models and shared layers are followed. If it is
+            compiled with a `SparseOptimizer` that has not been built, that is done now.
 
     Returns:
-        A list of `SparseWeight`, empty if no layer is sparse.
+        A list of `SparseWeight`, empty if nothing is sparse.
 
     Raises:
-        ValueError: the model has not been built.
+        ValueError: the model has not been built, or a weight is sparse twice.
 
     Example:
 
     >>> [(weight.name, weight.count()) for weight in keras_dsr.sparse_weights(model)]
     """
-    return [SparseWeight(layer) for layer in sparse_layers(model)]
+    layers = layers_of(model, MaskedLayer)
+    weights = [SparseWeight(layer, layer, role, layer.held(role)) for layer in layers for role in layer.sparse_roles]
+    optimizer = sparse_optimizer(model)
+    if optimizer is None:
+        return weights
+    if not optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    twice = {id(weight.variable) for weight in weights} & {id(held.variable) for held in optimizer.sparse_variables}
+    if twice:
+        name = next(weight.name for weight in weights if id(weight.variable) in twice)
+        raise ValueError(
+            f"{name!r} is sparse twice, in a sparse layer and in the SparseOptimizer, each with a mask of its own. "
+            "Use stock layers (`keras_dsr.densify(model)`), or leave the layer out with SparseOptimizer(select=...)."
+        )
+    owner = {id(variable): layer for layer, _ in walk(model) for variable in layer._trainable_variables}
+    for held in optimizer.sparse_variables:
+        weights.append(SparseWeight(optimizer, owner[id(held.variable)], held.variable.name, held))
+    return weights
 
 
-def _layers_of(model: keras.layers.Layer, kind: type) -> list:
-    layers = [layer for layer in _walk(model, set()) if isinstance(layer, kind)]
+def sparse_optimizer(model: keras.layers.Layer) -> SparseOptimizer | None:
+    """The `SparseOptimizer` that a model is compiled with, also inside another one; None if there is none."""
+    optimizer = getattr(model, "optimizer", None)
+    while optimizer is not None and not isinstance(optimizer, SparseOptimizer):
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+    return optimizer
+
+
+def layers_of(model: keras.layers.Layer, kind: type) -> list:
+    """The layers of a kind in a built model or layer, in the order of the model, each once.
+
+    Raises:
+        ValueError: the model or one of these layers has not been built.
+    """
+    layers = [layer for layer, _ in walk(model) if isinstance(layer, kind)]
     unbuilt = [layer.name for layer in layers if not layer.built]
-    if unbuilt:
-        raise _unbuilt(model, f"a layer of it, {unbuilt[0]!r},")
+    if unbuilt or not (model.built or layers):
+        where = f"a layer of it, {unbuilt[0]!r}," if unbuilt else f"the model {model.name!r}"
+        raise ValueError(
+            f"The weights of {model.name!r} do not exist yet: {where} has not been built. "
+            "Give the model an `Input`, call it once on a batch, or call `model.build(input_shape)` first."
+        )
     return layers
 
 
-def _unbuilt(model: keras.layers.Layer, where: str) -> ValueError:
-    return ValueError(
-        f"The weights of {model.name!r} do not exist yet: {where} has not been built. "
-        "Give the model an `Input`, call it once on a batch, or call `model.build(input_shape)` first."
-    )
+def walk(model: keras.layers.Layer) -> Iterator[tuple[keras.layers.Layer, tuple[keras.layers.Layer, ...]]]:
+    """Every layer in a model, itself first, each once, with the layers that it lies in, from the model on."""
+    seen: set[int] = set()
 
+    def walk_into(layer, owners):
+        if id(layer) not in seen:
+            seen.add(id(layer))
+            yield layer, owners
+            for inner in layer._layers:
+                yield from walk_into(inner, (*owners, layer))
 
-def _walk(layer, seen: set[int]) -> Iterator[keras.layers.Layer]:
-    if id(layer) in seen:
-        return
-    seen.add(id(layer))
-    yield layer
-    for inner in layer._layers:
-        yield from _walk(inner, seen)
+    return walk_into(model, ())

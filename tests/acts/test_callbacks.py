@@ -268,7 +268,7 @@ def test_deepr_acts_at_every_step():
     assert active_counts(model) == [307, 48]
     for weight in dsr.sparse_weights(model):
         kernel, mask = values(weight.variable), values(weight.mask)
-        assert (kernel * values(weight.state("signs")) >= 0).all()
+        assert (kernel * values(weight.states["signs"]) >= 0).all()
         assert not kernel[~mask].any()
 
 
@@ -312,7 +312,7 @@ def test_deepr_refuses_several_steps_an_execution_before_the_first_step():
     ):
         fit(model, dsr.Reallocate(DeepR()))
     assert state_bits(model) == before
-    assert [weight.state("signs") for weight in dsr.sparse_weights(model)] == [None, None]
+    assert [weight.states for weight in dsr.sparse_weights(model)] == [{}, {}]
     model.steps_per_execution = 1
     assert fit(model, dsr.Reallocate(DeepR()), batches=2).history["dsr_reallocations"] == [2]
 

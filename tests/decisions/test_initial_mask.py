@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_dsr.decisions.initial_mask import active_units, check_granularity, check_sparsity, random_mask
+from keras_dsr.decisions.initial_mask import (
+    active_units,
+    check_granularity,
+    check_sparsity,
+    count_units,
+    random_mask,
+)
 from keras_dsr.decisions.units import unit_shape
 
 
@@ -44,7 +50,7 @@ def test_active_units_is_the_nearest_integer_and_at_least_one(units, sparsity, a
 )
 def test_a_random_mask_has_the_exact_number_of_whole_units(shape, sparsity, slices, seed):
     axes = tuple(range(len(shape) - 2)) if slices else ()
-    mask = random_mask(shape, sparsity, axes, seed)
+    mask = random_mask(shape, active_units(count_units(shape, axes), sparsity), axes, seed)
 
     units = unit_shape(shape, axes)
     size_of_unit = math.prod(shape) // math.prod(units)
@@ -55,12 +61,12 @@ def test_a_random_mask_has_the_exact_number_of_whole_units(shape, sparsity, slic
 
 
 def test_the_seed_alone_decides():
-    np.testing.assert_array_equal(random_mask((20, 30), 0.9, seed=5), random_mask((20, 30), 0.9, seed=5))
-    assert (random_mask((20, 30), 0.9, seed=5) != random_mask((20, 30), 0.9, seed=6)).any()
+    np.testing.assert_array_equal(random_mask((20, 30), 60, seed=5), random_mask((20, 30), 60, seed=5))
+    assert (random_mask((20, 30), 60, seed=5) != random_mask((20, 30), 60, seed=6)).any()
 
 
 def test_every_place_is_as_likely_as_any_other():
-    draws = sum(random_mask((10, 10), 0.75, seed=seed).astype(int) for seed in range(400))
+    draws = sum(random_mask((10, 10), 25, seed=seed).astype(int) for seed in range(400))
     # 400 draws at 1/4: mean 100, standard deviation 8.7
     assert draws.sum() == 400 * 25
     assert draws.min() > 60

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_dsr.decisions.units import unit_mask
-from keras_dsr.methods import DSR, SET, DeepR, GradualPruning, Static
-from tests.methods.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, SEEDS, normal_view, view, views
+from keras_dsr.methods import DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
+from tests.methods.views import EIGHT_ACTIVE, EIGHT_GRADIENTS, EIGHT_WEIGHTS, SEEDS, normal_view, view, views
 from tests.networks import bits
 
 STEP = 7
@@ -31,7 +31,8 @@ class Case(NamedTuple):
     random: bool = True
 
 
-# Dead are places 3 and 7. Pruned are the smallest two of six, 0.05 and -0.01, at 4 and 6; 3 and 7 are the room to grow.
+# Dead are places 3 and 7. Pruned are the smallest two of six, 0.05 and -0.01, at 4 and 6; 3 and 7 are the room to grow,
+# and there gradients are larger than at 4 and 6.
 AS_IT_WAS = [1, 1, 1, 0, 1, 1, 1, 0]
 PRUNED = [1, 1, 1, 0, 0, 1, 0, 0]
 MOVED = [1, 1, 1, 1, 0, 1, 0, 1]
@@ -47,13 +48,21 @@ CASES = [
     Case(DeepR(temperature=0, l1=0.6, learning_rate=0.1), MOVED, SHRUNK, element_only=True),
     Case(GradualPruning(final_sparsity=0.5, end_step=STEP), PRUNED, KEPT, random=False),
     Case(GradualPruning(final_sparsity=0.5, end_step=STEP, scope="global"), PRUNED, KEPT, random=False),
+    Case(RigL(fraction=1 / 3, end_step=10**7), MOVED, KEPT, random=False),
+    Case(SNFS(fraction=1 / 3, end_step=10**7), MOVED, KEPT, random=False),
     Case(DSR(target=1 / 3, initial_threshold=0.06), MOVED, KEPT),
     Case(DSR(target=1 / 3, initial_threshold=0.06, growth="initializer"), MOVED, DRAWN),
 ]
 every_method = pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.method))
 
 
+def seen_by(method, seen):
+    """What the seam lets the method see: gradients only if it asks for them."""
+    return seen if method.gradient_decay is not None else seen._replace(gradients=None)
+
+
 def first_update(method, seen, seed=0):
+    seen = seen_by(method, seen)
     return method.update(seen, method.init(seen), seed)
 
 
@@ -65,7 +74,8 @@ def all_bits(outcome) -> list[bytes]:
 def test_eight_weights_by_hand(case):
     constant = [lambda seed: tf.fill([8], 0.25)]
     (weights,), (mask,), _ = first_update(
-        case.method, view([EIGHT_WEIGHTS], [EIGHT_ACTIVE], step=STEP, initializers=constant)
+        case.method,
+        view([EIGHT_WEIGHTS], [EIGHT_ACTIVE], step=STEP, initializers=constant, gradients=[EIGHT_GRADIENTS]),
     )
     np.testing.assert_array_equal(mask, np.array(case.mask, bool))
     np.testing.assert_allclose(weights, case.weights, rtol=1e-6, atol=0)
@@ -77,15 +87,15 @@ def test_eight_weights_by_hand(case):
 def test_every_update_keeps_the_promises(case, data, seed):
     # GradualPruning prunes at low steps; the others do the same at any
     steps = st.sampled_from([0, 3, STEP, 2**31 - 1])
-    seen = data.draw(views(slices=False if case.element_only else None, step=steps))
-    before = all_bits([seen.weights, seen.masks])
+    seen = seen_by(case.method, data.draw(views(slices=False if case.element_only else None, step=steps)))
+    before = all_bits([seen.weights, seen.masks, seen.gradients or []])
     state = case.method.init(seen)
     state_before = all_bits(state)
 
     new_weights, new_masks, new_state = case.method.update(seen, state, seed)
 
     # Inputs are as they were; what comes out has the form of what went in.
-    assert all_bits([seen.weights, seen.masks]) == before
+    assert all_bits([seen.weights, seen.masks, seen.gradients or []]) == before
     assert all_bits(state) == state_before
     assert set(new_state) <= set(state)
     assert [(w.dtype, w.shape) for w in new_weights] == [(w.dtype, w.shape) for w in seen.weights]
@@ -138,14 +148,14 @@ def test_two_tensors_of_one_shape_draw_independently(case):
 
 @every_method
 def test_compiled_gives_the_same_bits(case):
-    seen = normal_view()
+    seen = seen_by(case.method, normal_view())
     state = case.method.init(seen)
 
     @tf.function(autograph=False)
-    def compiled(step, weights, masks, state):
-        return case.method.update(seen._replace(step=step, weights=weights, masks=masks), state, 0)
+    def compiled(step, weights, masks, gradients, state):
+        return case.method.update(seen._replace(step=step, weights=weights, masks=masks, gradients=gradients), state, 0)
 
-    received = compiled(seen.step, seen.weights, seen.masks, state)
+    received = compiled(seen.step, seen.weights, seen.masks, seen.gradients, state)
     assert all_bits(received) == all_bits(case.method.update(seen, state, 0))
 
 
@@ -160,7 +170,7 @@ def test_saturated_tensors_lose_nothing(case, sparsity):
 
 @every_method
 def test_several_updates_in_a_row_keep_one_unit_in_each_tensor(case):
-    seen = normal_view(sparsity=0.99)
+    seen = seen_by(case.method, normal_view(sparsity=0.99))
     state = case.method.init(seen)
     for step in range(5):
         weights, masks, new_state = case.method.update(seen._replace(step=tf.constant(step)), state, 3)
@@ -168,6 +178,12 @@ def test_several_updates_in_a_row_keep_one_unit_in_each_tensor(case):
         assert min(int(np.sum(mask)) for mask in masks) >= 1
     if case.method.conserves:
         assert sum(np.sum(mask) for mask in masks) == 9
+
+
+@every_method
+def test_it_says_which_gradients_it_needs(case):
+    decay = case.method.gradient_decay
+    assert decay is None or (isinstance(decay, float) and 0 <= decay < 1)
 
 
 @every_method

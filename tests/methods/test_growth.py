@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_dsr.decisions.randomness import StepSeed
-from keras_dsr.methods.growth import check_growth, grow, regrown, taken_in_each
+from keras_dsr.methods.growth import (
+    check_growth,
+    gradient_magnitudes,
+    grow,
+    grow_where_largest,
+    regrown,
+    taken_in_all,
+    taken_in_each,
+)
 from tests.methods.views import view
 from tests.networks import bits
 
@@ -46,6 +54,47 @@ def test_a_share_of_nothing_grows_nothing():
     assert not np.any(born)
 
 
+# grow_where_largest
+
+
+def test_growth_where_the_score_is_largest_skips_what_is_taken_and_takes_ties_by_position():
+    scores = [np.array([9, 0, 0.5, 3e38, 0.25, 0.5], "float32"), np.array([0, 1e-30, 0, 0], "float32")]
+    taken = places([1, 0, 0, 0, 0, 0], [0, 0, 1, 0])
+    first, second = grow_where_largest(taken, tf.constant([2, 2]), scores)
+    np.testing.assert_array_equal(first, [0, 0, 1, 1, 0, 0])
+    np.testing.assert_array_equal(second, [1, 1, 0, 0])
+
+
+def test_growth_where_the_score_is_largest_takes_zeros_if_there_is_nothing_else():
+    (born,) = grow_where_largest(places([1, 0, 0, 0]), tf.constant([3]), [np.zeros(4, "float32")])
+    np.testing.assert_array_equal(born, [0, 1, 1, 1])
+
+
+# gradient_magnitudes
+
+
+def test_gradients_that_are_not_numbers_count_as_zero():
+    gradient = np.array([-2, np.nan, np.inf, -np.inf, 0.5], "float32")
+    (magnitudes,) = gradient_magnitudes(view([WEIGHTS], [MASK], gradients=[gradient]))
+    np.testing.assert_array_equal(magnitudes, [2, 0, 0, 0, 0.5])
+
+
+def test_the_gradient_of_a_slice_is_the_mean_magnitude():
+    kernel = np.zeros((2, 2, 1, 2), "float32")
+    gradient = np.stack([np.full((2, 2, 1), 0.5), [[[3], [-3]], [[np.nan], [0]]]], axis=-1)
+    seen = view([kernel], [np.ones(kernel.shape, bool)], [(0, 1)], gradients=[gradient])
+    np.testing.assert_array_equal(gradient_magnitudes(seen)[0], [[[[0.5, 1.5]]]])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_gradients_in_half_precision_become_float32(dtype):
+    seen = view([tf.cast(WEIGHTS, dtype)], [MASK], gradients=[np.array([-0.5, 0, np.inf, np.nan, 2])])
+    assert seen.gradients[0].dtype == dtype
+    (magnitudes,) = gradient_magnitudes(seen)
+    assert magnitudes.dtype == "float32"
+    np.testing.assert_array_equal(magnitudes, [0.5, 0, 0, 0, 2])
+
+
 # taken_in_each
 
 
@@ -79,6 +128,23 @@ def test_there_is_always_room_for_what_was_pruned(data, size):
     (born,) = grow([taken], tf.constant([pruned]), seeds(1))
     assert np.sum(born) == pruned
     assert not (np.array(born) & survivors).any()
+
+
+# taken_in_all
+
+
+@pytest.mark.parametrize(
+    ("active", "taken", "capacities"),
+    [
+        (([1, 1, 1, 0], [1, 1, 0, 0]), ([1, 1, 1, 0], [1, 1, 0, 0]), [1, 2]),  # three pruned, three were dead
+        (([1, 1, 1, 1], [1, 1, 0, 0]), ([1, 0, 0, 0], [1, 0, 0, 0]), [3, 3]),  # four and two: what was pruned is free
+        (([1, 0, 0, 0], [1, 0, 0, 0]), ([1, 0, 0, 0], [1, 0, 0, 0]), [3, 3]),  # none and six
+    ],
+)
+def test_tensors_that_share_have_the_room_of_all_together(active, taken, capacities):
+    received, room = taken_in_all(places(*active), places([1, 0, 0, 0], [1, 0, 0, 0]))
+    np.testing.assert_array_equal(received, taken)
+    np.testing.assert_array_equal(room, capacities)
 
 
 # regrown: place 0 survives, 1 was pruned, 2 is born, 3 stays dead; 4 was pruned and is born again

@@ -1,15 +1,18 @@
 """Views of models that do not exist: what a method decides from, made of plain tensors."""
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from keras_dsr.decisions.initial_mask import random_mask
+from keras_dsr.decisions.initial_mask import active_units, count_units, random_mask
 from keras_dsr.methods import View
 
 EIGHT_WEIGHTS = np.array([0.5, -0.09, 0.1, -0.3, 0.05, 0.2, -0.01, 0.4], "float32")
 EIGHT_ACTIVE = np.array([1, 1, 1, 0, 1, 1, 1, 0], bool)
+EIGHT_GRADIENTS = np.array([9, -9, 9, 0.3, 0.1, 9, -0.2, -0.4], "float32")
 
 SHAPES = [[(8,)], [(6, 7), (7, 3)], [(3, 3, 4, 5), (5, 9), (2, 2)], [(1, 40), (3,)]]
 SPARSITIES = [0.0, 0.03, 0.3, 0.8, 0.99]  # saturated, nearly full, ..., one or two units left
@@ -18,12 +21,15 @@ STEPS = st.integers(0, 2**31 - 1)
 SEEDS = st.integers(-(2**40), 2**40)
 
 
-def view(weights, masks, unit_axes=None, step=7, learning_rate=0.1, initializers=None) -> View:
-    """A view of these weights and masks; by default newborn weights are drawn from [1, 2)."""
+def view(weights, masks, unit_axes=None, step=7, learning_rate=0.1, initializers=None, gradients=None) -> View:
+    """A view of these weights and masks; by default newborn weights are drawn from [1, 2), gradients are normal."""
     weights = [tf.convert_to_tensor(weight) for weight in weights]
 
     def initializer(weight):
         return lambda seed: keras.random.uniform(weight.shape, 1, 2, dtype=weight.dtype.name, seed=seed)
+
+    if gradients is None:
+        gradients = [np.random.default_rng(2).normal(size=weight.shape) for weight in weights]
 
     return View(
         step=tf.constant(step),
@@ -32,6 +38,7 @@ def view(weights, masks, unit_axes=None, step=7, learning_rate=0.1, initializers
         unit_axes=unit_axes or [()] * len(weights),
         learning_rate=tf.constant(learning_rate, "float32"),
         initializers=initializers or [initializer(weight) for weight in weights],
+        gradients=[tf.cast(gradient, weight.dtype) for gradient, weight in zip(gradients, weights, strict=True)],
     )
 
 
@@ -45,13 +52,13 @@ def view_of(*tensors, **settings) -> View:
 def normal_view(step=7, sparsity=0.7) -> View:
     """Two tensors of 600 and 300 normal weights, of which 180 and 90 are active."""
     random = np.random.default_rng(0)
-    masks = [random_mask(shape, sparsity, seed=1) for shape in [(20, 30), (30, 10)]]
+    masks = [random_mask(shape, active_units(math.prod(shape), sparsity), seed=1) for shape in [(20, 30), (30, 10)]]
     return view([random.normal(size=mask.shape).astype("float32") for mask in masks], masks, step=step)
 
 
 @st.composite
 def views(draw, slices=None, step=STEPS) -> View:
-    """Views of one to three tensors; no weight is 0, and dead places hold something too.
+    """Views of one to three tensors; no weight is 0, dead places hold something too, and some gradients are no numbers.
 
     Args:
         slices: whether a unit of a 4-dimensional weight is a slice; None: either.
@@ -62,10 +69,16 @@ def views(draw, slices=None, step=STEPS) -> View:
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     scale = 10.0 ** draw(st.integers(-3, 1))
     masks = [
-        random_mask(shape, draw(st.sampled_from(SPARSITIES)), axes, int(random.integers(2**31)))
+        random_mask(
+            shape,
+            active_units(count_units(shape, axes), draw(st.sampled_from(SPARSITIES))),
+            axes,
+            int(random.integers(2**31)),
+        )
         for shape, axes in zip(shapes, unit_axes)
     ]
     normals = [random.normal(size=mask.shape) for mask in masks]
     dtype = draw(st.sampled_from(DTYPES))
     weights = [tf.cast(scale * (normal + 0.01 * np.sign(normal)), dtype) for normal in normals]
-    return view(weights, masks, unit_axes, step=draw(step))
+    gradients = [random.normal(size=mask.shape) * random.choice([1, 1, 1, 0, np.nan], mask.shape) for mask in masks]
+    return view(weights, masks, unit_axes, step=draw(step), gradients=gradients)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 import keras_dsr as dsr
 from keras_dsr.methods import DSR, SET, DeepR, GradualPruning, Static
+from keras_dsr.optimizers.slots import optimizer_slots
 from keras_dsr.seam import Reallocation
-from keras_dsr.seam.slots import optimizer_slots
 from tests.networks import active_counts, bits, compiled, fill_dead, fit, perceptron, state_bits, values
-from tests.seam.test_slots import OPTIMIZERS
+from tests.optimizers.test_slots import OPTIMIZERS
 
 
 def trained(optimizer="adam", **settings):
@@ -29,10 +29,10 @@ def convolutional_model(granularity, sparsity, dtype):
     return keras.Sequential(
         [
             keras.Input((8, 8, 1)),
-            dsr.SparseConv2D(4, 3, sparsity=sparsity, seed=1, granularity=granularity, dtype=dtype),
-            dsr.SparseConv2D(6, (3, 1), sparsity=0.9, seed=2, granularity=granularity, dtype=dtype),
+            dsr.SparseConv2D(4, 3, sparsity=sparsity, mask_seed=1, granularity=granularity, dtype=dtype),
+            dsr.SparseConv2D(6, (3, 1), sparsity=0.9, mask_seed=2, granularity=granularity, dtype=dtype),
             keras.layers.Flatten(),
-            dsr.SparseDense(10, sparsity=0.95, seed=3, granularity=granularity, dtype=dtype),
+            dsr.SparseDense(10, sparsity=0.95, mask_seed=3, granularity=granularity, dtype=dtype),
         ]
     )
 
@@ -149,7 +149,7 @@ def test_slots_of_weights_born_from_the_initializer_start_over_too(name, method)
 
 def born_values(initializer, seed=0, step=0, **settings):
     """What 3,200 newborn weights of one layer of 12,800 places start from."""
-    layer = dsr.SparseDense(200, sparsity=0.5, seed=1, kernel_initializer=initializer, **settings)
+    layer = dsr.SparseDense(200, sparsity=0.5, mask_seed=1, kernel_initializer=initializer, **settings)
     model = compiled(keras.Sequential([keras.Input((64,)), layer]))
     model.optimizer.iterations.assign(step)
     old_mask = values(layer.kernel_mask)
@@ -206,11 +206,11 @@ class CountsUpdates:
 
 def test_what_a_method_keeps_for_each_weight_lives_with_the_layers():
     model = trained()
-    assert [weight.state("signs") for weight in dsr.sparse_weights(model)] == [None, None]
+    assert [weight.states for weight in dsr.sparse_weights(model)] == [{}, {}]
     reallocate = Reallocation(model, DeepR())
     assert list(reallocate.initial_state) == ["pruned"]
     for weight in dsr.sparse_weights(model):
-        signs, mask = weight.state("signs"), values(weight.mask)
+        signs, mask = weight.states["signs"], values(weight.mask)
         assert signs is weight.layer.kernel_signs
         assert (signs.dtype, tuple(signs.shape), signs.trainable) == ("int8", weight.shape, False)
         assert set(np.unique(values(signs))) == {-1, 1}
@@ -224,8 +224,8 @@ def test_a_second_reallocation_goes_on_with_what_the_first_kept():
     reallocate()
     reallocate()
     for weight in dsr.sparse_weights(model):
-        assert (values(weight.state("age")) == 3).all()
-        assert (values(weight.state("half")) == 0.5).all()
+        assert (values(weight.states["age"]) == 3).all()
+        assert (values(weight.states["half"]) == 0.5).all()
 
 
 @pytest.mark.parametrize("name", ["mask", "threshold", "initializer"])
@@ -268,34 +268,34 @@ def test_weights_from_before_a_method_load_and_it_begins_anew(tmp_path):
     model.load_weights(tmp_path / "before.weights.h5")
     for weight, old in zip(dsr.sparse_weights(model), before):
         np.testing.assert_array_equal(values(weight.variable), old)
-        assert not values(weight.state("signs")).any()
+        assert not values(weight.states["signs"]).any()
     reallocate.begin()
     for weight in dsr.sparse_weights(model):
-        assert set(np.unique(values(weight.state("signs")))) == {-1, 1}
+        assert set(np.unique(values(weight.states["signs"]))) == {-1, 1}
 
 
 def test_signs_stay_while_weights_die_and_are_born():
     model = trained()
     reallocate = Reallocation(model, DeepR(temperature=1e-3, l1=0))
-    signs = [bits(weight.state("signs")) for weight in dsr.sparse_weights(model)]
+    signs = [bits(weight.states["signs"]) for weight in dsr.sparse_weights(model)]
     masks = [bits(weight.mask) for weight in dsr.sparse_weights(model)]
     for _ in range(3):
         assert reallocate().state["pruned"] > 0
-    assert [bits(weight.state("signs")) for weight in dsr.sparse_weights(model)] == signs
+    assert [bits(weight.states["signs"]) for weight in dsr.sparse_weights(model)] == signs
     assert [bits(weight.mask) for weight in dsr.sparse_weights(model)] != masks
     for weight in dsr.sparse_weights(model):
-        assert (values(weight.variable) * values(weight.state("signs")) >= 0).all()
+        assert (values(weight.variable) * values(weight.states["signs"]) >= 0).all()
 
 
 def test_the_learning_rate_of_the_walk_follows_the_optimizer():
     model = compiled(perceptron(), keras.optimizers.SGD(0.125))
     reallocate = Reallocation(model, DeepR(temperature=0, l1=1.0))
     weight = dsr.sparse_weights(model)[0]
-    positive = values(weight.mask) & (values(weight.state("signs")) > 0)
+    positive = values(weight.mask) & (values(weight.states["signs"]) > 0)
     left = []
     for learning_rate in (0.125, 0.25):
         model.optimizer.learning_rate = learning_rate
-        weight.variable.assign(10.0 * values(weight.state("signs")))
+        weight.variable.assign(10.0 * values(weight.states["signs"]))
         reallocate()
         left.append(values(weight.variable)[positive])
     assert (left[0] == 9.875).all()

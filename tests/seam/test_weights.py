@@ -128,7 +128,7 @@ def test_an_unbuilt_model_is_refused_with_what_to_do(build):
 
 
 def small_weight(**settings):
-    layer = dsr.SparseDense(4, sparsity=0.5, seed=1, name="it", **settings)
+    layer = dsr.SparseDense(4, sparsity=0.5, mask_seed=1, name="it", **settings)
     return dsr.sparse_weights(keras.Sequential([keras.Input((3,)), layer]))[0]
 
 
@@ -171,11 +171,12 @@ def test_set_mask_refuses_another_shape_and_an_empty_mask_and_changes_nothing(ma
 
 def test_state_is_found_by_name():
     weight = small_weight()
-    assert weight.state("signs") is None
-    variable = weight.layer.add_state("signs", "int8")
-    assert weight.state("signs") is variable
-    assert weight.state("mask") is None, "it is the layer's, not a method's"
-    assert weight.state("other") is None
+    assert "signs" not in weight.states
+    weight.add_state("signs", "int8")
+    variable = weight.layer.kernel_signs
+    assert weight.states["signs"] is variable
+    assert "mask" not in weight.states, "it is the layer's, not a method's"
+    assert "other" not in weight.states
 
 
 @pytest.mark.parametrize("seed", [None, 7])

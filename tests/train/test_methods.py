@@ -19,7 +19,7 @@ from train.run import execute, prepare, train
 from train.settings import Settings, resolve
 
 SHORT = Settings(epochs=2, steps_per_epoch=36)  # DSR and SET move weights at the end of each of the two epochs
-SPARSE = {"static", "set", "deepr", "dsr"}
+SPARSE = {"static", "set", "deepr", "dsr", "rigl", "snfs"}
 WIDE_RESNET = Settings(dataset="digits", recipe="wide_resnet_cifar10", depth=10)
 
 
@@ -40,8 +40,10 @@ def test_the_weights_are_those_of_the_budget_at_every_epoch(trained):
     epochs = active_by_epoch(result.folder)
     if method in SPARSE:
         assert [sum(epoch) for epoch in epochs] == [1004, 1004]
-        assert method == "dsr" or epochs == [[384, 600, 20]] * 2  # only DSR moves weights from layer to layer
-        assert result.layers == tuple(zip(LENET_NAMES, epochs[-1], LENET_SIZES))
+        assert method in ("dsr", "snfs") or epochs == [[384, 600, 20]] * 2  # those move weights from layer to layer
+        prefix = "" if method in ("rigl", "snfs") else "sparse_"
+        names = [f"{prefix}dense{number}/kernel" for number in ("", "_1", "_2")]
+        assert result.layers == tuple(zip(names, epochs[-1], LENET_SIZES))
     elif method == "compressed":
         assert epochs == [[19200, 30000, 1000], [353, 551, 100]]
     else:
@@ -53,7 +55,6 @@ def test_the_weights_are_those_of_the_budget_at_every_epoch(trained):
         assert result.parameters == expected + 2 * (300 + 100 + 10)  # of the batch norms
 
 
-LENET_NAMES = ("sparse_dense/kernel", "sparse_dense_1/kernel", "sparse_dense_2/kernel")
 LENET_SIZES = (19_200, 30_000, 1000)
 
 
@@ -72,7 +73,7 @@ def test_the_banks_of_the_hashed_network_share_the_budget():
 
 def test_only_what_moves_weights_changes_masks(trained):
     method, result = trained
-    if method in ("set", "deepr", "dsr"):
+    if method in ("set", "deepr", "dsr", "rigl", "snfs"):
         assert max(result.changed) > 0
     else:
         assert result.changed == ((0.0, 0.0) if method in ("static", "compressed") else ())
@@ -114,7 +115,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("method", ["set", "deepr", "hashed", "compressed"])
+@pytest.mark.parametrize("method", ["set", "deepr", "hashed", "snfs", "compressed"])
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(method, tmp_path):
     whole, stopped = (
         dataclasses.replace(SHORT, method=method, steps_per_epoch=30, out=str(tmp_path / name))
@@ -226,3 +227,25 @@ def test_the_target_by_slices_is_the_recipes():
     for method in ("dsr", "set"):
         settings, _ = resolve(dataclasses.replace(WIDE_RESNET, method=method, granularity="kernel"))
         assert settings.target == 2000
+
+
+@pytest.mark.parametrize("method", ["static", "rigl"])
+def test_the_budget_can_be_spread_by_erdos_renyi_kernel(method, tmp_path):
+    settings = dataclasses.replace(SHORT, method=method, distribution="erk", seed=3, out=str(tmp_path / "run"))
+    result = train(settings)
+    assert result.name == f"{method}-0.98-erk-seed3"
+    counts = [active for _, active, _ in result.layers]
+    assert counts == [418, 460, 126]  # in proportion to 64 + 300, 300 + 100 and 100 + 10; 1,004 in all
+
+
+def test_rigl_ends_at_three_quarters_of_the_training():
+    settings, recipe = resolve(Settings(dataset="digits", recipe="lenet_mnist", method="rigl"))
+    network = build_network(settings, recipe, digits(), steps=600)
+    callback = METHODS["rigl"].callback(Plan(recipe, settings, 600, dsr.sparse_weights(network.model)))
+    assert (callback.method.fraction, callback.method.end_step) == (0.3, 13_500)
+    assert [callback._period_at(epoch) for epoch in (0, 29)] == [100, 100]
+
+
+def test_rigl_of_resnet_50_reallocates_as_often_by_images_as_the_paper():
+    recipe = RECIPES["resnet_50_imagenet2012"]
+    assert recipe.rigl_period == ((0, 1600),) and 1600 * recipe.batch_size == 100 * 4096

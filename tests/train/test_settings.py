@@ -90,8 +90,9 @@ def test_the_marks_of_dsr_stretch_with_the_epochs():
         ({"model": "vgg"}, "--model must be one of lenet_300_100, wide_resnet, resnet_50. Received: --model=vgg"),
         ({"dataset": "svhn"}, "--dataset must be one of digits, mnist, .*imagenet2012. Received: --dataset=svhn"),
         (
-            {"method": "rigl"},
-            "--method must be one of dense, thin, hashed, static, set, deepr, dsr, compressed. Received: --method=rigl",
+            {"method": "nosuch"},
+            "--method must be one of dense, thin, hashed, static, set, deepr, dsr, rigl, snfs, compressed. "
+            "Received: --method=nosuch",
         ),
         ({"recipe": "mine"}, "--recipe must be one of lenet_digits, .*Received: --recipe=mine"),
         (
@@ -108,6 +109,11 @@ def test_the_marks_of_dsr_stretch_with_the_epochs():
         ({"method": "dense", "sparsity": 0.9}, "--sparsity must be left out, or 0, with --method=dense"),
         ({"method": "static", "target": 5}, "--target must be left out: --method=static has none"),
         ({"method": "deepr", "target": 5}, "--target must be left out: --method=deepr has none. Received: --target=5"),
+        ({"distribution": "er"}, "--distribution must be one of uniform, erk. Received: --distribution=er"),
+        (
+            {"method": "compressed", "distribution": "erk"},
+            "--distribution must be left out: no mask is drawn for it by --method=compressed. .*erk",
+        ),
         ({"granularity": "filter"}, "--granularity must be one of element, kernel. Received: --granularity=filter"),
         (
             {"method": "deepr", "granularity": "kernel"},
@@ -141,6 +147,7 @@ def test_what_cannot_be_is_refused(given, message):
         ({}, "dsr-0.98-seed0"),
         ({"method": "thin", "sparsity": 0.5}, "thin-0.5-seed0"),
         ({"granularity": "kernel", "stop_at": 3, "epochs": 5}, "dsr-0.98-kernel-stop3-seed0"),
+        ({"method": "rigl", "distribution": "erk"}, "rigl-0.98-erk-seed0"),
     ],
 )
 def test_the_name_tells_a_run_from_others(given, name):

@@ -22,6 +22,7 @@ RECIPE = Recipe(
     period=((0, 36),),
     stop_at=55,
     temperatures=((0, 1e-5), (8, 1e-8), (24, 1e-12), (42, 1e-15)),
+    rigl_period=((0, 36),),
     last_kernel_at_most=0.9,
     steps_per_execution=36,
 )

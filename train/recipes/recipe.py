@@ -30,6 +30,9 @@ class Recipe:
         temperatures: DeepR, `(epoch, temperature)` pairs, each in force from that epoch on.
         l1: DeepR, the L1 penalty.
         pruning_schedule: "compressed", `"polynomial"` (cubic) or `"exponential"`.
+        rigl_period: RigL, as `period`.
+        rigl_fraction: RigL, the share of each tensor that moves in the first reallocation.
+        rigl_ends: RigL, the share of the training after which none moves.
         last_kernel_at_most: "compressed", a sparsity above which the last kernel is not cut; None: cut as the others.
         static_lasts: int, how many times longer static sparse and thin dense training take, to be a fair rival.
         steps_per_execution: int, at most so many steps run in one call of TensorFlow; it changes no result.
@@ -49,6 +52,9 @@ class Recipe:
     kernel_target: int | None = None
     set_fractions: tuple[tuple[float, float], ...] = ()
     l1: float = 1e-5
+    rigl_period: Marks = ((0, 100),)
+    rigl_fraction: float = 0.3
+    rigl_ends: float = 0.75
     pruning_schedule: str = "polynomial"
     last_kernel_at_most: float | None = None
     static_lasts: int = 1

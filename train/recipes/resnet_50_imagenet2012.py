@@ -23,6 +23,7 @@ RECIPE = Recipe(
     temperatures=((0, 1e-5), (25, 1e-8), (50, 1e-12), (75, 1e-15)),
     kernel_target=40_000,
     set_fractions=((0.9, 0.14), (0.8, 0.089)),
+    rigl_period=((0, 1600),),  # 100 steps of batches of 4,096 (Evci et al., ICML 2020, arXiv 1911.11134)
     pruning_schedule="exponential",
     static_lasts=2,
 )

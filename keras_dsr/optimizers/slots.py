@@ -1,8 +1,26 @@
 """Where an optimizer keeps its state for one variable."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import keras
+from keras import ops
+
+from keras_dsr.decisions.units import mask_weights
+
+# What these do to a weight depends on its own value, gradient and slots alone, and is nothing when all three are zero
+# (the slots: at their initial values). Others (Muon) move dead weights too.
+ELEMENTWISE_OPTIMIZERS = (
+    keras.optimizers.SGD,
+    keras.optimizers.RMSprop,
+    keras.optimizers.Adam,
+    keras.optimizers.AdamW,
+    keras.optimizers.Adadelta,
+    keras.optimizers.Adagrad,
+    keras.optimizers.Adamax,
+    keras.optimizers.Nadam,
+    keras.optimizers.Lion,
+)
 
 
 class Slot(NamedTuple):
@@ -19,14 +37,15 @@ def optimizer_slots(optimizer: keras.optimizers.Optimizer | None, variable: kera
     trainable variables, so a slot is what stands at the index of the variable in such a list.
 
     Args:
-        optimizer: a Keras optimizer, a `LossScaleOptimizer` or `MultiOptimizer` around others, or None.
+        optimizer: a Keras optimizer, one that wraps others in any depth (`LossScaleOptimizer`, `SparseOptimizer`,
+            `MultiOptimizer`), or None.
         variable: a trainable variable of the model.
 
     Returns:
         A list of `Slot`; empty if the optimizer is None, not built, or does not train the variable.
     """
     slots = []
-    for inner in _inner_optimizers(optimizer):
+    for inner in innermost_optimizers(optimizer):
         index = next((i for i, known in enumerate(inner._trainable_variables) if known is variable), None)
         if index is None:
             continue
@@ -42,9 +61,35 @@ def optimizer_slots(optimizer: keras.optimizers.Optimizer | None, variable: kera
     return slots
 
 
+def clear_dead_places(variable: keras.Variable, mask, slots: Iterable[Slot] = ()) -> None:
+    """Assign 0 to a variable wherever it is dead, and to its slots there the values that they start from.
+
+    Args:
+        variable: a Keras variable.
+        mask: bool tensor of its shape, true where it is active.
+        slots: the slots of the variable that are cleared too.
+    """
+    variable.assign(mask_weights(ops.convert_to_tensor(variable), mask))
+    for slot in slots:
+        value = ops.convert_to_tensor(slot.variable)
+        slot.variable.assign(ops.where(mask, value, ops.cast(slot.initial_value, value.dtype)))
+
+
 def unwrapped(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """What a `LossScaleOptimizer` wraps; any other optimizer as it is."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
+    """What a `LossScaleOptimizer` or a `SparseOptimizer`, or one around the other, wraps; any other as it is."""
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
+
+
+def innermost_optimizers(optimizer: keras.optimizers.Optimizer | None) -> list[keras.optimizers.Optimizer]:
+    """The optimizers that do the updates and hold the slots: the parts of a `MultiOptimizer`, else the one there is."""
+    if optimizer is None:
+        return []
+    optimizer = unwrapped(optimizer)
+    if not hasattr(optimizer, "optimizers"):
+        return [optimizer]
+    return [inner for part in optimizer.optimizers for inner in innermost_optimizers(part)]
 
 
 def batches_taken(optimizer: keras.optimizers.Optimizer) -> int:
@@ -55,10 +100,3 @@ def batches_taken(optimizer: keras.optimizers.Optimizer) -> int:
 def batches_a_step(optimizer: keras.optimizers.Optimizer) -> int:
     """How many batches make one optimizer step: `gradient_accumulation_steps`, or 1."""
     return unwrapped(optimizer).gradient_accumulation_steps or 1
-
-
-def _inner_optimizers(optimizer):
-    """The optimizers that hold slots: the parts of a `MultiOptimizer`, else the one that is there."""
-    if optimizer is None:
-        return []
-    return getattr(unwrapped(optimizer), "optimizers", [unwrapped(optimizer)])

@@ -4,7 +4,7 @@ import pytest
 from keras import optimizers
 
 import keras_dsr as dsr
-from keras_dsr.seam.slots import batches_a_step, batches_taken, optimizer_slots
+from keras_dsr.optimizers.slots import batches_a_step, batches_taken, optimizer_slots
 from tests.networks import batch, compiled, fit, perceptron, values
 
 

@@ -1,0 +1,113 @@
+"""What `sparsify` did: what was made sparse, what was left dense and why, and how to load the model."""
+
+import collections
+import dataclasses
+import io
+import math
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclasses.dataclass(frozen=True)
+class SparseRow:
+    """A weight that was made sparse: of the places of its shape, `active` hold a weight."""
+
+    name: str
+    layer: str
+    shape: tuple[int, ...]
+    active: int
+
+    @property
+    def size(self) -> int:
+        """The number of places of the dense tensor."""
+        return math.prod(self.shape)
+
+    @property
+    def sparsity(self) -> float:
+        """The share of places that are zero, in [0, 1)."""
+        return 1 - self.active / self.size
+
+
+@dataclasses.dataclass(frozen=True)
+class SkippedRow:
+    """A weight that stays as it was, with the reason."""
+
+    name: str
+    layer: str
+    size: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SparsifyReport:
+    """What was made sparse and what was not; `print` shows it.
+
+    Attributes:
+        sparse: a `SparseRow` for each weight that was made sparse, in the order of the model.
+        skipped: a `SkippedRow` for each trainable weight that was not.
+        own_classes: classes of the user's in which sparse layers lie. Keras cannot rebuild those layers when it loads a
+            saved model.
+    """
+
+    sparse: tuple[SparseRow, ...]
+    skipped: tuple[SkippedRow, ...]
+    own_classes: tuple[str, ...]
+
+    @property
+    def active(self) -> int:
+        """The number of active weights, over all that were made sparse."""
+        return sum(row.active for row in self.sparse)
+
+    @property
+    def size(self) -> int:
+        """The number of places, over all weights that were made sparse."""
+        return sum(row.size for row in self.sparse)
+
+    @property
+    def sparsity(self) -> float:
+        """The share of places that are zero, over all weights that were made sparse (0 if there are none)."""
+        return 1 - self.active / self.size if self.sparse else 0.0
+
+    @property
+    def loading(self) -> str:
+        """How a saved model is loaded."""
+        if not self.own_classes:
+            return "keras.models.load_model(path) loads the saved model, masks included."
+        return (
+            f"To load what you save: build the model, call sparsify with the same arguments, then "
+            f"model.load_weights(path) (it reads .keras and .weights.h5). load_model cannot: "
+            f"{', '.join(self.own_classes)} would make stock layers."
+        )
+
+    def __str__(self) -> str:
+        text = io.StringIO()
+        console = Console(file=text, width=120)
+        console.print(self._sparse_table())
+        if self.skipped:
+            console.print(self._skipped_table())
+        return text.getvalue() + self.loading + "\n"
+
+    def _sparse_table(self) -> Table:
+        table = Table(title="Made sparse" if self.sparse else "Nothing was made sparse")
+        for column in ("weight", "layer", "shape", "places", "active", "sparsity"):
+            table.add_column(column, justify="right" if column in ("places", "active", "sparsity") else "left")
+        for row in self.sparse:
+            shape = " x ".join(map(str, row.shape))
+            table.add_row(row.name, row.layer, shape, f"{row.size:,}", f"{row.active:,}", f"{row.sparsity:.2%}")
+        table.add_section()
+        table.add_row("in all", "", "", f"{self.size:,}", f"{self.active:,}", f"{self.sparsity:.2%}", style="bold")
+        return table
+
+    def _skipped_table(self) -> Table:
+        """The weights that stay dense, by reason."""
+        by_reason = collections.defaultdict(list)
+        for row in self.skipped:
+            by_reason[row.reason].append(row)
+        table = Table(title="Left as it was")
+        for column in ("reason", "weights", "places", "such as"):
+            table.add_column(column, justify="right" if column in ("weights", "places") else "left", overflow="fold")
+        for reason, rows in by_reason.items():
+            examples = ", ".join(row.name for row in rows[:2]) + (", ..." if len(rows) > 2 else "")
+            table.add_row(reason, f"{len(rows):,}", f"{sum(row.size for row in rows):,}", examples)
+        return table

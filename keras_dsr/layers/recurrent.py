@@ -1,0 +1,109 @@
+"""Recurrent layers whose kernel and recurrent kernel have a fixed number of non-zero weights."""
+
+from typing import ClassVar
+
+import keras
+
+from keras_dsr.layers.containers import MaskedContainer
+from keras_dsr.layers.masked import MaskedLayer, Sparsity
+
+
+class _SparseCell(MaskedLayer):
+    initializers: ClassVar = {
+        "kernel": "kernel_initializer",
+        "recurrent_kernel": "recurrent_initializer",
+        "bias": "bias_initializer",
+    }
+
+
+@keras.saving.register_keras_serializable(package="keras_dsr")
+class SparseSimpleRNNCell(_SparseCell, keras.layers.SimpleRNNCell):
+    """`keras.layers.SimpleRNNCell` with sparse kernels of shapes `(inputs, units)` and `(units, units)`."""
+
+    stock_class = keras.layers.SimpleRNNCell
+
+
+@keras.saving.register_keras_serializable(package="keras_dsr")
+class SparseLSTMCell(_SparseCell, keras.layers.LSTMCell):
+    """`keras.layers.LSTMCell` with sparse kernels of shapes `(inputs, 4 * units)` and `(units, 4 * units)`."""
+
+    stock_class = keras.layers.LSTMCell
+
+
+@keras.saving.register_keras_serializable(package="keras_dsr")
+class SparseGRUCell(_SparseCell, keras.layers.GRUCell):
+    """`keras.layers.GRUCell` with sparse kernels of shapes `(inputs, 3 * units)` and `(units, 3 * units)`."""
+
+    stock_class = keras.layers.GRUCell
+
+
+class _SparseRecurrent(MaskedContainer):
+    """A recurrent layer with a sparse cell.
+
+    Args:
+        *args: as the stock layer.
+        sparsity, granularity, mask_seed, method_state: of its cell, see `MaskedLayer`.
+        **kwargs: every other argument of the stock layer.
+    """
+
+    cell_class: ClassVar[type[MaskedLayer]]
+
+    def __init__(
+        self,
+        *args,
+        sparsity: Sparsity = 0.9,
+        granularity: str = "element",
+        mask_seed: int | None = None,
+        method_state: dict[str, str] | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.cell.__class__ = self.cell_class
+        self.cell.configure(sparsity, granularity, mask_seed, method_state)
+
+    def inner_loop(self, *args, **kwargs):
+        with self.cell.reading_once():  # not once a step of the sequence
+            return super().inner_loop(*args, **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), **self.cell.sparse_config()}
+
+
+@keras.saving.register_keras_serializable(package="keras_dsr")
+class SparseSimpleRNN(_SparseRecurrent, keras.layers.SimpleRNN):
+    """`keras.layers.SimpleRNN` over a `SparseSimpleRNNCell`; its arguments, and those of `SparseDense`."""
+
+    stock_class = keras.layers.SimpleRNN
+    cell_class = SparseSimpleRNNCell
+
+
+@keras.saving.register_keras_serializable(package="keras_dsr")
+class SparseLSTM(_SparseRecurrent, keras.layers.LSTM):
+    """`keras.layers.LSTM` over a `SparseLSTMCell`; its arguments, and those of `SparseDense`.
+
+    Example:
+
+    >>> keras_dsr.SparseLSTM(64, sparsity={"kernel": 0.5, "recurrent_kernel": 0.9})
+    """
+
+    stock_class = keras.layers.LSTM
+    cell_class = SparseLSTMCell
+
+
+@keras.saving.register_keras_serializable(package="keras_dsr")
+class SparseGRU(_SparseRecurrent, keras.layers.GRU):
+    """`keras.layers.GRU` over a `SparseGRUCell`; its arguments, and those of `SparseDense`."""
+
+    stock_class = keras.layers.GRU
+    cell_class = SparseGRUCell
+
+
+@keras.saving.register_keras_serializable(package="keras_dsr")
+class SparseBidirectional(MaskedContainer, keras.layers.Bidirectional):
+    """`keras.layers.Bidirectional` whose two directions may be sparse, each in its own way: both are in its config."""
+
+    stock_class = keras.layers.Bidirectional
+
+    def get_config(self):
+        backward = keras.saving.serialize_keras_object(self.backward_layer)
+        return {**super().get_config(), "backward_layer": backward}

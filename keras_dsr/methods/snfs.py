@@ -1,0 +1,99 @@
+"""SNFS: drop the smallest weights, and share their number among the tensors by the momentum of what they have."""
+
+import dataclasses
+import numbers
+from typing import ClassVar
+
+from keras import ops
+
+from keras_dsr.decisions.selection import count_true
+from keras_dsr.decisions.sharing import LARGEST_TOTAL, share_proportionally
+from keras_dsr.decisions.units import mask_weights, unit_mask
+from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest
+from keras_dsr.methods.growth import gradient_magnitudes, grow_where_largest, regrown, taken_in_all
+from keras_dsr.methods.view import View
+
+_EXACT = 2**24  # float32 counts to here
+_SMALLEST, _LARGEST = 1e-37, 3e38  # what float32 holds without loss
+
+
+@dataclasses.dataclass(frozen=True)
+class SNFS:
+    """Sparse momentum, "sparse networks from scratch" (Dettmers & Zettlemoyer 2019, arXiv 1907.04840, Algorithm 1).
+
+    Momentum is the moving average of the loss's gradient. Each update drops, in every tensor, a fraction of the active
+    units, those of smallest magnitude; shares the number dropped among the tensors in proportion to the mean |momentum|
+    of the units that were active; and grows each share where |momentum| is largest among the places that were dead
+    before, at weight 0. The total number of units never changes.
+
+    At step t the fraction is fraction / 2 * (1 + cos(pi * t / end_step)); from `end_step` on nothing moves. Only
+    `SparseOptimizer` sees gradients at dead places.
+
+    Args:
+        fraction: float in (0, 1), the prune rate p of the paper: the share of the active units of a tensor that is
+            dropped at step 0, rounded to a whole number; one always stays.
+        end_step: int, positive, in optimizer steps: as a rule, that at which training ends.
+        momentum: float in [0, 1), the decay of the moving average.
+
+    Example:
+
+    >>> keras_dsr.Reallocate(keras_dsr.methods.SNFS(fraction=0.5, end_step=25_000), period=500)
+    """
+
+    fraction: float = 0.5
+    end_step: int = 25_000
+    momentum: float = 0.9
+
+    conserves: ClassVar[bool] = True
+    every_step: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_fraction(self.fraction, "SNFS")
+        check_end_step(self.end_step, "SNFS")
+        is_number = isinstance(self.momentum, numbers.Real) and not isinstance(self.momentum, bool)
+        if not is_number or not 0 <= self.momentum < 1:
+            raise ValueError(
+                "SNFS(momentum=...) must be a float in [0, 1): the decay of the moving average of the gradients "
+                f"(0: the last gradient alone). Received: momentum={self.momentum!r}"
+            )
+
+    @property
+    def gradient_decay(self) -> float:
+        """The decay of the gradients that `update` is to be given: `momentum`."""
+        return float(self.momentum)
+
+    def init(self, view: View) -> dict:
+        """Nothing dropped yet."""
+        return {"pruned": ops.zeros((), "int32")}
+
+    def update(self, view: View, state: dict, seed: int) -> tuple[list, list, dict]:
+        """One reallocation. `state["pruned"]` comes back as the number of units dropped (and grown)."""
+        active = [unit_mask(mask, axes) for mask, axes in zip(view.masks, view.unit_axes)]
+        momenta = gradient_magnitudes(view)
+        dropped = drop_smallest(view, active, annealed(self.fraction, view.step, self.end_step))
+        survivors = [units & ~drop for units, drop in zip(active, dropped)]
+        pruned = ops.sum(ops.stack([count_true(drop) for drop in dropped]))
+
+        taken, capacities = taken_in_all(active, survivors)
+        shares = share_proportionally(pruned, contributions(momenta, active), capacities)
+        born = grow_where_largest(taken, shares, momenta)
+        weights, masks = regrown(view, survivors, born, "zeros", seed, "")
+        return weights, masks, {"pruned": pruned}
+
+
+def contributions(momenta: list, active: list):
+    """The mean momentum of each tensor's active units, scaled to integers for `share_proportionally`.
+
+    Args:
+        momenta: list of float32 tensors, non-negative and without NaN.
+        active: list of bool tensors of the same shapes, each with at least one true entry.
+
+    Returns:
+        An int32 tensor of shape `(tensors,)` with a sum below `LARGEST_TOTAL`, at least 1 each: where all others are
+        full, a tensor without momentum takes the rest.
+    """
+    sums = ops.stack([ops.sum(mask_weights(momentum, units)) for momentum, units in zip(momenta, active)])
+    means = sums / ops.cast(ops.stack([count_true(units) for units in active]), "float32")
+    means = ops.minimum(means, _LARGEST)
+    relative = means / ops.maximum(ops.max(means), _SMALLEST)
+    return 1 + ops.cast(ops.round(relative * (min(_EXACT, LARGEST_TOTAL // len(active)) - 2)), "int32")

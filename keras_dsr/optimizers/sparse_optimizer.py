@@ -1,0 +1,393 @@
+"""An optimizer around any other that keeps chosen variables of a model sparse: no layer changes."""
+
+import contextlib
+import dataclasses
+import math
+import random
+import warnings
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_dsr.decisions.distribution import active_counts, check_distribution
+from keras_dsr.decisions.initial_mask import check_mask, check_sparsity, magnitude_mask, random_mask
+from keras_dsr.decisions.units import mask_weights
+from keras_dsr.optimizers.choosing import Select, chosen_variables
+from keras_dsr.optimizers.slots import (
+    ELEMENTWISE_OPTIMIZERS,
+    Slot,
+    clear_dead_places,
+    innermost_optimizers,
+    optimizer_slots,
+)
+from keras_dsr.optimizers.wrapping import WrappingOptimizer
+
+_RESERVED = ("mask", "gradient")  # roles of variables that no state may be named after
+
+
+@dataclasses.dataclass(eq=False)
+class SparseVariable:
+    """One variable that a `SparseOptimizer` keeps sparse, with what the optimizer holds for it.
+
+    Attributes:
+        variable: the trainable variable of the model; 0 at every dead place.
+        mask: the bool Keras variable of its shape, true where a weight is active.
+        threshold: the float32 scalar Keras variable that holds H of DSR, one for all; 0 until a method has set it.
+        slots: list of `Slot`, what the wrapped optimizer holds for it.
+        state: what a method keeps for each weight, a dict of Keras variables of its shape by name.
+        gradient: the float32 Keras variable with the running mean of its dense gradient; None if none is kept.
+    """
+
+    variable: keras.Variable
+    mask: keras.Variable
+    threshold: keras.Variable
+    slots: list[Slot]
+    state: dict[str, keras.Variable] = dataclasses.field(default_factory=dict)
+    gradient: keras.Variable | None = None
+
+    @property
+    def name(self) -> str:
+        """The path of the variable, such as `"dense/kernel"`."""
+        return self.variable.path
+
+
+@keras.saving.register_keras_serializable("keras_dsr")
+class SparseOptimizer(WrappingOptimizer):
+    """Keeps chosen variables of any model sparse while another optimizer trains it: exactly, from the first step on.
+
+    A number of weights of each chosen variable is active, the others are 0. When the optimizer is built (`fit` does
+    so) the dead weights are set to 0; after every update they, and what the wrapped optimizer holds for them, are as
+    they began. Which ones are active changes only if a method says so.
+
+    It goes inside a `LossScaleOptimizer`, where `compile` puts it under the `mixed_float16` policy. `Adafactor` gives
+    NaN where a whole row and a whole column have no gradient, unless its `epsilon_1` is at least 1e-20.
+
+    Args:
+        inner_optimizer: a Keras optimizer, or its name, such as `"adam"`. Clipping, weight decay, averaging, gradient
+            accumulation and loss scaling are set there.
+        sparsity: float in [0, 1), the share of the chosen weights that are 0.
+        select: which trainable variables become sparse. None: every kernel of rank 2 or more, but depthwise ones and
+            embeddings (see `choosing.is_kernel`). A string or a list of them: regular expressions that match a whole
+            `variable.path`. A function of the variable that returns a bool; to be saved it must be registered with
+            `keras.saving.register_keras_serializable`.
+        distribution: `"uniform"`, the same sparsity for each variable, or `"erk"`, sparser the larger it is.
+        mask: `"random"`, or `"magnitude"`, which keeps the weights that are largest when the optimizer is built.
+        seed: int, the seed of random masks. None draws one, which the config then has.
+        state: dict of dtypes by name, what methods keep for each weight (see `add_state`).
+        gradient_decay: float in [0, 1), or None: see `remember_gradients`.
+        name: string.
+
+    Attributes:
+        sparse_variables: list of `SparseVariable`, in the order of the trainable variables; empty until it is built.
+
+    Raises:
+        ValueError: an argument out of its range; or at build: nothing selected, weights that do not exist yet.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(24, "relu"), keras.layers.Dense(10)])
+    >>> model.compile(SparseOptimizer("adam", sparsity=0.9), "mse")
+    """
+
+    def __init__(
+        self,
+        inner_optimizer: keras.optimizers.Optimizer | str,
+        sparsity: float = 0.9,
+        select: Select = None,
+        distribution: str = "uniform",
+        mask: str = "random",
+        seed: int | None = None,
+        state: dict[str, str] | None = None,
+        gradient_decay: float | None = None,
+        name: str | None = None,
+        **settings,
+    ):
+        inner_optimizer = keras.optimizers.get(inner_optimizer)
+        _check_wrapping(inner_optimizer)
+        check_distribution(distribution, "SparseOptimizer")
+        check_mask(mask, "SparseOptimizer")
+        _check_select(select)
+        super().__init__(inner_optimizer, name, **settings)
+        self.sparsity = check_sparsity(sparsity, "SparseOptimizer")
+        self.select = select
+        self.distribution = distribution
+        self.mask = mask
+        self.seed = random.randint(1, 10**9) if seed is None else seed
+        self.state = dict(state or {})
+        self.gradient_decay = None if gradient_decay is None else _checked_decay(gradient_decay)
+        self.sparse_variables = []
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Draw the masks, clear the weights that are dead by them, and build the wrapped optimizer.
+
+        Args:
+            variables: the trainable variables of a model.
+        """
+        if self.built:
+            return
+        with _outside_traces():
+            _check_initialized(variables)
+            chosen = chosen_variables(variables, self.select)
+            masks = self._initial_masks(chosen)
+            threshold = self.add_variable((), dtype="float32", name="threshold")
+            self.inner_optimizer.build(variables)
+            for variable, mask in zip(chosen, masks):
+                slots = optimizer_slots(self.inner_optimizer, variable)
+                clear_dead_places(variable, mask, slots)
+                stored = self._add_like(variable, "mask", "bool", mask)
+                self.sparse_variables.append(SparseVariable(variable, stored, threshold, slots))
+            for name, dtype in self.state.items():
+                self._add_state_variables(name, dtype)
+            if self.gradient_decay is not None:
+                self._add_gradient_variables()
+        self._clears_slots = not all(map(_keeps_slots_clean, innermost_optimizers(self.inner_optimizer)))
+        # As in the base class, but in place: the tracker would adopt a list that is assigned.
+        self._trainable_variables.extend(variables)
+        self._trainable_variables_indices.update({self._var_key(v): index for index, v in enumerate(variables)})
+        self.built = True
+
+    def apply(self, grads, trainable_variables=None):
+        variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
+        if not self.built and variables:
+            self.build(variables)
+        self.inner_optimizer.apply(self._masked(grads, variables), trainable_variables)
+        for sparse in self.sparse_variables:
+            mask = ops.convert_to_tensor(sparse.mask)
+            clear_dead_places(sparse.variable, mask, sparse.slots if self._clears_slots else ())
+
+    def add_state(self, name: str, dtype: str) -> None:
+        """Add a variable of zeros of its shape for every sparse variable, as `sparse_variable.state[name]`.
+
+        The config announces it, so that an optimizer that is loaded has it too. A training step that was traced before
+        does not know it: make it again.
+
+        Args:
+            name: string, not the name of another state.
+            dtype: string, such as `"int8"`.
+
+        Raises:
+            ValueError: the optimizer has something of that name, or has not been built.
+        """
+        self._check_built("add_state")
+        if name in (*self.state, *_RESERVED):
+            raise ValueError(
+                f"SparseOptimizer.add_state(name=...) must be a new name. Received: name={name!r}; taken are "
+                f"{', '.join(map(repr, (*self.state, *_RESERVED)))}. Give the state another name."
+            )
+        self._add_state_variables(name, dtype)
+        self.state[name] = dtype
+
+    def remember_gradients(self, decay: float) -> None:
+        """Keep a running mean of the dense gradient of every sparse variable, as `sparse_variable.gradient`.
+
+        From then on every `apply` writes `gradient = decay * gradient + (1 - decay) * g`, where g is the gradient of
+        the loss at all places, the dead ones too. Under gradient accumulation g is that of one batch, and so the last
+        one's if `decay` is 0. The config announces it. A training step that was traced before does not know of it, or
+        of a changed decay: make it again.
+
+        Args:
+            decay: float in [0, 1).
+
+        Raises:
+            ValueError: a decay out of its range, or the optimizer has not been built.
+        """
+        self._check_built("remember_gradients")
+        self.gradient_decay = _checked_decay(decay)
+        if self.sparse_variables[0].gradient is None:
+            self._add_gradient_variables()
+
+    def save_own_variables(self, store):
+        """Write what is not the wrapped optimizer's, which Keras saves by itself."""
+        for name, variable in self._named_variables().items():
+            store[name] = ops.convert_to_numpy(variable)
+        if self.gradient_decay is not None:
+            store["gradient_decay"] = np.float64(self.gradient_decay)
+
+    def load_own_variables(self, store):
+        """Read what `save_own_variables` wrote; states that this optimizer does not have yet come along.
+
+        Raises:
+            ValueError: the masks in the file are not of the variables that this optimizer makes sparse.
+        """
+        stored = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no mapping)
+        if not self.built:
+            warnings.warn(
+                f"The masks of {self.name!r} were not loaded, because it has not been built: call "
+                "`optimizer.build(model.trainable_variables)` before you load, or training will draw other masks.",
+                stacklevel=2,
+            )
+            return
+        self._check_masks(stored)
+        decay = stored.pop("gradient_decay", self.gradient_decay)
+        for name in sorted(stored):
+            role = name.rpartition("_")[0]
+            if role not in ("", *_RESERVED, *self.state):
+                self.add_state(role, str(stored[name].dtype))
+        if decay is not None:
+            self.remember_gradients(float(np.asarray(decay)))
+        for name, variable in self._named_variables().items():
+            if name in stored:
+                variable.assign(stored[name])
+            else:  # a method that the file knows nothing of begins anew
+                variable.assign(np.zeros(tuple(variable.shape), variable.dtype))
+
+    def get_config(self):
+        config = {
+            "name": self.name,
+            "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
+            "sparsity": self.sparsity,
+            "select": keras.saving.serialize_keras_object(self.select) if callable(self.select) else self.select,
+            "distribution": self.distribution,
+            "mask": self.mask,
+            "seed": self.seed,
+        }
+        if self.state:
+            config["state"] = dict(self.state)
+        if self.gradient_decay is not None:
+            config["gradient_decay"] = self.gradient_decay
+        return config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        for name in ("inner_optimizer", "select"):
+            if isinstance(config.get(name), dict):
+                config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+        return cls(**config)
+
+    def _initial_masks(self, chosen) -> list[np.ndarray]:
+        shapes = [tuple(variable.shape) for variable in chosen]
+        counts = active_counts(self.distribution, self.sparsity, shapes, [math.prod(shape) for shape in shapes])
+        if self.mask == "magnitude":
+            return [magnitude_mask(ops.convert_to_numpy(v), count) for v, count in zip(chosen, counts)]
+        return [random_mask(shape, count, seed=[self.seed, i]) for i, (shape, count) in enumerate(zip(shapes, counts))]
+
+    def _masked(self, gradients, variables) -> list:
+        """The gradients as the wrapped optimizer sees them: 0 at dead places. Remembers the dense ones if it is to."""
+        sparse_variables = {id(sparse.variable): sparse for sparse in self.sparse_variables}
+        masked = []
+        for gradient, variable in zip(gradients, variables, strict=True):
+            sparse = sparse_variables.get(id(variable))
+            if sparse is not None and gradient is not None:
+                gradient = ops.convert_to_tensor(gradient)  # those of an embedding may come as slices
+                self._remember(sparse, gradient)
+                gradient = mask_weights(gradient, ops.convert_to_tensor(sparse.mask))
+            masked.append(gradient)
+        return masked
+
+    def _remember(self, sparse: SparseVariable, gradient):
+        if sparse.gradient is not None:
+            gradient = ops.cast(gradient, "float32")
+            if self.gradient_decay:
+                gradient = self.gradient_decay * sparse.gradient + (1 - self.gradient_decay) * gradient
+            sparse.gradient.assign(gradient)
+
+    def _add_like(self, variable, name: str, dtype: str, value=None, aggregation: str = "none") -> keras.Variable:
+        """A variable of the optimizer of the shape of a trainable one: zeros, or the value given."""
+        return self.add_variable(
+            shape=variable.shape,
+            # It starts as it should be: an assignment would be lost in a traced scope.
+            initializer="zeros" if value is None else lambda shape, dtype=None: ops.convert_to_tensor(value, dtype),
+            dtype=dtype,
+            aggregation=aggregation,
+            layout=getattr(variable, "_layout", None),
+            name=f"{variable.path.replace('/', '_')}_{name}",
+        )
+
+    def _add_state_variables(self, name: str, dtype: str):
+        for sparse in self.sparse_variables:
+            sparse.state[name] = self._add_like(sparse.variable, name, dtype)
+
+    def _add_gradient_variables(self):
+        for sparse in self.sparse_variables:  # the mean over the replicas of a `tf.distribute.Strategy`
+            sparse.gradient = self._add_like(sparse.variable, "gradient", "float32", aggregation="mean")
+
+    def _named_variables(self) -> dict[str, keras.Variable]:
+        """What is saved, by role and index of the trainable variable: the paths of variables differ between models."""
+        named = {}
+        for sparse in self.sparse_variables:
+            index = self._get_variable_index(sparse.variable)
+            named["threshold"] = sparse.threshold
+            named[f"mask_{index}"] = sparse.mask
+            named |= {f"{name}_{index}": variable for name, variable in sparse.state.items()}
+            if sparse.gradient is not None:
+                named[f"gradient_{index}"] = sparse.gradient
+        return named
+
+    def _check_built(self, method: str):
+        if not self.built:
+            raise ValueError(
+                f"SparseOptimizer.{method}() needs the variables of a model. Received: an optimizer that has not been "
+                "built. Call `optimizer.build(model.trainable_variables)` first."
+            )
+
+    def _check_masks(self, stored: dict):
+        own = {name: tuple(v.shape) for name, v in self._named_variables().items() if name.startswith("mask_")}
+        others = {name: tuple(value.shape) for name, value in stored.items() if name.startswith("mask_")}
+        if own != others:
+            raise ValueError(
+                f"The masks that were saved are not those of {self.name!r}: other variables were sparse. Expected, by "
+                f"index of the trainable variable: {own}. Received: {others}. Load into an optimizer with the same "
+                "`select` and the same model."
+            )
+
+
+def _keeps_slots_clean(optimizer) -> bool:
+    """Whether zero gradients leave slots at dead places as they began: an average of dense weights would not be."""
+    return type(optimizer) in ELEMENTWISE_OPTIMIZERS and not optimizer.use_ema
+
+
+def _outside_traces():
+    """Where variables are made and assigned at once. TensorFlow's `fit` builds optimizers while it traces a step."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.init_scope()
+
+
+def _check_initialized(variables):
+    if keras.backend.backend() != "tensorflow":
+        return
+    waiting = [variable.path for variable in variables if not variable.value.is_initialized()]
+    if waiting:
+        raise ValueError(
+            "SparseOptimizer clears weights before the first training step, so they must exist by then. Received: "
+            f"{waiting[0]!r}, which has no value yet, because the model is built inside that step. Give the model an "
+            "`Input`, call it once on a batch, or call `model.build(input_shape)` before `fit`."
+        )
+
+
+def _check_wrapping(optimizer):
+    while optimizer is not None:
+        if isinstance(optimizer, SparseOptimizer):
+            raise ValueError(
+                "SparseOptimizer(inner_optimizer=...) must not hold another SparseOptimizer: each would have masks of "
+                f"its own. Received: {optimizer.name!r}. Use one, whose `select` names all that is to be sparse."
+            )
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and keras.backend.backend() == "jax":
+            raise ValueError(
+                "SparseOptimizer(inner_optimizer=...) cannot be a LossScaleOptimizer on JAX, where that one works only "
+                "as the outermost. Wrap the other way round: LossScaleOptimizer(SparseOptimizer(...))."
+            )
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+
+
+def _check_select(select):
+    is_list = isinstance(select, (list, tuple)) and all(isinstance(pattern, str) for pattern in select)
+    if not (select is None or isinstance(select, str) or is_list or callable(select)):
+        raise ValueError(
+            "SparseOptimizer(select=...) must be None (all kernels), a regular expression or a list of them, or a "
+            f"function of a variable that returns a bool. Received: select={select!r}"
+        )
+
+
+def _checked_decay(decay: float) -> float:
+    if not 0 <= decay < 1:
+        raise ValueError(
+            "The decay of remembered gradients must be a number in [0, 1): 0 keeps the last gradient alone. "
+            f"Received: {decay!r}"
+        )
+    return float(decay)

@@ -1,0 +1,146 @@
+"""Turn the layers of a model sparse, and back into the stock layers of Keras, in place, for good or for a while."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_dsr.layers import MASKED_CONTAINERS, MASKED_LAYERS, MaskedContainer, MaskedLayer, TiedKernel
+from keras_dsr.optimizers import fresh_without_masks, without_masks
+from keras_dsr.optimizers.slots import clear_dead_places, optimizer_slots
+from keras_dsr.seam.training import forget_compiled_functions, set_optimizer
+from keras_dsr.seam.weights import layers_of, sparse_optimizer, sparse_weights, walk
+
+SPARSE_CLASS_OF = {cls.stock_class: cls for cls in MASKED_LAYERS}
+SPARSE_CONTAINER_OF = {cls.stock_class: cls for cls in MASKED_CONTAINERS}
+
+
+def convert(
+    model: keras.Model, masks: list[tuple[keras.layers.Layer, dict[str, np.ndarray]]], granularity: str, seed: int
+) -> None:
+    """Make layers of a model sparse, in place: graph, optimizer and the values of active weights stay.
+
+    Args:
+        model: a built Keras model.
+        masks: pairs of a layer of it, of a class in `SPARSE_CLASS_OF`, and masks by the names of its weights.
+        granularity: of the masks.
+        seed: int; the layers get it and those that follow, for their configs.
+    """
+    for index, (layer, of_layer) in enumerate(masks):
+        SPARSE_CLASS_OF[type(layer)].convert(layer, of_layer, granularity, seed + index)
+    for layer, _ in walk(model):
+        container = SPARSE_CONTAINER_OF.get(type(layer))
+        if container is not None and any(isinstance(inner, MaskedLayer) for inner, _ in walk(layer)):
+            container.to_sparse(layer)
+    for weight in sparse_weights(model):
+        slots = optimizer_slots(getattr(model, "optimizer", None), weight.variable)
+        clear_dead_places(weight.variable, ops.convert_to_tensor(weight.mask), slots)
+    forget_compiled_functions(model)
+
+
+def densify(model: keras.Model) -> keras.Model:
+    """Undo `sparsify`, in place: stock Keras layers with the values that they have, zeros where weights are dead.
+
+    Masks are dropped, so training goes on dense, dead places included. A compiled model keeps its optimizer; of a
+    `SparseOptimizer` the one inside, with its state. Training, test and prediction functions are traced again when next
+    used.
+
+    Args:
+        model: a built Keras model of any kind.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: the model has not been built.
+
+    Example:
+
+    >>> keras_dsr.densify(model)
+    """
+    layers = layers_of(model, (MaskedLayer, MaskedContainer))
+    for layer in layers:
+        sparse_class = type(layer)
+        layer.to_stock()
+        sparse_class.forget(layer)
+    if sparse_optimizer(model) is not None:
+        set_optimizer(model, without_masks(model.optimizer))
+    forget_compiled_functions(model)
+    return model
+
+
+def strip(model: keras.Model) -> keras.Model:
+    """Turn sparse and tied layers into their stock Keras layers, in place: the same network, free of keras_dsr.
+
+    Dead weights are stored as exact zeros; outputs do not change. Masks are dropped, so training goes on dense. A
+    compiled model keeps its optimizer (of a `SparseOptimizer` the one inside); its training, test and prediction
+    functions are traced again when next used.
+
+    A tied layer gets a variable of its full kernel in place of its bank. The optimizer has no state for that variable,
+    so a compiled model with tied layers gets a fresh optimizer of the same configuration, at iteration 0.
+
+    Args:
+        model: a built Keras model of any kind.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: the model has not been built.
+
+    Example:
+
+    >>> keras_dsr.strip(model).save("plain.keras")
+    """
+    tied = layers_of(model, TiedKernel)
+    densify(model)
+    for layer in tied:
+        _untie(layer)
+        del layer._index, layer._signs
+    if tied and getattr(model, "optimizer", None) is not None:
+        set_optimizer(model, fresh_without_masks(model.optimizer))
+        model.optimizer.build(model.trainable_variables)
+    return model
+
+
+@contextlib.contextmanager
+def stripped(model: keras.Model) -> Iterator[keras.Model]:
+    """The model with stock layers inside the `with` block, and as it was after it, also on an error."""
+    layers = [(layer, type(layer)) for layer in layers_of(model, (MaskedLayer, MaskedContainer))]
+    tied = [(layer, type(layer)) for layer in layers_of(model, TiedKernel)]
+    swapped, banks = [], []
+    try:
+        for layer, _ in tied:
+            banks.append(_untie(layer))
+        for layer, sparse_class in layers:
+            layer.to_stock()
+            swapped.append((layer, sparse_class))
+        yield model
+    finally:
+        for (layer, tied_class), bank in zip(tied, banks):
+            layer.__class__ = tied_class
+            _replace_kernel(layer, bank)
+        for layer, sparse_class in swapped:
+            sparse_class.to_sparse(layer)
+
+
+def _untie(layer) -> keras.Variable:
+    """Swap the class, and put a variable of the expanded kernel where the bank was; return the bank."""
+    bank = layer.bank
+    with layer._open_name_scope():
+        kernel = keras.Variable(layer.kernel, dtype=bank.dtype, trainable=bank.trainable, name="kernel")
+    kernel.regularizer = layer.kernel_regularizer
+    _replace_kernel(layer, kernel)
+    layer.__class__ = layer.stock_class
+    return bank
+
+
+def _replace_kernel(layer, variable: keras.Variable) -> None:
+    """Have a variable take the kernel's place: in the attribute, and in the layer's list, whose order files follow."""
+    replaced = layer._kernel
+    layer._tracker.replace_tracked_value("trainable_variables", replaced, variable)
+    layer._post_untrack_variable(replaced)
+    layer._kernel = variable
+    layer._post_track_variable(variable)
