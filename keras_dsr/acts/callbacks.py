@@ -66,7 +66,7 @@ class Reallocate(keras.callbacks.Callback):
                 "in `steps_per_execution` steps: compile the model with steps_per_execution=1. "
                 f"Received: steps_per_execution={self.model.steps_per_execution!r}"
             )
-        if self._reallocation is None or self._reallocation.model is not self.model:
+        if self._reallocation is None or not self._reallocation.is_of(self.model):
             self._reallocation = Reallocation(self.model, self.method, self.seed)
         else:
             self._reallocation.begin()

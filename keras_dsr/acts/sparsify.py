@@ -60,8 +60,8 @@ def sparsify(
             `include`) to sparsities: the others get `sparsity`. A function of a candidate (with `.layer`, `.role`,
             `.name`, `.shape`, `.size`) that returns a sparsity. At least one unit of each weight stays active.
         include: what is made sparse although it is left out by default: layers (with all in them), classes of layers,
-            or regular expressions that match the whole name of a layer, or the whole path of a weight, such as
-            `"block1/conv/kernel"`. Biases are meant by their path alone: `".*/bias"`.
+            or regular expressions that match the whole name of a layer, or the whole path of a weight (with or without
+            the name of the model), such as `"block1/conv/kernel"`. Biases are meant by their path alone: `".*/bias"`.
         exclude: what stays dense, in the same terms. It goes before `include`.
         granularity: `"element"` or `"kernel"`, the unit that is pruned and grown: a weight, or a k x k slice.
         mask: `"random"`; or `"magnitude"`, the largest weights (units) of each tensor stay: for a pretrained model.
@@ -152,6 +152,7 @@ def _distribute(distribution: Distribution, sparsity: float, chosen: list[Candid
     """The number of active units of each weight."""
     if isinstance(distribution, Mapping):
         for selector in distribution:
+            _check_selector(selector)
             if not any(_matches(selector, one) for one in chosen):
                 raise _unmatched("distribution", selector, chosen)
         return [active_units(size, _looked_up(distribution, one, sparsity)) for one, size in zip(chosen, units)]
@@ -197,7 +198,9 @@ def _matches(selector: Selector, one: Candidate) -> bool:
     layers = (one.layer, *one.owners)
     if isinstance(selector, str):
         by_layer = any(re.fullmatch(selector, layer.name) for layer in (one.layer, *one.owners[1:]))
-        return bool(re.fullmatch(selector, one.name)) or (by_layer and one.role != "bias")
+        model = one.owners[0] if one.owners else one.layer
+        paths = (one.name, one.name.removeprefix(f"{model.name}/"))  # a Sequential is in the path, by a counter
+        return any(re.fullmatch(selector, path) for path in paths) or (by_layer and one.role != "bias")
     if isinstance(selector, keras.layers.Layer):
         return any(layer is selector for layer in layers) and one.role != "bias"
     return any(isinstance(layer, selector) for layer in (one.layer, *one.owners[1:])) and one.role != "bias"

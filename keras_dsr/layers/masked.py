@@ -40,8 +40,8 @@ class MaskedWeight:
     def __get__(self, layer, owner=None):
         if layer is None:
             return self
-        if self._role in vars(layer).get("_read_once", ()):
-            return layer._read_once[self._role]
+        if self._role in vars(layer).get("_read", ()):
+            return layer._read[self._role]
         if self._stock is None and self._role not in vars(layer):  # Keras looks for attributes before they are there
             raise AttributeError(f"{type(layer).__name__!r} has no {self._role!r} before it is built")
         value = vars(layer)[self._role] if self._stock is None else self._stock.__get__(layer, owner)
@@ -248,11 +248,17 @@ class MaskedLayer:
     @contextlib.contextmanager
     def reading_once(self) -> Iterator[None]:
         """Inside the block each sparse weight is masked once and then read as that tensor: for loops over time."""
-        vars(self)["_read_once"] = {role: getattr(self, role) for role in self.sparse_roles}
+        with self._reading({role: getattr(self, role) for role in self.sparse_roles}):
+            yield
+
+    @contextlib.contextmanager
+    def _reading(self, weights: dict[str, Any]) -> Iterator[None]:
+        """Inside the block the attributes of these weights are what is given."""
+        vars(self)["_read"] = weights
         try:
             yield
         finally:
-            del vars(self)["_read_once"]
+            del vars(self)["_read"]
 
     @contextlib.contextmanager
     def _unlocked(self) -> Iterator[None]:
@@ -294,7 +300,8 @@ class MaskedLayer:
             if name not in self.state_variables:
                 role = max((role for role in self.sparse_roles if name.startswith(f"{role}_")), key=len)
                 self.add_state(name.removeprefix(f"{role}_"), str(state[name].dtype))
-        with self._state_set_aside():
+        raw = {role: self.variable_of(role) for role in self.sparse_roles}
+        with self._state_set_aside(), self._reading(raw):  # Keras assigns to some by their attributes
             super().load_own_variables(entries)
         for name, variable in self.state_variables.items():  # others have none of it: the method begins anew
             variable.assign(state[name] if name in state else np.zeros(tuple(variable.shape), variable.dtype))

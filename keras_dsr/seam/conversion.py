@@ -34,8 +34,9 @@ def convert(
         container = SPARSE_CONTAINER_OF.get(type(layer))
         if container is not None and any(isinstance(inner, MaskedLayer) for inner, _ in walk(layer)):
             container.to_sparse(layer)
+    optimizers = [getattr(part, "optimizer", None) for part, _ in walk(model) if isinstance(part, keras.Model)]
     for weight in sparse_weights(model):
-        slots = optimizer_slots(getattr(model, "optimizer", None), weight.variable)
+        slots = [slot for optimizer in optimizers for slot in optimizer_slots(optimizer, weight.variable)]
         clear_dead_places(weight.variable, ops.convert_to_tensor(weight.mask), slots)
     forget_compiled_functions(model)
 

@@ -58,6 +58,12 @@ class Reallocation:
         self.begin()
         self._bound = None
 
+    def is_of(self, model: keras.Model) -> bool:
+        """Whether this was made for the model as it is: it may have been made dense and sparse again since."""
+        masks = [weight.mask for weight in self.weights]
+        now = [weight.mask for weight in sparse_weights(model)]
+        return self.model is model and list(map(id, masks)) == list(map(id, now))
+
     def begin(self) -> None:
         """Have the method begin, or go on, with the model as it is: call it when training begins once more."""
         if self.method.gradient_decay is not None:

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_dsr.layers.masked import MaskedLayer, reading_clean_kernels
 from keras_dsr.optimizers.slots import ELEMENTWISE_OPTIMIZERS, clear_dead_places, optimizer_slots, unwrapped
-from keras_dsr.seam.weights import SparseWeight
+from keras_dsr.seam.weights import SparseWeight, walk
 
 _CACHE = "_keras_dsr_train_function"  # kept with the model, so that a second `fit` does not trace again
 
@@ -58,8 +58,9 @@ def set_optimizer(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> 
 
 
 def forget_compiled_functions(model: keras.Model) -> None:
-    """Have the model's training, test and prediction functions traced again when they are next used."""
-    vars(model).pop(_CACHE, None)
-    for function in ("train_function", "test_function", "predict_function"):
-        if getattr(model, function, None) is not None:
-            setattr(model, function, None)
+    """Have the training, test and prediction functions of a model, and of those in it, traced again when next used."""
+    for part, _ in walk(model):
+        vars(part).pop(_CACHE, None)
+        for function in ("train_function", "test_function", "predict_function"):
+            if isinstance(part, keras.Model) and getattr(part, function, None) is not None:
+                setattr(part, function, None)

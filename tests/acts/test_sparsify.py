@@ -705,3 +705,11 @@ def test_a_trained_network_pruned_by_magnitude_is_fine_tuned_to_nearly_its_accur
     assert active_counts(model) == [1920, 3000, 100]
     for weight in dsr.sparse_weights(model):
         assert not values(weight.variable)[~values(weight.mask)].any()
+
+
+def test_a_path_is_meant_with_or_without_the_name_of_the_model():
+    for prefix in ("named/", ""):
+        layers = [keras.layers.Dense(8, name="first"), keras.layers.Dense(4, name="second")]
+        model = keras.Sequential([keras.Input((6,)), *layers], name="named")
+        report = dsr.sparsify(model, 0.5, exclude=f"{prefix}first/kernel")
+        assert [row.name for row in report.sparse] == ["named/second/kernel"]

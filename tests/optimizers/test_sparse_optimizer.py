@@ -12,7 +12,6 @@ from keras_dsr.optimizers.slots import batches_a_step, batches_taken, optimizer_
 from tests.networks import batch, bits, compiled, digits, fit, state_bits, values
 from tests.optimizers.every import OPTIMIZERS
 
-
 SETTINGS = {
     "average": {"use_ema": True, "ema_momentum": 0.9},
     "average that overwrites": {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 2},

@@ -195,6 +195,7 @@ class CountsUpdates:
 
     conserves: ClassVar[bool] = True
     every_step: ClassVar[bool] = False
+    gradient_decay = None
 
     def init(self, view):
         ages = view.kept.get("age") or [keras.ops.zeros(mask.shape, "int32") for mask in view.masks]
@@ -234,6 +235,7 @@ def test_a_method_cannot_keep_what_the_layer_has_under_that_name(name):
     class Keeps:
         conserves: ClassVar[bool] = True
         every_step: ClassVar[bool] = False
+        gradient_decay = None
 
         def init(self, view):
             return {name: [keras.ops.zeros(mask.shape) for mask in view.masks]}
@@ -388,6 +390,7 @@ class CountedDSR:
     inner: DSR
     conserves: ClassVar[bool] = True
     every_step: ClassVar[bool] = False
+    gradient_decay = None
 
     def init(self, view):
         return self.inner.init(view)
@@ -411,6 +414,7 @@ def test_the_decision_is_traced_once_and_runs_as_one_program():
 @dataclasses.dataclass(frozen=True)
 class LosesOneWeight:
     conserves: ClassVar[bool] = True
+    gradient_decay: ClassVar[float | None] = None
 
     def init(self, view):
         return {}
@@ -425,6 +429,7 @@ class LosesOneWeight:
 @dataclasses.dataclass(frozen=True)
 class EmptiesTheLastTensor:
     conserves: ClassVar[bool] = False
+    gradient_decay: ClassVar[float | None] = None
 
     def init(self, view):
         return {"threshold": keras.ops.convert_to_tensor(1.0)}
@@ -452,6 +457,8 @@ def test_a_method_that_does_not_conserve_may_lose_weights():
     @dataclasses.dataclass(frozen=True)
     class MayLose(LosesOneWeight):
         conserves: ClassVar[bool] = False
+
+    gradient_decay: ClassVar[float | None] = None
 
     model = perceptron()
     Reallocation(model, MayLose())()
