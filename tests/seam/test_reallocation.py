@@ -195,7 +195,7 @@ class CountsUpdates:
 
     conserves: ClassVar[bool] = True
     every_step: ClassVar[bool] = False
-    gradient_decay = None
+    gradient_decay: ClassVar[float | None] = None
 
     def init(self, view):
         ages = view.kept.get("age") or [keras.ops.zeros(mask.shape, "int32") for mask in view.masks]
@@ -235,7 +235,7 @@ def test_a_method_cannot_keep_what_the_layer_has_under_that_name(name):
     class Keeps:
         conserves: ClassVar[bool] = True
         every_step: ClassVar[bool] = False
-        gradient_decay = None
+        gradient_decay: ClassVar[float | None] = None
 
         def init(self, view):
             return {name: [keras.ops.zeros(mask.shape) for mask in view.masks]}
@@ -390,7 +390,7 @@ class CountedDSR:
     inner: DSR
     conserves: ClassVar[bool] = True
     every_step: ClassVar[bool] = False
-    gradient_decay = None
+    gradient_decay: ClassVar[float | None] = None
 
     def init(self, view):
         return self.inner.init(view)
@@ -457,8 +457,6 @@ def test_a_method_that_does_not_conserve_may_lose_weights():
     @dataclasses.dataclass(frozen=True)
     class MayLose(LosesOneWeight):
         conserves: ClassVar[bool] = False
-
-    gradient_decay: ClassVar[float | None] = None
 
     model = perceptron()
     Reallocation(model, MayLose())()
