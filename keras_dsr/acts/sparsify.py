@@ -98,7 +98,7 @@ def sparsify(
         else:
             of_layer[one.role] = random_mask(one.shape, active[index], axes[index], [seed, index])
     rows = tuple(
-        SparseRow(one.name, type(one.layer).__name__, one.shape, int(by_layer[id(one.layer)][1][one.role].sum()))
+        SparseRow(one.name, one.shape, int(by_layer[id(one.layer)][1][one.role].sum()), type(one.layer).__name__)
         for one in chosen
     )
     convert(model, list(by_layer.values()), granularity, seed)

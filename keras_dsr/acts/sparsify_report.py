@@ -3,30 +3,18 @@
 import collections
 import dataclasses
 import io
-import math
 
 from rich.console import Console
 from rich.table import Table
 
+from keras_dsr.acts.rows import Totals, WeightRow
+
 
 @dataclasses.dataclass(frozen=True)
-class SparseRow:
-    """A weight that was made sparse: of the places of its shape, `active` hold a weight."""
+class SparseRow(WeightRow):
+    """A weight that was made sparse, and the class that its layer had."""
 
-    name: str
     layer: str
-    shape: tuple[int, ...]
-    active: int
-
-    @property
-    def size(self) -> int:
-        """The number of places of the dense tensor."""
-        return math.prod(self.shape)
-
-    @property
-    def sparsity(self) -> float:
-        """The share of places that are zero, in [0, 1)."""
-        return 1 - self.active / self.size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,34 +28,19 @@ class SkippedRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class SparsifyReport:
+class SparsifyReport(Totals):
     """What was made sparse and what was not; `print` shows it.
 
     Attributes:
-        sparse: a `SparseRow` for each weight that was made sparse, in the order of the model.
+        rows: a `SparseRow` for each weight that was made sparse, in the order of the model.
         skipped: a `SkippedRow` for each trainable weight that was not.
         own_classes: classes of the user's in which sparse layers lie. Keras cannot rebuild those layers when it loads a
             saved model.
     """
 
-    sparse: tuple[SparseRow, ...]
+    rows: tuple[SparseRow, ...]
     skipped: tuple[SkippedRow, ...]
     own_classes: tuple[str, ...]
-
-    @property
-    def active(self) -> int:
-        """The number of active weights, over all that were made sparse."""
-        return sum(row.active for row in self.sparse)
-
-    @property
-    def size(self) -> int:
-        """The number of places, over all weights that were made sparse."""
-        return sum(row.size for row in self.sparse)
-
-    @property
-    def sparsity(self) -> float:
-        """The share of places that are zero, over all weights that were made sparse (0 if there are none)."""
-        return 1 - self.active / self.size if self.sparse else 0.0
 
     @property
     def loading(self) -> str:
@@ -89,10 +62,10 @@ class SparsifyReport:
         return text.getvalue() + self.loading + "\n"
 
     def _sparse_table(self) -> Table:
-        table = Table(title="Made sparse" if self.sparse else "Nothing was made sparse")
+        table = Table(title="Made sparse" if self.rows else "Nothing was made sparse")
         for column in ("weight", "layer", "shape", "places", "active", "sparsity"):
             table.add_column(column, justify="right" if column in ("places", "active", "sparsity") else "left")
-        for row in self.sparse:
+        for row in self.rows:
             shape = " x ".join(map(str, row.shape))
             table.add_row(row.name, row.layer, shape, f"{row.size:,}", f"{row.active:,}", f"{row.sparsity:.2%}")
         table.add_section()

@@ -8,27 +8,15 @@ import keras
 from rich.console import Console
 from rich.table import Table
 
+from keras_dsr.acts.rows import Totals, WeightRow
 from keras_dsr.seam import sparse_weights
 
 
 @dataclasses.dataclass(frozen=True)
-class SummaryRow:
-    """One sparse weight: `size` places of which `active` hold a weight, at `itemsize` bytes each."""
+class SummaryRow(WeightRow):
+    """One sparse weight, of `itemsize` bytes a value."""
 
-    name: str
-    shape: tuple[int, ...]
-    active: int
     itemsize: int
-
-    @property
-    def size(self) -> int:
-        """The number of places of the dense tensor."""
-        return math.prod(self.shape)
-
-    @property
-    def sparsity(self) -> float:
-        """The share of places that are zero, in [0, 1)."""
-        return 1 - self.active / self.size
 
     @property
     def bytes(self) -> int:
@@ -37,7 +25,7 @@ class SummaryRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
+class Summary(Totals):
     """The sparse weights of a model and what is dense in it; `print` shows a table.
 
     Attributes:
@@ -49,21 +37,6 @@ class Summary:
     rows: tuple[SummaryRow, ...]
     dense_parameters: int
     dense_bytes: int
-
-    @property
-    def active(self) -> int:
-        """The number of active weights, over all sparse weights."""
-        return sum(row.active for row in self.rows)
-
-    @property
-    def size(self) -> int:
-        """The number of places, over all sparse weights."""
-        return sum(row.size for row in self.rows)
-
-    @property
-    def sparsity(self) -> float:
-        """The share of places that are zero, over all sparse weights (0 if there are none)."""
-        return 1 - self.active / self.size if self.rows else 0.0
 
     @property
     def trainable_parameters(self) -> int:

@@ -61,7 +61,7 @@ def short(names):
 
 
 def sparse_names(report):
-    return short(row.name for row in report.sparse)
+    return short(row.name for row in report.rows)
 
 
 def reasons(report):
@@ -88,7 +88,7 @@ def test_uniform_gives_each_weight_the_same_sparsity(sparsity):
     model = mlp()
     report = dsr.sparsify(model, sparsity)
     expected = [active_units(size, sparsity) for size in (64 * 24, 24 * 16, 16 * 10)]
-    assert active_counts(model) == [row.active for row in report.sparse] == expected
+    assert active_counts(model) == [row.active for row in report.rows] == expected
 
 
 def test_the_default_is_one_weight_in_ten_at_random():
@@ -104,7 +104,7 @@ def test_erk_has_an_exact_total_and_makes_large_weights_sparser(sparsity):
     sizes = [math.prod(shape) for shape in shapes]
     assert report.active == sum(active_counts(model)) == round((1 - sparsity) * sum(sizes))
     assert active_counts(model) == erdos_renyi_kernel(shapes, sizes, report.active)
-    assert report.sparse[0].sparsity > report.sparse[1].sparsity >= report.sparse[2].sparsity
+    assert report.rows[0].sparsity > report.rows[1].sparsity >= report.rows[2].sparsity
 
 
 def test_a_mapping_may_name_a_layer_by_itself_its_name_its_path_or_its_class():
@@ -172,7 +172,7 @@ def test_totals_are_exact_for_any_shapes(widths, sparsity, distribution, mask, s
         return
     report = dsr.sparsify(model, sparsity, distribution=distribution, mask=mask, seed=seed)
     found = active_counts(model)
-    assert found == [row.active for row in report.sparse]
+    assert found == [row.active for row in report.rows]
     assert all(1 <= active <= size for active, size in zip(found, sizes))
     if distribution == "erk":
         assert sum(found) == total
@@ -225,7 +225,7 @@ def test_include_adds_what_is_left_out_by_default(include, added):
     report = dsr.sparsify(model, 0.5, include=include)
     default = ["conv/kernel", "separable/pointwise_kernel", "classes/kernel"]
     assert sorted(sparse_names(report)) == sorted(default + added)
-    assert [(w.name, w.count()) for w in dsr.sparse_weights(model)] == [(row.name, row.active) for row in report.sparse]
+    assert [(w.name, w.count()) for w in dsr.sparse_weights(model)] == [(row.name, row.active) for row in report.rows]
     assert np.isfinite(values(model(tokens()))).all()
 
 
@@ -262,12 +262,12 @@ def test_exclude_goes_before_include():
     report = dsr.sparsify(mixed(), 0.5, include=[keras.layers.BatchNormalization, "conv"], exclude=["norm", "conv"])
     assert sparse_names(report) == ["separable/pointwise_kernel", "classes/kernel"]
     assert reasons(report)["norm/gamma"] == reasons(report)["conv/kernel"] == "excluded"
-    assert dsr.sparsify(mixed(), 0.5, include=".*", exclude=".*").sparse == ()
+    assert dsr.sparsify(mixed(), 0.5, include=".*", exclude=".*").rows == ()
 
 
 def test_a_class_means_its_subclasses_but_never_the_model_itself():
     report = dsr.sparsify(mlp(), 0.9, exclude=keras.layers.Dense)
-    assert report.sparse == () and "Nothing was made sparse" in str(report)
+    assert report.rows == () and "Nothing was made sparse" in str(report)
     with pytest.raises(ValueError, match="matches no layer and no weight"):
         dsr.sparsify(mlp(), 0.9, exclude=keras.Sequential)
 
@@ -286,7 +286,7 @@ def test_granularity_is_that_of_the_layers(granularity):
     mask = values(conv.mask)
     assert {weight.granularity for weight in dsr.sparse_weights(model)} == {granularity}
     assert (mask.any(axis=(0, 1)) == mask.all(axis=(0, 1))).all() == (granularity == "kernel")
-    assert [row.active for row in report.sparse] == [27, 216, 640]
+    assert [row.active for row in report.rows] == [27, 216, 640]
     assert report.active == sum(active_counts(model)) == report.size / 2
 
 
@@ -353,10 +353,10 @@ def test_a_model_that_is_sparse_already_keeps_its_masks():
     model = keras.Sequential([keras.Input((64,)), dsr.SparseDense(24, name="sparse"), keras.layers.Dense(10)])
     mask = bits(model.layers[0].kernel_mask)
     report = dsr.sparsify(model, 0.5)
-    assert len(report.sparse) == 1
+    assert len(report.rows) == 1
     assert {reasons(report)[name] for name in ("sparse/kernel", "sparse/bias")} == {"the layer is sparse already"}
     assert bits(model.layers[0].kernel_mask) == mask
-    assert dsr.sparsify(model, 0.5).sparse == ()
+    assert dsr.sparsify(model, 0.5).rows == ()
 
 
 # Errors
@@ -544,8 +544,8 @@ def network():
 def test_subclassed_models_are_made_sparse_through_and_through():
     model = network()
     report = dsr.sparsify(model, 0.9)
-    assert len(report.sparse) == len(active_counts(model)) == 11
-    assert active_counts(model) == [row.active for row in report.sparse]
+    assert len(report.rows) == len(active_counts(model)) == 11
+    assert active_counts(model) == [row.active for row in report.rows]
     assert report.own_classes == ("Block", "Network")
     fit(compiled(model), dsr.DSRCallback(target=20, period=3))
     assert sum(active_counts(model)) == report.active
@@ -608,7 +608,7 @@ def test_a_model_that_is_called_in_several_models_is_sparse_in_all():
     one, other = keras.Input((64,)), keras.Input((64,))
     both = keras.Model([one, other], keras.layers.Subtract()([tower(one), tower(other)]))
     report = dsr.sparsify(both, 0.9)
-    assert len(report.sparse) == 3
+    assert len(report.rows) == 3
     assert active_counts(tower) == active_counts(both) == [154, 38, 16]
     expected = values(tower(batch())) - values(tower(batch()[::-1]))
     assert bits(both([batch(), batch()[::-1]])) == expected.tobytes()
@@ -633,7 +633,7 @@ def test_attention_and_recurrent_layers_become_sparse_with_their_containers():
         "RNN",
         "SparseDense",
     ]
-    assert [row.layer for row in report.sparse] == (
+    assert [row.layer for row in report.rows] == (
         ["EinsumDense"] * 4 + ["LSTMCell"] * 4 + ["GRUCell"] * 2 + ["SimpleRNNCell"] * 2 + ["Dense"]
     )
 
@@ -645,7 +645,7 @@ def test_the_report_has_a_row_for_each_weight_and_sums():
     model = mlp()
     report = dsr.sparsify(model, 0.9)
     assert isinstance(report, SparsifyReport)
-    row = report.sparse[0]
+    row = report.rows[0]
     assert (row.name, row.layer, row.shape, row.size, row.active) == (
         model.layers[0].variable_of("kernel").path,
         "Dense",
@@ -657,7 +657,7 @@ def test_the_report_has_a_row_for_each_weight_and_sums():
     assert (report.size, report.active) == (1536 + 384 + 160, 154 + 38 + 16)
     assert report.sparsity == pytest.approx(0.9)
     assert [(row.size, row.layer) for row in report.skipped] == [(24, "Dense"), (16, "Dense"), (10, "Dense")]
-    assert {row.name for row in report.sparse} | {row.name for row in report.skipped} == {
+    assert {row.name for row in report.rows} | {row.name for row in report.skipped} == {
         variable.path for variable in model.trainable_variables
     }
 
@@ -682,7 +682,7 @@ def test_the_printed_report_says_what_was_done_what_was_left_and_how_to_load():
 
 def test_a_report_of_nothing_says_so():
     report = dsr.sparsify(keras.Sequential([keras.Input((4,)), keras.layers.ReLU()]))
-    assert (report.sparse, report.skipped, report.active, report.size, report.sparsity) == ((), (), 0, 0, 0.0)
+    assert (report.rows, report.skipped, report.active, report.size, report.sparsity) == ((), (), 0, 0, 0.0)
     assert "Nothing was made sparse" in str(report)
 
 
@@ -712,4 +712,4 @@ def test_a_path_is_meant_with_or_without_the_name_of_the_model():
         layers = [keras.layers.Dense(8, name="first"), keras.layers.Dense(4, name="second")]
         model = keras.Sequential([keras.Input((6,)), *layers], name="named")
         report = dsr.sparsify(model, 0.5, exclude=f"{prefix}first/kernel")
-        assert [row.name for row in report.sparse] == ["named/second/kernel"]
+        assert [row.name for row in report.rows] == ["named/second/kernel"]

@@ -161,9 +161,9 @@ def test_a_model_is_made_sparse_trained_reallocated_saved_loaded_and_stripped(na
     dense_classes = [type(layer) for layer in model._flatten_layers()]
     report = dsr.sparsify(model, 0.9, seed=1)
     counts, first_masks = active_counts(model), masks(model)
-    assert counts == [row.active for row in report.sparse]
+    assert counts == [row.active for row in report.rows]
     assert report.sparsity == pytest.approx(0.9, abs=0.01)
-    assert sum(row.size for row in report.sparse) > 0.5 * sum(row.size for row in (*report.sparse, *report.skipped))
+    assert sum(row.size for row in report.rows) > 0.5 * sum(row.size for row in (*report.rows, *report.skipped))
 
     model.compile(
         keras.optimizers.Adam(1e-3),
@@ -203,17 +203,17 @@ def test_the_report_of_a_network_with_a_layer_of_its_own_kind_names_it():
         "LayerScale": "no sparse class for LayerScale",
         "LayerNormalization": "normalization: dense by default",
     }
-    assert {row.layer for row in report.sparse} == {"Conv2D", "Dense"}
+    assert {row.layer for row in report.rows} == {"Conv2D", "Dense"}
     assert "no sparse class for LayerScale" in str(report)
 
 
 @pytest.mark.parametrize("include", [(), keras.layers.DepthwiseConv2D])
 def test_depthwise_kernels_are_left_dense_by_name_until_they_are_included(include):
     report = dsr.sparsify(CASES["MobileNetV3Small"].build(), 0.9, include=include)
-    depthwise = [row for row in (*report.sparse, *report.skipped) if row.layer == "DepthwiseConv2D"]
+    depthwise = [row for row in (*report.rows, *report.skipped) if row.layer == "DepthwiseConv2D"]
     assert len(depthwise) == 11
     assert all("depthwise/kernel" in row.name for row in depthwise)
     if include:
-        assert set(depthwise) < set(report.sparse)
+        assert set(depthwise) < set(report.rows)
     else:
         assert {row.reason for row in depthwise} == {"depthwise kernel: dense by default"}

@@ -187,7 +187,7 @@ def test_every_kind_is_made_sparse_in_place_and_back(kind):
     assert sum(type(layer).__module__.startswith("keras_dsr") for layer in layers_of(model)) > 0
     assert KINDS[kind].sparse_class in types_of(model)
     masks = {id(weight.variable): values(weight.mask) for weight in dsr.sparse_weights(model)}
-    assert len(masks) == len(report.sparse)
+    assert len(masks) == len(report.rows)
     assert [id(variable) for variable in model.trainable_variables] == [id(variable) for variable in variables]
     expected = [np.where(masks.get(id(v), True), old, np.float32(0)) for v, old in zip(variables, before)]
     assert [bits(variable) for variable in variables] == [array.tobytes() for array in expected]
