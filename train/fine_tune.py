@@ -1,0 +1,94 @@
+"""Sparse fine-tuning: cut the smallest weights of a trained dense network, and train on under the mask.
+
+    python -m train.run --model=lenet_300_100 --dataset=mnist --method=dense --out=runs/dense
+    python -m train.fine_tune --run=runs/dense --sparsity=0.95 --epochs=3
+
+Cost: a minute on 2 cores. Expect: see docs/results.md.
+"""
+
+from pathlib import Path
+
+import keras
+from absl import app, flags
+from rich.console import Console
+
+import keras_dsr as dsr
+from train.data import load_data
+from train.flags import quiet_libraries
+from train.lottery import read_origin
+from train.run import one_line_errors
+
+LEARNING_RATE = 0.1  # falls to 0 along a cosine
+
+
+def fine_tune(
+    run: str, sparsity: float, epochs: int, distribution: str, data_dir: str | None, console: Console
+) -> keras.Model:
+    """Sparsify the network of a finished dense run by magnitude, train it on, and show the test accuracy on the way.
+
+    Args:
+        run: the folder of the run.
+        sparsity: float in [0, 1).
+        epochs: int, of SGD with Nesterov momentum 0.9, its learning rate falling from 0.1 to 0 along a cosine.
+        distribution: of the sparsity over the layers, see `keras_dsr.sparsify`.
+        data_dir: folder of prepared TensorFlow Datasets; None: where TFDS keeps them.
+        console: where to show it.
+
+    Returns:
+        The model, with its sparse layers.
+
+    Raises:
+        FileNotFoundError: there is no finished run, or no data.
+        ValueError: `sparsity` or `distribution` out of range.
+    """
+    settings = read_origin(run, "run")
+    model = keras.models.load_model(Path(run) / "model.keras")
+    data = load_data(settings["dataset"], data_dir)
+    steps = data.train_examples // settings["batch_size"]
+
+    def accuracy() -> float:
+        return model.evaluate(data.test(), verbose=0, return_dict=True)["accuracy"]
+
+    console.print(f"dense                {accuracy():.2%}", highlight=False)
+    report = dsr.sparsify(model, sparsity, distribution, mask="magnitude")
+    console.print(report)
+    rates = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, epochs * steps)
+    model.compile(
+        keras.optimizers.SGD(rates, momentum=0.9, nesterov=True),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    console.print(f"cut to {report.active:,} weights, of {report.size:,}: {accuracy():.2%}", highlight=False)
+
+    def show(epoch, logs):
+        console.print(f"after epoch {epoch + 1}        {logs['val_accuracy']:.2%}", highlight=False)
+
+    model.fit(
+        data.train(settings["seed"], settings["batch_size"], steps, 0, epochs),
+        epochs=epochs,
+        steps_per_epoch=steps,
+        validation_data=data.test(),
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=show)],
+        shuffle=False,  # the stream has its own order
+        verbose=0,
+    )
+    return model
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    quiet_libraries()
+    given = flags.FLAGS
+    with one_line_errors():
+        fine_tune(given.run, given.sparsity, given.epochs, given.distribution, given.data_dir, Console())
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("run", None, "Folder of a finished dense run.", required=True)
+    flags.DEFINE_float("sparsity", 0.95, "Share of kernel weights that are zero, in [0, 1).")
+    flags.DEFINE_integer("epochs", 3, "Epochs of fine-tuning.", lower_bound=1)
+    flags.DEFINE_string("distribution", "erk", "Of the sparsity over the layers: erk, uniform.")
+    flags.DEFINE_string("data_dir", None, "Folder of prepared TensorFlow Datasets (where TFDS keeps them).")
+    app.run(main)
