@@ -2,6 +2,7 @@
 
     python -m benchmarks.step                        # about 8 minutes on 2 cores
     python -m benchmarks.step --model=lenet_300_100  # about 1 minute
+    python -m benchmarks.step --held_by=optimizer    # by a SparseOptimizer in place of sparse layers
 
 Each round trains the dense model and the sparse one for the same number of steps of `fit`, in turn, on a fixed batch
 that is already in memory; the sparse one with `DSRCallback`, between two of its reallocations. The ratio of a round is
@@ -20,6 +21,7 @@ from benchmarks.training import build, step_timer
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_enum("model", ["lenet_300_100", "wide_resnet"], ["lenet_300_100", "wide_resnet"], "Which networks.")
 flags.DEFINE_multi_enum("jit_compile", ["no", "yes"], ["no", "yes"], "Without XLA, with it, or both.")
+flags.DEFINE_enum("held_by", "layers", ["layers", "optimizer"], "Sparse layers, or a SparseOptimizer.")
 flags.DEFINE_integer("batch_size", 128, "Examples in a step.", lower_bound=1)
 flags.DEFINE_integer("rounds", None, "Timed rounds; default: 41 of LeNet, 11 of WRN.", lower_bound=9)
 flags.DEFINE_float("sparsity", 0.9, "Sparsity of the sparse model.")
@@ -31,9 +33,13 @@ ROUNDS = {"lenet_300_100": 41, "wide_resnet": 11}
 def timers(name: str, jit_compile: bool) -> list:
     """The timers of the dense model and of the sparse one, which trains as a user trains, between two reallocations."""
     between = dsr.DSRCallback(target=0.1, period=10**9)
+    if FLAGS.held_by == "layers":
+        sparse = build(name, FLAGS.sparsity, jit_compile)
+    else:
+        sparse = build(name, None, jit_compile, lambda inner: dsr.SparseOptimizer(inner, FLAGS.sparsity))
     return [
         step_timer(build(name, None, jit_compile), FLAGS.batch_size),
-        step_timer(build(name, FLAGS.sparsity, jit_compile), FLAGS.batch_size, between),
+        step_timer(sparse, FLAGS.batch_size, between),
     ]
 
 

@@ -12,8 +12,14 @@ import keras_dsr as dsr
 import models
 
 
-def build(name: str, sparsity: float | None, jit_compile: bool = False) -> keras.Model:
-    """The network, dense (`sparsity=None`) or with sparse layers, compiled with the paper's optimizer."""
+def build(
+    name: str, sparsity: float | None, jit_compile: bool = False, wrapped: Callable = lambda optimizer: optimizer
+) -> keras.Model:
+    """The network, dense (`sparsity=None`) or with sparse layers, compiled with the paper's optimizer.
+
+    Args:
+        wrapped: from that optimizer to the one to compile with, such as a `SparseOptimizer` around it.
+    """
     regularizer = keras.regularizers.L2(2.5e-4)
     if name == "lenet_300_100":
         dense = keras.layers.Dense if sparsity is None else functools.partial(dsr.SparseDense, sparsity=sparsity)
@@ -22,7 +28,7 @@ def build(name: str, sparsity: float | None, jit_compile: bool = False) -> keras
         conv = keras.layers.Conv2D if sparsity is None else functools.partial(dsr.SparseConv2D, sparsity=sparsity)
         model = models.wide_resnet(conv=conv, kernel_regularizer=regularizer)
     model.compile(
-        keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+        wrapped(keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=jit_compile,
     )

@@ -17,63 +17,12 @@ from keras_dsr.decisions.initial_mask import (
     count_units,
     random_mask,
 )
-from keras_dsr.decisions.units import mask_gradient, mask_weights
+from keras_dsr.decisions.units import mask_weights
+from keras_dsr.layers.masked_weight import HeldByLayer, MaskedWeight, OfActiveWeights
 
 _clean_layers: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("clean_layers", default=frozenset())
 
 Sparsity = float | dict[str, float]
-
-
-class MaskedWeight:
-    """Descriptor of a layer's weight: reads it with every dead place at exactly 0, whatever the variable holds there.
-
-    Args:
-        role: string, the attribute, such as `"kernel"`.
-        stock: what the stock class has under that name: a property over `_<role>` (as in `Dense`), or None if it
-            assigns the variable to the attribute itself (as the recurrent cells do).
-    """
-
-    def __init__(self, role: str, stock: property | None):
-        self._role = role
-        self._stock = stock
-
-    def __get__(self, layer, owner=None):
-        if layer is None:
-            return self
-        if self._role in vars(layer).get("_read", ()):
-            return layer._read[self._role]
-        if self._stock is None and self._role not in vars(layer):  # Keras looks for attributes before they are there
-            raise AttributeError(f"{type(layer).__name__!r} has no {self._role!r} before it is built")
-        value = vars(layer)[self._role] if self._stock is None else self._stock.__get__(layer, owner)
-        if value is None or self._role not in layer.sparse_roles:
-            return value
-        mask = ops.convert_to_tensor(layer.mask_of(self._role))
-        return (mask_gradient if layer.is_clean else mask_weights)(ops.convert_to_tensor(value), mask)
-
-    def __set__(self, layer, value):
-        vars(layer)[self._role] = value
-
-    def variable(self, layer) -> keras.Variable | None:
-        """The raw variable; None if the layer has none, or is not built."""
-        return vars(layer).get(self._role if self._stock is None else f"_{self._role}")
-
-
-class HeldByLayer:
-    """A sparse weight, and what its layer holds for it: its mask and H."""
-
-    gradient = None  # a layer does not see the gradients of its dead weights
-
-    def __init__(self, layer: "MaskedLayer", role: str):
-        self._layer = layer
-        self._role = role
-        self.variable = layer.variable_of(role)
-        self.mask = layer.mask_of(role)
-        self.threshold = getattr(layer, f"{role}_threshold")
-
-    @property
-    def state(self) -> dict[str, keras.Variable]:
-        """What methods keep for each weight, by name."""
-        return {name: getattr(self._layer, f"{self._role}_{name}") for name in self._layer.method_state}
 
 
 class MaskedLayer:
@@ -156,7 +105,7 @@ class MaskedLayer:
         """The variable of a weight that can be sparse; dead places may hold anything."""
         return getattr(type(self), role).variable(self)
 
-    def held(self, role: str) -> "HeldByLayer":
+    def held(self, role: str) -> HeldByLayer:
         """A sparse weight with all that the layer holds for it."""
         return HeldByLayer(self, role)
 
@@ -238,7 +187,7 @@ class MaskedLayer:
 
     def _regularize(self, role: str, variable: keras.Variable, regularizer) -> None:
         """Have Keras apply a regularizer to what the network sees of a weight, not to what dead places hold."""
-        variable.regularizer = None if regularizer is None else _OfActiveWeights(self, role, regularizer)
+        variable.regularizer = None if regularizer is None else OfActiveWeights(self, role, regularizer)
 
     @property
     def is_clean(self) -> bool:
@@ -384,21 +333,6 @@ class MaskedLayer:
             delattr(layer, name)
         for name in ("sparsity", "granularity", "mask_seed", "method_state"):
             delattr(layer, name)
-
-
-class _OfActiveWeights:
-    """A regularizer of what the network sees of a sparse weight."""
-
-    def __init__(self, layer: MaskedLayer, role: str, regularizer):
-        self._layer = layer
-        self._role = role
-        self.regularizer = regularizer
-
-    def __call__(self, weight):
-        if self._layer.is_clean:
-            return self.regularizer(weight)
-        mask = ops.convert_to_tensor(self._layer.mask_of(self._role))
-        return self.regularizer(mask_weights(ops.convert_to_tensor(weight), mask))
 
 
 def unit_axes_of(layer: keras.layers.Layer, role: str, granularity: str) -> tuple[int, ...]:

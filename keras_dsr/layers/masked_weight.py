@@ -1,0 +1,73 @@
+"""One sparse weight of a layer: how it is read, what the layer holds for it, and how it is regularized."""
+
+import keras
+from keras import ops
+
+from keras_dsr.decisions.units import mask_gradient, mask_weights
+
+
+class MaskedWeight:
+    """Descriptor of a layer's weight: reads it with every dead place at exactly 0, whatever the variable holds there.
+
+    Args:
+        role: string, the attribute, such as `"kernel"`.
+        stock: what the stock class has under that name: a property over `_<role>` (as in `Dense`), or None if it
+            assigns the variable to the attribute itself (as the recurrent cells do).
+    """
+
+    def __init__(self, role: str, stock: property | None):
+        self._role = role
+        self._stock = stock
+
+    def __get__(self, layer, owner=None):
+        if layer is None:
+            return self
+        if self._role in vars(layer).get("_read", ()):
+            return layer._read[self._role]
+        if self._stock is None and self._role not in vars(layer):  # Keras looks for attributes before they are there
+            raise AttributeError(f"{type(layer).__name__!r} has no {self._role!r} before it is built")
+        value = vars(layer)[self._role] if self._stock is None else self._stock.__get__(layer, owner)
+        if value is None or self._role not in layer.sparse_roles:
+            return value
+        mask = ops.convert_to_tensor(layer.mask_of(self._role))
+        return (mask_gradient if layer.is_clean else mask_weights)(ops.convert_to_tensor(value), mask)
+
+    def __set__(self, layer, value):
+        vars(layer)[self._role] = value
+
+    def variable(self, layer) -> keras.Variable | None:
+        """The raw variable; None if the layer has none, or is not built."""
+        return vars(layer).get(self._role if self._stock is None else f"_{self._role}")
+
+
+class HeldByLayer:
+    """A sparse weight, and what its layer holds for it: its mask and H."""
+
+    gradient = None  # a layer does not see the gradients of its dead weights
+
+    def __init__(self, layer, role: str):
+        self._layer = layer
+        self._role = role
+        self.variable = layer.variable_of(role)
+        self.mask = layer.mask_of(role)
+        self.threshold = getattr(layer, f"{role}_threshold")
+
+    @property
+    def state(self) -> dict[str, keras.Variable]:
+        """What methods keep for each weight, by name."""
+        return {name: getattr(self._layer, f"{self._role}_{name}") for name in self._layer.method_state}
+
+
+class OfActiveWeights:
+    """A regularizer of what the network sees of a sparse weight."""
+
+    def __init__(self, layer, role: str, regularizer):
+        self._layer = layer
+        self._role = role
+        self.regularizer = regularizer
+
+    def __call__(self, weight):
+        if self._layer.is_clean:
+            return self.regularizer(weight)
+        mask = ops.convert_to_tensor(self._layer.mask_of(self._role))
+        return self.regularizer(mask_weights(ops.convert_to_tensor(weight), mask))
