@@ -96,7 +96,7 @@ def _rigl(plan: Plan) -> Reallocate:
 
 
 def _snfs(plan: Plan) -> Reallocate:
-    """Once an epoch, as in its paper: more often, and it drains the layers with small gradients."""
+    """Once an epoch, as in its paper, its fraction falling to 0 at the end of training."""
     return _reallocate(plan, methods.SNFS(end_step=plan.settings.epochs * plan.steps), ((0, plan.steps),))
 
 
