@@ -2,7 +2,7 @@
 
 from keras_dsr import methods, schedules
 from keras_dsr._version import __version__ as __version__
-from keras_dsr.acts import DSRCallback, Reallocate, export, save, sparsify, summary
+from keras_dsr.acts import DSDCallback, DSRCallback, Reallocate, export, save, sensitivity, sparsify, summary
 from keras_dsr.layers import (
     SparseBatchNormalization,
     SparseBidirectional,
@@ -36,6 +36,7 @@ from keras_dsr.optimizers import SparseOptimizer
 from keras_dsr.seam import densify, sparse_weights, strip
 
 __all__ = [
+    "DSDCallback",
     "DSRCallback",
     "Reallocate",
     "SparseBatchNormalization",
@@ -71,6 +72,7 @@ __all__ = [
     "methods",
     "save",
     "schedules",
+    "sensitivity",
     "sparse_weights",
     "sparsify",
     "strip",

@@ -10,9 +10,7 @@ from rich.table import Table
 
 from train import plots
 from train.folder import write_rows, write_text
-from train.results import Result
-
-DETAILS = ("method", "sparsity", "epochs", "active weights", "parameters", "test accuracy", "model.keras")
+from train.results import Result, spoken
 
 
 def write(out: Path, runs: Sequence, results: Sequence[Result], console: Console) -> None:
@@ -43,9 +41,10 @@ def write(out: Path, runs: Sequence, results: Sequence[Result], console: Console
 def _plot(out: Path, title: str, groups: dict, sparsities: list[float], pairs: list) -> None:
     points = {}
     for (method, _), members in groups.items():
-        accuracies = [result.test_accuracy for _, result in members]
-        points.setdefault(method, []).append((members[0][1].parameters, *_mean_and_deviation(accuracies)))
-    plots.plot_tradeoff(out / "accuracy.png", f"{title}: test accuracy by size", points)
+        scores = [result.test_score for _, result in members]
+        points.setdefault(method, []).append((members[0][1].parameters, *_mean_and_deviation(scores)))
+    score = pairs[0][1].score
+    plots.plot_tradeoff(out / f"{score}.png", f"{title}: test {spoken(score)} by size", spoken(score), points)
 
     layers = {}
     for sparsity in sparsities:
@@ -71,13 +70,14 @@ def _plot(out: Path, title: str, groups: dict, sparsities: list[float], pairs: l
         sparsity, epochs = run.settings.sparsity, run.settings.epochs
         stops = {members[0][0].settings.stop_at: members for members in stopped.values()}
         points = [
-            (stop, *_mean_and_deviation([result.test_accuracy for _, result in members]))
+            (stop, *_mean_and_deviation([result.test_score for _, result in members]))
             for stop, members in sorted(stops.items())
         ]
-        whole = [result.test_accuracy for _, result in groups.get(("dsr", sparsity), [])]
+        whole = [result.test_score for _, result in groups.get(("dsr", sparsity), [])]
         plots.plot_early_stop(
             out / "early_stop.png",
             f"{title}: DSR at {sparsity:g}, reallocation stopped early",
+            spoken(pairs[0][1].score),
             points,
             epochs,
             _mean_and_deviation(whole) if whole else None,
@@ -96,18 +96,18 @@ def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def _accuracy(members: list) -> str:
-    mean, deviation = _mean_and_deviation([result.test_accuracy for _, result in members])
+def _score(members: list) -> str:
+    mean, deviation = _mean_and_deviation([result.test_score for _, result in members])
     return f"{100 * mean:.2f} ± {100 * deviation:.2f} %" if len(members) > 1 else f"{100 * mean:.2f} %"
 
 
 def _matrix(groups: dict) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Test accuracy, a row a method and a column a sparsity, as in the paper."""
+    """Test score, a row a method and a column a sparsity, as in the paper."""
     sparsities = sorted({sparsity for _, sparsity in groups})  # with the 0 of a dense network
     rows = []
     for method in dict.fromkeys(method for method, _ in groups):
         cells = (groups.get((method, sparsity)) for sparsity in sparsities)
-        rows.append((method, *(_accuracy(members) if members else "" for members in cells)))
+        rows.append((method, *(_score(members) if members else "" for members in cells)))
     return ("method", *(f"{sparsity:g}" for sparsity in sparsities)), rows
 
 
@@ -123,11 +123,12 @@ def _details(groups: dict) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
                 f"{run.settings.epochs}",
                 f"{result.active_weights:,}",
                 f"{result.parameters:,}",
-                _accuracy(members),
+                _score(members),
                 f"{size / 1000:,.1f} kB",
             )
         )
-    return DETAILS, rows
+    score = f"test {spoken(result.score)}"
+    return ("method", "sparsity", "epochs", "active weights", "parameters", score, "model.keras"), rows
 
 
 def _record(run, result: Result) -> dict:
@@ -140,7 +141,7 @@ def _record(run, result: Result) -> dict:
         "active_weights": result.active_weights,
         "weights": result.weights,
         "parameters": result.parameters,
-        "test_accuracy": result.test_accuracy,
+        f"test_{result.score}": result.test_score,
         "model_bytes": result.model_bytes,
         "folder": result.folder.name,
     }

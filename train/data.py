@@ -10,7 +10,11 @@ import tensorflow as tf
 
 from train import prepared
 from train.augmentation import crop_and_flip, normalize
+from train.captions import cifar10_captions
 from train.imagenet import ImageNet
+from train.order import epoch_seed, shuffled
+from train.speech import read_recordings, speech
+from train.tasks import Task, classification
 
 TEST_BATCH_SIZE = 250
 
@@ -18,12 +22,18 @@ TEST_BATCH_SIZE = 250
 class Data(Protocol):
     """What a run needs of a data set."""
 
-    input_shape: tuple[int, int, int]
-    classes: int
     train_examples: int
 
+    @property
+    def dimensions(self) -> dict:
+        """The arguments of a network's builder that follow from the data, such as `input_shape` and `classes`."""
+
+    @property
+    def task(self) -> Task:
+        """What a network is to do with the examples."""
+
     def train(self, seed: int, batch_size: int, steps: int, first_epoch: int, epochs: int) -> tf.data.Dataset:
-        """The batches of epochs `first_epoch` to `epochs - 1`, `steps` an epoch, `(images, labels)`.
+        """The batches of epochs `first_epoch` to `epochs - 1`, `steps` an epoch, `(inputs, targets)`.
 
         Each epoch is a permutation of the examples, short of a remainder, that is a function of (seed, epoch): a stream
         that starts at epoch e is the tail of the one that starts at 0.
@@ -55,8 +65,12 @@ class InMemory:
     classes: int = 10
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return self.train_images.shape[1:]
+    def dimensions(self) -> dict:
+        return {"input_shape": self.train_images.shape[1:], "classes": self.classes}
+
+    @property
+    def task(self) -> Task:
+        return classification(self.classes)
 
     @property
     def train_examples(self) -> int:
@@ -67,10 +81,9 @@ class InMemory:
             images, labels = tf.constant(self.train_images), tf.constant(self.train_labels)
 
         def batches(epoch):
-            epoch_seed = tf.stack((tf.constant(seed, tf.int64), epoch))
-            order = tf.random.experimental.stateless_shuffle(tf.range(self.train_examples), seed=epoch_seed)
-            order = tf.reshape(order[: steps * batch_size], (steps, batch_size))
-            seeds = tf.map_fn(lambda step: tf.random.fold_in(epoch_seed, step), tf.range(steps, dtype=tf.int64))
+            of_epoch = epoch_seed(seed, epoch)
+            order = tf.reshape(shuffled(self.train_examples, of_epoch)[: steps * batch_size], (steps, batch_size))
+            seeds = tf.map_fn(lambda step: tf.random.fold_in(of_epoch, step), tf.range(steps, dtype=tf.int64))
             return tf.data.Dataset.from_tensor_slices((order, seeds))
 
         def read(order, seed):
@@ -112,7 +125,11 @@ def load_data(name: str, data_dir: str | None = None) -> Data:
     """
     if name == "digits":
         return digits()
-    builder = prepared.find_builder(name, data_dir)
+    builder = prepared.find_builder(STORED_AS.get(name, name), data_dir)
+    if name == "cifar10_captions":
+        return cifar10_captions(builder)
+    if name == "spoken_digit":
+        return speech(read_recordings(builder))
     if name == "imagenet2012":
         return ImageNet(builder)
     return InMemory(*prepared.read_split(builder, "train"), *prepared.read_split(builder, "test"), **PREPARATION[name])
@@ -123,4 +140,5 @@ PREPARATION = {
     "fashion_mnist": {"mean": (72.94,), "std": (90.02,)},
     "cifar10": {"mean": (125.31, 122.95, 113.87), "std": (62.99, 62.09, 66.70), "augment": crop_and_flip},
 }
-DATASETS = ("digits", *PREPARATION, "imagenet2012")
+STORED_AS = {"cifar10_captions": "cifar10"}
+DATASETS = ("digits", *PREPARATION, "imagenet2012", "cifar10_captions", "spoken_digit")

@@ -46,19 +46,21 @@ def fine_tune(
     data = load_data(settings["dataset"], data_dir)
     steps = data.train_examples // settings["batch_size"]
 
+    def compiled(optimizer) -> None:
+        task = data.task
+        model.compile(optimizer, task.loss(), metrics=task.metrics(), jit_compile=False)
+
     def accuracy() -> float:
         return model.evaluate(data.test(), verbose=0, return_dict=True)["accuracy"]
 
+    if data.task.score != "accuracy":
+        raise ValueError(f"--run must be of a network that classifies, judged by accuracy. Received: --run={run}")
+    compiled("sgd")
     console.print(f"dense                {accuracy():.2%}", highlight=False)
     report = dsr.sparsify(model, sparsity, distribution, mask="magnitude")
-    console.print(report)
+    console.print(str(report))
     rates = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, epochs * steps)
-    model.compile(
-        keras.optimizers.SGD(rates, momentum=0.9, nesterov=True),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        jit_compile=False,
-    )
+    compiled(keras.optimizers.SGD(rates, momentum=0.9, nesterov=True))
     console.print(f"cut to {report.active:,} weights, of {report.size:,}: {accuracy():.2%}", highlight=False)
 
     def show(epoch, logs):

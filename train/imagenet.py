@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from train.augmentation import central_crop, normalize, random_resized_crop
+from train.tasks import classification
 
 SHUFFLED_BLOCK = 4096  # JPEGs, about 0.45 GB
 TEST_BATCH_SIZE = 250
@@ -17,11 +18,11 @@ class ImageNet:
         builder: the TFDS builder of the prepared data set.
     """
 
-    input_shape = (224, 224, 3)
-
     def __init__(self, builder):
         self._info = builder.info
-        self.classes = builder.info.features["label"].num_classes
+        classes = builder.info.features["label"].num_classes
+        self.dimensions = {"input_shape": (224, 224, 3), "classes": classes}
+        self.task = classification(classes)
         self.train_examples = builder.info.splits["train"].num_examples
 
     def train(self, seed: int, batch_size: int, steps: int, first_epoch: int, epochs: int) -> tf.data.Dataset:

@@ -1,17 +1,22 @@
 """The methods of training that a run can use, by name: how the network is built, and what moves its weights."""
 
 import dataclasses
+import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from keras_dsr import Reallocate, methods
+import keras
+
+from keras_dsr import DSDCallback, Reallocate, methods, sensitivity
 from keras_dsr.decisions.initial_mask import active_units
 from keras_dsr.seam import SparseWeight
 from train.recipes import Recipe
 from train.recipes.recipe import Marks
 
 PRUNINGS = 20  # of "compressed", as in the paper
+EXAMPLES = 5000  # of the training set, on which sensitivity is measured
 DEEPR_LEARNING_RATE = 0.01  # eta of its noise and its penalty, likewise
 
 
@@ -23,12 +28,14 @@ class Plan(NamedTuple):
         settings: resolved `Settings`.
         steps: int, steps in an epoch.
         weights: the sparse weights of the network.
+        data: the data set, a `train.data.Data`, for a method that looks at examples.
     """
 
     recipe: Recipe
     settings: object
     steps: int
     weights: Sequence[SparseWeight]
+    data: object = None
 
     @property
     def stretch(self) -> float:
@@ -48,15 +55,17 @@ class Method:
         has_target: whether the user says how many weights move in a reallocation.
         every_step: whether the callback acts at every step.
         rounds: int, how many times a run goes through the recipe's learning rates.
+        has_phases: whether it goes through them in each phase of DSD instead.
         lasts: whether it trains `recipe.static_lasts` times as long, to be a fair rival.
         weight_decay: whether it has the recipe's weight decay.
     """
 
     kernels: str
-    callback: Callable[[Plan], Reallocate] | None = None
+    callback: Callable[[Plan], keras.callbacks.Callback] | None = None
     has_target: bool = False
     every_step: bool = False
     rounds: int = 1
+    has_phases: bool = False
     lasts: bool = False
     weight_decay: bool = True
 
@@ -77,7 +86,15 @@ class Method:
 
     def epochs(self, recipe: Recipe) -> int:
         """The epochs of a run by the recipe."""
+        if self.has_phases:
+            return sum(recipe.dsd.lengths)
         return recipe.epochs * self.rounds * (recipe.static_lasts if self.lasts else 1)
+
+    def passes(self, recipe: Recipe, epochs: int) -> list[float]:
+        """The lengths, in epochs of a run, of its passes through the recipe's learning rates."""
+        if self.has_phases:
+            return phase_lengths(recipe, epochs)
+        return [epochs / self.rounds] * self.rounds
 
 
 def _dsr(plan: Plan) -> Reallocate:
@@ -117,7 +134,8 @@ def _deepr(plan: Plan) -> Reallocate:
 
 def _stop_at(plan: Plan) -> int:
     given = plan.settings.stop_at
-    return round(plan.recipe.stop_at * plan.stretch) if given is None else given
+    by_recipe = 0.95 * plan.recipe.epochs if plan.recipe.stop_at is None else plan.recipe.stop_at
+    return round(by_recipe * plan.stretch) if given is None else given
 
 
 def _compressed(plan: Plan) -> Reallocate:
@@ -133,6 +151,51 @@ def _compressed(plan: Plan) -> Reallocate:
         schedule=plan.recipe.pruning_schedule,
     )
     return Reallocate(method, period=period, seed=plan.settings.seed)
+
+
+def phase_lengths(recipe: Recipe, epochs: int) -> list[int]:
+    """The lengths of the phases of DSD in a run, in whole epochs: at least one each, else in the recipe's proportion.
+
+    Args:
+        recipe: the recipe.
+        epochs: int, of the run, at least the number of phases.
+    """
+    lengths = recipe.dsd.lengths
+    ends = [0]
+    for index in range(len(lengths)):
+        end = round(epochs * sum(lengths[: index + 1]) / sum(lengths))
+        ends.append(min(max(end, ends[-1] + 1), epochs - (len(lengths) - 1 - index)))
+    return [end - start for start, end in itertools.pairwise(ends)]
+
+
+def _dsd(plan: Plan, cut: str = "magnitude") -> DSDCallback:
+    phases, settings = plan.recipe.dsd, plan.settings
+    *lengths, _ = phase_lengths(plan.recipe, settings.epochs)
+    sparsities = [settings.sparsity * sparsity / phases.sparsities[0] for sparsity in phases.sparsities]
+    return DSDCallback(
+        sparsity=[_by_sensitivity(plan, sparsity) for sparsity in sparsities] if phases.by_sensitivity else sparsities,
+        dense_epochs=lengths[0::2],
+        sparse_epochs=lengths[1::2],
+        final_learning_rate_factor=phases.final_factor,
+        sparse_learning_rate_factor=phases.sparse_factor,
+        cut=cut,
+        seed=settings.seed,
+        verbose=0,
+    )
+
+
+def _by_sensitivity(plan: Plan, total: float) -> Callable[[keras.Model], dict[str, float]]:
+    """What gives each weight its share of the zeros, by what cutting it costs on examples of the training set."""
+
+    def chosen(model):
+        settings = plan.settings
+        steps = min(plan.steps, math.ceil(EXAMPLES / settings.batch_size))
+        examples = plan.data.train(settings.seed, settings.batch_size, steps, 0, 1).cache()
+        sparse = {weight.name for weight in plan.weights}
+        others = [variable.path for variable in model.trainable_variables if variable.path not in sparse]
+        return sensitivity(model, examples, exclude=others, verbose=0).choose(total=total)
+
+    return chosen
 
 
 def pruning_period(recipe: Recipe, epochs: int, steps: int) -> int:
@@ -173,4 +236,6 @@ METHODS = {
     "rigl": Method("wrapped", _rigl),
     "snfs": Method("wrapped", _snfs),
     "compressed": Method("full", _compressed, rounds=2),
+    "dsd": Method("full", _dsd, has_phases=True),
+    "dsd_random": Method("full", functools.partial(_dsd, cut="random"), has_phases=True),
 }

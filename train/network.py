@@ -4,7 +4,7 @@ import functools
 import inspect
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import keras
@@ -12,20 +12,24 @@ import keras
 import keras_dsr as dsr
 import models
 from keras_dsr.layers import TiedKernel
+from keras_dsr.seam.conversion import SPARSE_CLASS_OF
+from keras_dsr.seam.weights import walk
 from train.lottery import apply_masks, read_masks
 from train.methods import METHODS, Method, pruning_period
 from train.recipes import Recipe
 
 
 class Network(NamedTuple):
-    """A compiled model, and the layers whose kernels the paper makes sparse (whether they are sparse here or not)."""
+    """A compiled model, the layers whose kernels the paper makes sparse (whether they are sparse here or not), and the
+    name of the figure by which it is judged."""
 
     model: keras.Model
     prunable: list[keras.layers.Layer]
+    score: str
 
     def weights(self) -> int:
         """How many weights the prunable kernels have places for."""
-        return sum(math.prod(layer.kernel.shape) for layer in self.prunable)
+        return sum(math.prod(kernel.shape) for layer in self.prunable for kernel in kernels(layer))
 
     def active(self) -> dict[str, int]:
         """The number of active weights of each sparse kernel, by name, in the order of the model."""
@@ -37,34 +41,42 @@ class Network(NamedTuple):
         return sum(self.active().values()) or sum(banks) or self.weights()
 
 
+def kernels(layer: keras.layers.Layer) -> list:
+    """What a layer multiplies its inputs with: its kernel, or those of a recurrent layer."""
+    holder = getattr(layer, "cell", layer)
+    return [getattr(holder, name) for name in ("kernel", "recurrent_kernel") if hasattr(holder, name)]
+
+
 def build_network(settings, recipe: Recipe, data, steps: int) -> Network:
     """The compiled network of a run.
 
     Args:
         settings: resolved `Settings`.
         recipe: the recipe, for the optimizer.
-        data: the data set, for `input_shape` and `classes`.
+        data: the data set, for the sizes of inputs and outputs, loss and metrics.
         steps: int, steps in an epoch.
 
     Raises:
-        ValueError: what the builder refuses, such as a `depth` that is not 6n + 4.
+        ValueError: the network is not for this data set or method, or what the builder refuses, such as a `depth` that
+            is not 6n + 4.
     """
     method = METHODS[settings.method]
-    build = functools.partial(NETWORKS[settings.model], input_shape=data.input_shape, classes=data.classes)
-    build = functools.partial(build, width=settings.width, **({"depth": settings.depth} if settings.depth else {}))
+    _check_network(settings, method, data)
+    build = functools.partial(NETWORKS[settings.model], **data.dimensions)
+    sizes = {"width": settings.width, "depth": settings.depth}
+    build = functools.partial(build, **{name: size for name, size in sizes.items() if size is not None})
     if method.kernels == "thin":
         build = functools.partial(build, width=models.thin_width(build, settings.sparsity))
     prunable = []
-    constructors = _constructors(settings, method)
-    accepted = inspect.signature(build).parameters.keys() & constructors.keys()
     model = build(
-        **{name: _recorded(prunable, constructors[name]) for name in sorted(accepted)},
+        **{name: _recorded(prunable, layer) for name, layer in _constructors(settings, method).items()},
         # PyTorch's weight decay, which the paper uses, is the gradient of half the squared norm; L2 has no half.
         kernel_regularizer=keras.regularizers.L2(recipe.weight_decay / 2) if method.weight_decay else None,
     )
+    prunable = _in_model(prunable, model)
     if settings.distribution != "uniform" and method.kernels == "sparse" and not settings.mask_from:
-        kernels = {id(layer.kernel) for layer in prunable}
-        dense = [re.escape(v.path) for v in model.trainable_variables if id(v) not in kernels]
+        chosen = {id(kernel) for layer in prunable for kernel in kernels(layer)}
+        dense = [re.escape(v.path) for v in model.trainable_variables if id(v) not in chosen]
         dsr.sparsify(
             model,
             settings.sparsity,
@@ -75,41 +87,43 @@ def build_network(settings, recipe: Recipe, data, steps: int) -> Network:
         )
     if settings.mask_from:
         apply_masks(dsr.sparse_weights(model), read_masks(settings.mask_from))
-    metrics = ["accuracy"]
-    if data.classes >= 100:
-        metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5_accuracy"))
-    rates = learning_rates(recipe, settings.epochs, steps, method.rounds)
-    optimizer = keras.optimizers.SGD(rates, momentum=0.9, nesterov=True)
+    rates = learning_rates(recipe, method.passes(recipe, settings.epochs), steps)
+    optimizer = keras.optimizers.SGD(rates, momentum=0.9, nesterov=True, global_clipnorm=recipe.clip)
     if method.kernels == "wrapped":
-        kernels = [re.escape(layer.kernel.path) for layer in prunable]
+        chosen = [re.escape(kernel.path) for layer in prunable for kernel in kernels(layer)]
         optimizer = dsr.SparseOptimizer(
-            optimizer, settings.sparsity, select=kernels, distribution=settings.distribution, seed=settings.seed
+            optimizer, settings.sparsity, select=chosen, distribution=settings.distribution, seed=settings.seed
         )
     model.compile(
         optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=metrics,
+        loss=data.task.loss(),
+        metrics=data.task.metrics(),
         steps_per_execution=_steps_per_execution(method, recipe, settings.epochs, steps),
         # Measured on 2 CPU cores: XLA gains 10% of a step of LeNet, no more than its compilation costs.
         jit_compile=False,
     )
     model.optimizer.build(model.trainable_variables)
-    return Network(model, prunable)
+    return Network(model, prunable, data.task.score)
 
 
 def learning_rates(
-    recipe: Recipe, epochs: int, steps: int, rounds: int = 1
+    recipe: Recipe, passes: Sequence[float], steps: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The recipe's learning rates, stretched to `epochs` epochs of `steps` steps, as a function of the step.
+    """The recipe's learning rates, gone through once or several times, as a function of the step.
 
     Args:
-        rounds: int, how many times the epochs go through them from the first to the last.
+        recipe: the recipe.
+        passes: epochs of each pass, to which the recipe's schedule is stretched or squeezed.
+        steps: int, steps in an epoch.
     """
-    marks = [(start + round * recipe.epochs, rate) for round in range(rounds) for start, rate in recipe.learning_rates]
+    marks = [
+        (sum(passes[:index]) + start * length / recipe.epochs, rate)
+        for index, length in enumerate(passes)
+        for start, rate in recipe.learning_rates
+    ]
     first, *later = marks
-    stretch = epochs / (recipe.epochs * rounds) * steps
     # Keras holds a value up to and including its boundary.
-    boundaries = [round(start * stretch) - 1 for start, _ in later]
+    boundaries = [round(start * steps) - 1 for start, _ in later]
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [first[1], *(rate for _, rate in later)])
 
 
@@ -124,18 +138,35 @@ def _steps_per_execution(method: Method, recipe: Recipe, epochs: int, steps: int
     return math.gcd(recipe.steps_per_execution, steps, *periods)
 
 
+def _check_network(settings, method: Method, data) -> None:
+    parameters = inspect.signature(NETWORKS[settings.model]).parameters
+    unknown = data.dimensions.keys() - parameters.keys()
+    if unknown:
+        raise ValueError(
+            f"--model={settings.model} is not for --dataset={settings.dataset}: the network has no "
+            f"{', '.join(sorted(unknown))}, which follow from the data. Choose a recipe's pair of the two."
+        )
+    if "recurrent" in parameters and method.kernels in ("thin", "tied"):
+        raise ValueError(
+            f"--method={settings.method} is for networks of dense and convolutional layers. Received: "
+            f"--model={settings.model}, which has recurrent ones."
+        )
+
+
 def _constructors(settings, method: Method) -> dict[str, Callable]:
     """What builds the layers that the paper makes sparse, by the argument of the builder that takes it."""
+    parameters = inspect.signature(NETWORKS[settings.model]).parameters
+    stock = {name: parameters[name].default for name in ("conv", "dense", "recurrent") if name in parameters}
     begins_with_stock_layers = settings.distribution != "uniform" and method.kernels == "sparse"
     if method.kernels in ("dense", "thin", "wrapped") or (begins_with_stock_layers and not settings.mask_from):
-        return {"conv": keras.layers.Conv2D, "dense": keras.layers.Dense}
+        return stock
     if method.kernels == "tied":
-        conv, dense, arguments = dsr.TiedConv2D, dsr.TiedDense, {"budget": 1 - settings.sparsity}
+        made, arguments = {"conv": dsr.TiedConv2D, "dense": dsr.TiedDense}, {"budget": 1 - settings.sparsity}
     else:
         has_all = method.kernels == "full" or settings.mask_from
-        conv, dense = dsr.SparseConv2D, dsr.SparseDense
+        made = {name: SPARSE_CLASS_OF[layer] for name, layer in stock.items()}
         arguments = {"sparsity": 0.0 if has_all else settings.sparsity, "granularity": settings.granularity}
-    return {"conv": functools.partial(conv, **arguments), "dense": functools.partial(dense, **arguments)}
+    return {name: functools.partial(made[name], **arguments) for name in stock}
 
 
 def _recorded(record: list, constructor: Callable) -> Callable:
@@ -148,8 +179,29 @@ def _recorded(record: list, constructor: Callable) -> Callable:
     return build
 
 
+def _in_model(built: list, model: keras.Model) -> list:
+    """The layers that were built, as they are in the model: `Bidirectional` makes two of the one that it is given."""
+    found = list(walk(model))
+    there = {id(layer) for layer, _ in found}
+    kinds = {type(layer) for layer in built if id(layer) not in there}
+    copies = [
+        layer for layer, owners in found if type(layer) in kinds and isinstance(owners[-1], keras.layers.Bidirectional)
+    ]
+    return [layer for layer in built if id(layer) in there] + copies
+
+
 NETWORKS = {
     "lenet_300_100": models.lenet_300_100,
+    "lenet_5": models.lenet_5,
     "wide_resnet": models.wide_resnet,
+    "alexnet": models.alexnet,
+    "googlenet": models.googlenet,
+    "vgg_16": models.vgg_16,
+    "resnet_18": models.resnet_18,
     "resnet_50": models.resnet_50,
+    "resnet_152": models.resnet_152,
+    "squeezenet": models.squeezenet,
+    "neural_talk": models.neural_talk,
+    "deep_speech": models.deep_speech,
+    "deep_speech_2": models.deep_speech_2,
 }

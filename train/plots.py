@@ -23,15 +23,16 @@ SMALLEST_RANGE = 0.02
 ACCURACY_TICKS = (0.1, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.94, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.995, 0.999, 1.0)
 
 
-def plot_accuracy(path: Path, title: str, curves: Mapping[str, Sequence[float]]) -> None:
-    """Accuracy over epochs, a line for each curve.
+def plot_score(path: Path, title: str, score: str, curves: Mapping[str, Sequence[float]]) -> None:
+    """A score over epochs, a line for each curve.
 
     Args:
         path: the PNG to write.
         title: what is shown.
-        curves: accuracies in [0, 1], one an epoch, by the name in the legend.
+        score: its name.
+        curves: shares (1 is 100%), one an epoch, by the name in the legend.
     """
-    figure, axes = _figure(title, "accuracy")
+    figure, axes = _figure(title, score.replace("_", " "))
     for index, (name, values) in enumerate(curves.items()):
         label = f"{name} ({values[-1]:.2%})" if len(values) else name
         axes.plot(range(1, len(values) + 1), values, color=f"C{index}", label=label, **_marks(values))
@@ -68,15 +69,16 @@ def plot_sparsity(path: Path, title: str, rows: Sequence[dict], places: Mapping[
     _write(figure, path)
 
 
-def plot_tradeoff(path: Path, title: str, points: Mapping[str, Sequence[tuple[int, float, float]]]) -> None:
-    """Accuracy against the size of the network, a line for each method.
+def plot_tradeoff(path: Path, title: str, score: str, points: Mapping[str, Sequence[tuple[int, float, float]]]) -> None:
+    """A score against the size of the network, a line for each method.
 
     Args:
         path: the PNG to write.
         title: what is shown.
-        points: `(parameters, mean accuracy, standard deviation)` by method.
+        score: its name; an accuracy gets a scale that spreads what is near 100%.
+        points: `(parameters, mean score, standard deviation)` by method.
     """
-    figure, axes = _figure(title, "test accuracy (mean and standard deviation)", "trainable parameters")
+    figure, axes = _figure(title, f"test {score} (mean and standard deviation)", "trainable parameters")
     for index, (method, values) in enumerate(points.items()):
         sizes, means, deviations = zip(*sorted(values))
         line = {"marker": "o", "capsize": 3, "color": f"C{index}", "linestyle": ":" if len(values) == 1 else "-"}
@@ -85,9 +87,10 @@ def plot_tradeoff(path: Path, title: str, points: Mapping[str, Sequence[tuple[in
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    lowest = min(mean - deviation for values in points.values() for _, mean, deviation in values)
-    highest = max(mean + deviation for values in points.values() for _, mean, deviation in values)
-    _spread_high_accuracies(axes, lowest, highest)
+    if score == "accuracy":
+        lowest = min(mean - deviation for values in points.values() for _, mean, deviation in values)
+        highest = max(mean + deviation for values in points.values() for _, mean, deviation in values)
+        _spread_high_accuracies(axes, lowest, highest)
     figure.legend(loc="outside right upper")
     _write(figure, path)
 
@@ -140,21 +143,23 @@ def plot_structure(path: Path, title: str, changed: Mapping[str, Mapping[float, 
 def plot_early_stop(
     path: Path,
     title: str,
+    score: str,
     points: Sequence[tuple[int, float, float]],
     epochs: int,
     whole: tuple[float, float] | None,
 ) -> None:
-    """Accuracy against the epoch in which reallocation stopped.
+    """A score against the epoch in which reallocation stopped.
 
     Args:
         path: the PNG to write.
         title: what is shown.
-        points: `(epoch, mean accuracy, standard deviation)`.
+        score: its name.
+        points: `(epoch, mean score, standard deviation)`.
         epochs: int, the length of the training.
         whole: mean and standard deviation without a stop; None: not known.
     """
     figure, axes = _figure(
-        title, "test accuracy (mean and standard deviation)", f"last epoch of reallocation, of {epochs}"
+        title, f"test {score} (mean and standard deviation)", f"last epoch of reallocation, of {epochs}"
     )
     stops, means, deviations = zip(*points)
     axes.errorbar(stops, means, yerr=deviations, marker="o", capsize=3, label="stopped")

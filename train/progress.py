@@ -20,14 +20,16 @@ class ShowProgress(keras.callbacks.Callback):
 
     Args:
         console: where to print.
+        score: name of the figure by which the network is judged.
         epochs: int, the number of epochs of the run.
         steps: int, steps in an epoch.
         done: int, epochs that were complete before.
     """
 
-    def __init__(self, console: Console, epochs: int, steps: int, done: int = 0):
+    def __init__(self, console: Console, score: str, epochs: int, steps: int, done: int = 0):
         super().__init__()
         self._console = console
+        self._score = score
         self._epochs = epochs
         self._steps = steps
         self._done = done
@@ -64,8 +66,10 @@ class ShowProgress(keras.callbacks.Callback):
         left = elapsed / (epoch + 1 - self._done) * (self._epochs - epoch - 1)
         line = (
             f"epoch {epoch + 1:>{len(str(self._epochs))}}/{self._epochs}  loss {logs['loss']:.4f}  "
-            f"train {logs['accuracy']:.2%}  test {logs['val_accuracy']:.2%}"
+            f"{f'train {logs[self._score]:.2%}  ' if self._score in logs else ''}test {logs[f'val_{self._score}']:.2%}"
         )
+        if "dsd_phase" in logs:
+            line += f"  {'sparse' if logs['dsd_phase'] % 2 else 'dense'} phase"
         if "dsr_pruned" in logs:
             line += f"  moved {logs['dsr_pruned']}"
         if "dsr_threshold" in logs:
@@ -128,7 +132,7 @@ class ShowRuns:
         self._ended += 1
         if was_done:  # before this program began: it says nothing about the time that a run takes
             self._found += self._epochs[index]
-        line = f"{result.name}  {result.test_accuracy:.2%}{'  (was finished)' if was_done else ''}"
+        line = f"{result.name}  {result.test_score:.2%}{'  (was finished)' if was_done else ''}"
         self._note(f"{line}  {self._state()}" if self._ended < len(self._epochs) else line)
         self._bar.update(self._task, completed=sum(self._done), description=self._state())
 

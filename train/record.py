@@ -10,18 +10,21 @@ import keras_dsr as dsr
 from train import checkpoint
 from train.folder import clear, write_rows
 from train.network import Network
+from train.tasks import Task
 
 
 class Measure(keras.callbacks.Callback):
     """Adds learning rate and sparsity to the logs of an epoch, and of sparse kernels the active weights of each kernel
     and `changed`: the share of the active weights that were not active when the epoch began.
 
-    List it after the callback that moves weights and before those that read the logs.
+    A score that no metric gives is taken too, on the test set. List it after the callback that moves weights and before
+    those that read the logs.
     """
 
-    def __init__(self, network: Network):
+    def __init__(self, network: Network, task: Task):
         super().__init__()
         self._network = network
+        self._task = task
 
     def on_epoch_begin(self, epoch, logs=None):
         self._learning_rate = float(self.model.optimizer.learning_rate)
@@ -34,6 +37,8 @@ class Measure(keras.callbacks.Callback):
         if active:
             new = sum((now & ~before).sum() for now, before in zip(self._read_masks(), self._masks))
             logs["changed"] = float(new / sum(active.values()))
+        if self._task.measure is not None:
+            logs[f"val_{self._task.score}"] = self._task.measure(self.model)
         logs.update({f"active/{name}": count for name, count in active.items()})
 
     def _read_masks(self) -> list[np.ndarray]:

@@ -18,25 +18,27 @@ class Result:
     Attributes:
         folder: where everything is.
         name: of the run, such as `dsr-0.98-seed0`.
-        test_accuracy: after the last epoch, in [0, 1].
+        score: name of the figure by which the network is judged, such as `"accuracy"`.
+        test_score: its value on the test set after the last epoch, a share: 1 is 100%.
         active_weights: int, the weights of the kernels that the paper makes sparse, exactly: those that are active, or
             the shared values of a tied kernel.
         weights: int, the weights that these kernels have places for.
         parameters: int, active weights and all the trainable parameters that are dense.
         model_bytes: int, the size of model.keras.
-        test_accuracies: after each epoch.
+        test_scores: after each epoch.
         changed: of sparse kernels, after each epoch, the share of the active weights that were not active before it.
         layers: `(name, active, places)` of each sparse kernel, in the order of the model.
     """
 
     folder: Path
     name: str
-    test_accuracy: float
+    score: str
+    test_score: float
     active_weights: int
     weights: int
     parameters: int
     model_bytes: int
-    test_accuracies: tuple[float, ...]
+    test_scores: tuple[float, ...]
     changed: tuple[float, ...]
     layers: tuple[tuple[str, int, int], ...]
 
@@ -56,20 +58,24 @@ def write_results(out: Path, settings: Settings, network: Network, rows: list[di
 
     summary = dsr.summary(network.model)
     title = f"{settings.model} on {settings.dataset}, {settings.name}"
-    curves = {name: [row[key] for row in rows] for name, key in (("train", "accuracy"), ("test", "val_accuracy"))}
-    plots.plot_accuracy(out / "accuracy.png", title, curves)
+    score = network.score
+    curves = {
+        name: [row[key] for row in rows] for name, key in (("train", score), ("test", f"val_{score}")) if key in rows[0]
+    }
+    plots.plot_score(out / f"{score}.png", title, score, curves)
     places = {weight.name: weight.size for weight in dsr.sparse_weights(network.model)}
     plots.plot_sparsity(out / "sparsity.png", title, rows, places)
 
     result = Result(
         folder=out,
         name=settings.name,
-        test_accuracy=rows[-1]["val_accuracy"],
+        score=score,
+        test_score=curves["test"][-1],
         active_weights=network.active_weights(),
         weights=network.weights(),
         parameters=summary.trainable_parameters,
         model_bytes=(out / "model.keras").stat().st_size,
-        test_accuracies=tuple(curves["test"]),
+        test_scores=tuple(curves["test"]),
         changed=tuple(row["changed"] for row in rows if "changed" in row),
         layers=tuple((row.name, row.active, row.size) for row in summary.rows),
     )
@@ -85,7 +91,7 @@ def read_result(out: Path) -> Result | None:
         values = json.loads((out / "result.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    for name in ("test_accuracies", "changed"):
+    for name in ("test_scores", "changed"):
         values[name] = tuple(values[name])
     return Result(out, **{**values, "layers": tuple(tuple(layer) for layer in values["layers"])})
 
@@ -93,7 +99,12 @@ def read_result(out: Path) -> Result | None:
 def describe(result: Result) -> str:
     """A result in three lines."""
     return (
-        f"test accuracy   {result.test_accuracy:.2%}\n"
+        f"{f'test {spoken(result.score)}':<15} {result.test_score:.2%}\n"
         f"active weights  {result.active_weights:,} of {result.weights:,}\n"
         f"model.keras     {result.model_bytes:,} bytes"
     )
+
+
+def spoken(score: str) -> str:
+    """The name of a score as it is written in a table."""
+    return "BLEU" if score == "bleu" else score.replace("_", " ")

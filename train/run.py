@@ -43,7 +43,7 @@ class Run(NamedTuple):
     data: Data
     steps: int
     network: Network
-    reallocation: keras.callbacks.Callback | None
+    moving: keras.callbacks.Callback | None
     progress: checkpoint.Progress
 
     @property
@@ -95,16 +95,18 @@ def prepare(settings: Settings) -> Run | Result:
     # Two runs with the same seed begin with the same weights, whatever their masks: see `initial_weights_seed`.
     _fix_randomness(initial_weights_seed(settings.seed, settings.init_from))
     network = build_network(settings, recipe, data, steps)
-    reallocation = None
+    moving = None
     if METHODS[settings.method].callback:
-        plan = Plan(recipe, settings, steps, dsr.sparse_weights(network.model))
-        reallocation = METHODS[settings.method].callback(plan)
-        # What the method refuses, it refuses here; what it keeps with the layers is there before a checkpoint is read.
-        Reallocation(network.model, reallocation.method)
+        moving = METHODS[settings.method].callback(
+            Plan(recipe, settings, steps, dsr.sparse_weights(network.model), data)
+        )
+        if isinstance(moving, dsr.Reallocate):
+            # What the method refuses, it refuses here, and what it keeps with the layers is there for a checkpoint.
+            Reallocation(network.model, moving.method)
     progress = checkpoint.Progress(0, [])
     if settings.resume:
         progress = checkpoint.load(out / "checkpoint", network.model)
-    return Run(settings, recipe, data, steps, network, reallocation, progress)
+    return Run(settings, recipe, data, steps, network, moving, progress)
 
 
 def execute(run: Run | Result, console: Console, *callbacks: keras.callbacks.Callback) -> Result:
@@ -142,8 +144,8 @@ def _begin(run: Run, console: Console):
 def _fit(run: Run, console: Console, callbacks: tuple[keras.callbacks.Callback, ...]) -> list[dict]:
     settings, done = run.settings, run.progress.epochs
     record = Record(run.folder, run.progress)
-    show = ShowProgress(console, settings.epochs, run.steps, done)
-    moving = [run.reallocation] if run.reallocation else []
+    show = ShowProgress(console, run.network.score, settings.epochs, run.steps, done)
+    moving = [run.moving] if run.moving else []
     stream = run.data.train(settings.seed, settings.batch_size, run.steps, done, settings.epochs)
     try:
         run.network.model.fit(
@@ -152,7 +154,7 @@ def _fit(run: Run, console: Console, callbacks: tuple[keras.callbacks.Callback, 
             epochs=settings.epochs,
             steps_per_epoch=run.steps,
             validation_data=run.data.test(),
-            callbacks=[*moving, Measure(run.network), record, show, *callbacks],
+            callbacks=[*moving, Measure(run.network, run.data.task), record, show, *callbacks],
             shuffle=False,  # the stream has its own order
             verbose=0,
         )

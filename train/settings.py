@@ -1,6 +1,7 @@
 """What one run is asked to do, and the check that it can be done."""
 
 import dataclasses
+from inspect import signature
 from pathlib import Path
 
 from keras_dsr.decisions.distribution import DISTRIBUTIONS
@@ -29,8 +30,8 @@ class Settings:
         recipe: name of a recipe; None: that of the network and the data set.
         steps_per_epoch: int, ends every epoch early; None: the whole training set.
         depth: int, of `wide_resnet` only; None: 28.
-        width: number: the width of `wide_resnet`, 2 if None; of the other networks a factor on every width, 1 if None.
-            `thin` makes it less.
+        width: number: the width of `wide_resnet`; of other networks that have one, a factor on every width; None: the
+            recipe's. `thin` makes it less.
         target: of `dsr` and `set`: weights (or slices) to move in a reallocation; an int, or a float in (0, 1) as a
             share of the active.
         granularity: what moves, `"element"` (one weight) or `"kernel"` (one slice of a convolution).
@@ -114,16 +115,17 @@ def resolve(settings: Settings) -> tuple[Settings, Recipe]:
         settings,
         model=recipe.model,
         dataset=recipe.datasets[0],
-        sparsity=recipe.sparsity if method.sized else 0.0,
+        sparsity=(recipe.dsd.sparsities[0] if method.has_phases else recipe.sparsity) if method.sized else 0.0,
         epochs=recipe.epochs if settings.mask_from else method.epochs(recipe),  # as long as DSR
         batch_size=recipe.batch_size,
-        width=2.0 if (settings.model or recipe.model) == "wide_resnet" else 1.0,
     )
+    if "width" in signature(NETWORKS[settings.model]).parameters:
+        settings = _with_defaults(settings, width=recipe.width if settings.model == recipe.model else 1.0)
     if settings.model == "wide_resnet":
         settings = _with_defaults(settings, depth=28)
     if method.has_target:
         settings = _with_defaults(settings, target=_target(settings, recipe))
-    _check_values(settings)
+    _check_values(settings, recipe)
     if settings.out is None:
         settings = dataclasses.replace(
             settings, out=str(Path("runs", f"{settings.model}-{settings.dataset}-{settings.name}"))
@@ -178,17 +180,27 @@ def _check_name(flag: str, name: str | None, known) -> None:
         raise ValueError(f"--{flag} must be one of {', '.join(known)}. Received: --{flag}={name}")
 
 
-def _check_values(settings: Settings) -> None:
+def _check_values(settings: Settings, recipe: Recipe) -> None:
     _require(0 <= settings.sparsity < 1, settings, "sparsity", "in [0, 1): the share of kernel weights that are zero")
     for name in ("epochs", "batch_size", "steps_per_epoch"):
         value = getattr(settings, name)
         _require(value is None or value >= 1, settings, name, "at least 1")
     _require(0 <= settings.seed < 2**31, settings, "seed", "from 0 to 2147483647")
+    if "width" not in signature(NETWORKS[settings.model]).parameters:
+        _require(settings.width is None, settings, "width", f"left out: --model={settings.model} has one size")
     _require(settings.width is None or settings.width > 0, settings, "width", "positive")
     method = METHODS[settings.method]
     if method.kernels == "tied":
         _require(
             settings.sparsity > 0, settings, "sparsity", f"above 0 with --method={settings.method}: it ties weights"
+        )
+    if method.has_phases:
+        phases = len(recipe.dsd.lengths)
+        _require(
+            settings.epochs >= phases,
+            settings,
+            "epochs",
+            f"enough for an epoch in each of the {phases} phases of --method={settings.method}",
         )
     if settings.method == "dense":
         _require(settings.sparsity == 0, settings, "sparsity", "left out, or 0, with --method=dense")
@@ -208,7 +220,7 @@ def _check_values(settings: Settings) -> None:
             has_shares, settings, "distribution", f"left out: no mask is drawn for it by --method={settings.method}"
         )
     if settings.stop_at is not None:
-        moves = method.callback is not None and settings.method != "compressed"
+        moves = method.callback is not None and method.kernels != "full"
         _require(moves, settings, "stop_at", f"left out: --method={settings.method} moves no weights")
         _require(settings.stop_at >= 0, settings, "stop_at", "an epoch, at least 0")
     if settings.mask_from is None:

@@ -7,7 +7,7 @@ import keras
 
 from keras_dsr import schedules
 from keras_dsr.methods import DSR
-from keras_dsr.optimizers.slots import batches_a_step, batches_taken
+from keras_dsr.optimizers.steps import StepCounter
 from keras_dsr.seam import Reallocation
 from keras_dsr.seam.training import FastTraining
 
@@ -70,8 +70,7 @@ class Reallocate(keras.callbacks.Callback):
             self._reallocation = Reallocation(self.model, self.method, self.seed)
         else:
             self._reallocation.begin()
-        self._batches_a_step = batches_a_step(self.model.optimizer)
-        self._step = None
+        self._steps = StepCounter(self.model.optimizer)
         self._fast_training = FastTraining(self.model, self._reallocation.weights)
         self._fast_training.begin()
 
@@ -83,22 +82,15 @@ class Reallocate(keras.callbacks.Callback):
         self._period = self._period_at(epoch)
         if not _is_period(self._period):
             raise ValueError(f"period(epoch) must be a positive int. Received: period({epoch}) = {self._period!r}")
-        # Read here: before the first epoch begins, a restored checkpoint is not yet in place.
-        self._batches_before = batches_taken(self.model.optimizer)
-        taken = self._batches_before // self._batches_a_step
-        self._step = taken if self._step is None else min(self._step, taken)
+        self._steps.epoch_begins(self.model.optimizer)
         self._outcomes = []
 
     def on_train_batch_end(self, batch, logs=None):
         # With steps_per_execution > 1 some steps are never seen: ask whether a multiple was crossed.
-        previous, self._step = self._step, (self._batches_before + batch + 1) // self._batches_a_step
-        if self._stopped or self._step // self._period == previous // self._period:
+        previous, step = self._steps.batch_ends(batch)
+        if self._stopped or step // self._period == previous // self._period:
             return
-        # Keras counts the last execution of an epoch in full, also where the data ended within it: ask the optimizer.
-        taken = batches_taken(self.model.optimizer)
-        self._batches_before = taken - batch - 1
-        self._step = taken // self._batches_a_step
-        if self._step // self._period > previous // self._period:
+        if self._steps.ask(self.model.optimizer, batch) // self._period > previous // self._period:
             self._outcomes.append(self._synchronized()())
 
     def on_epoch_end(self, epoch, logs=None):

@@ -2,7 +2,7 @@
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from keras_dsr.decisions.initial_mask import active_units
@@ -43,6 +43,32 @@ def active_counts(
     if distribution == "uniform":
         return uniform(unit_counts, sparsity)
     return erdos_renyi_kernel(shapes, unit_counts, round((1 - sparsity) * sum(unit_counts)))
+
+
+def sparsities_by_name(
+    sparsity: float | Mapping[str, float], names: Sequence[str], otherwise: float, owner: str
+) -> list[float]:
+    """The sparsity of each tensor, from one for all or from a mapping.
+
+    Args:
+        sparsity: float in [0, 1); or a mapping from names to such numbers.
+        names: the name of each tensor.
+        otherwise: float, of tensors that the mapping does not name.
+        owner: who asks, in call form, for the message.
+
+    Raises:
+        ValueError: the mapping has a name that no tensor has.
+    """
+    if not isinstance(sparsity, Mapping):
+        return [sparsity] * len(names)
+    unknown = [name for name in sparsity if name not in names]
+    if unknown:
+        raise ValueError(
+            f"{owner} has a sparsity for {unknown[0]!r}, and no sparse weight has that name. Expected names among "
+            f"{', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''} (`keras_dsr.sparse_weights(model)` "
+            f"lists them all). Received: {len(unknown)} unknown of {len(sparsity)}."
+        )
+    return [sparsity.get(name, otherwise) for name in names]
 
 
 def uniform(unit_counts: Sequence[int], sparsity: float) -> list[int]:

@@ -37,12 +37,12 @@ def check_granularity(granularity: str, owner: str) -> str:
     return granularity
 
 
-def check_mask(mask: str, owner: str) -> str:
+def check_mask(mask: str, owner: str, argument: str = "mask") -> str:
     """Return the way that a first mask is drawn, or raise `ValueError` if it is unknown."""
     if mask not in MASKS:
         raise ValueError(
-            f"{owner}(mask=...) must be 'random', or 'magnitude': the largest weights of each tensor stay. "
-            f"Received: mask={mask!r}"
+            f"{owner}({argument}=...) must be 'random', or 'magnitude': the largest weights of each tensor stay. "
+            f"Received: {argument}={mask!r}"
         )
     return mask
 

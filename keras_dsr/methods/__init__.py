@@ -1,6 +1,7 @@
 """Methods: which weights die and which are born. One file a method, all under the contract of `View`."""
 
 from keras_dsr.methods.deepr import DeepR
+from keras_dsr.methods.dsd import DSD
 from keras_dsr.methods.dsr import DSR
 from keras_dsr.methods.gradual_pruning import GradualPruning
 from keras_dsr.methods.rigl import RigL
@@ -9,4 +10,4 @@ from keras_dsr.methods.snfs import SNFS
 from keras_dsr.methods.static import Static
 from keras_dsr.methods.view import View
 
-__all__ = ["DSR", "SET", "SNFS", "DeepR", "GradualPruning", "RigL", "Static", "View"]
+__all__ = ["DSD", "DSR", "SET", "SNFS", "DeepR", "GradualPruning", "RigL", "Static", "View"]

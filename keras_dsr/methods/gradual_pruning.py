@@ -3,11 +3,12 @@
 import dataclasses
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from keras import ops
 
+from keras_dsr.decisions.distribution import sparsities_by_name
 from keras_dsr.decisions.selection import count_true, largest, ordered_bits, select_smallest
 from keras_dsr.decisions.units import mask_weights, unit_magnitudes, unit_mask, weight_mask
 from keras_dsr.methods.view import View
@@ -28,7 +29,8 @@ class GradualPruning:
     Args:
         initial_sparsity: float in [0, 1), s_i.
         final_sparsity: float in [0, 1), s_f, at least s_i; or one such number a sparse weight, in the order of
-            the model.
+            the model; or a mapping from the names of sparse weights to such numbers (s_i for those that it leaves out),
+            as `keras_dsr.sensitivity(...).choose(...)` returns.
         begin_step: int, the optimizer step before which nothing is pruned.
         end_step: int, above `begin_step`: the first update at or after it reaches the final sparsity, so let training
             go on for a `period` beyond.
@@ -44,7 +46,7 @@ class GradualPruning:
     """
 
     initial_sparsity: float = 0.0
-    final_sparsity: float | Sequence[float] = 0.9
+    final_sparsity: float | Sequence[float] | Mapping[str, float] = 0.9
     begin_step: int = 0
     end_step: int = 10_000
     power: float = 3
@@ -56,12 +58,14 @@ class GradualPruning:
     gradient_decay: ClassVar[float | None] = None
 
     def __post_init__(self):
-        finals = self._finals(1)
+        named = isinstance(self.final_sparsity, Mapping)
+        finals = list(self.final_sparsity.values()) if named else self._finals([""])
         numbers_are_fine = all(_is_sparsity(value) for value in (self.initial_sparsity, *finals)) and len(finals)
         if not numbers_are_fine or min(finals) < self.initial_sparsity:
             raise ValueError(
                 "GradualPruning needs 0 <= initial_sparsity <= final_sparsity < 1, the shares of weights that are zero "
-                "at the beginning and at the end (the latter may be a sequence, one number a sparse weight). Received: "
+                "at the beginning and at the end (the latter may be a sequence, one number a sparse weight, or a "
+                "mapping from names to numbers). Received: "
                 f"initial_sparsity={self.initial_sparsity!r}, final_sparsity={self.final_sparsity!r}"
             )
         steps = (self.begin_step, self.end_step)
@@ -78,7 +82,7 @@ class GradualPruning:
                     f"GradualPruning({name}=...) must be {known[0]!r} or {known[1]!r}. "
                     f"Received: {name}={getattr(self, name)!r}"
                 )
-        if self.scope == "global" and isinstance(self.final_sparsity, Sequence):
+        if self.scope == "global" and not isinstance(self.final_sparsity, numbers.Real):
             raise ValueError(
                 "GradualPruning(scope='global') has one final_sparsity for all tensors together. "
                 f"Received: final_sparsity={self.final_sparsity!r}"
@@ -88,8 +92,10 @@ class GradualPruning:
         """Nothing pruned yet.
 
         Raises:
-            ValueError: `final_sparsity` is a sequence of another length than the model has sparse weights.
+            ValueError: `final_sparsity` is a sequence of another length than the model has sparse weights, or names one
+                that the model does not have.
         """
+        self._finals(view.names)
         if isinstance(self.final_sparsity, Sequence) and len(self.final_sparsity) != len(view.masks):
             raise ValueError(
                 f"GradualPruning(final_sparsity=...) must have one number for each of the {len(view.masks)} sparse "
@@ -103,7 +109,7 @@ class GradualPruning:
         magnitudes = [unit_magnitudes(weight, axes) for weight, axes in zip(view.weights, view.unit_axes)]
         sizes = [math.prod(units.shape) for units in active]
         counts = ops.stack([count_true(units) for units in active])
-        finals = self._finals(len(sizes))
+        finals = self._finals(view.names)
         if self.scope == "global":
             dropped = self._drop_anywhere(view, magnitudes, active, ops.sum(counts))
         else:
@@ -128,9 +134,11 @@ class GradualPruning:
             ops.reshape(dropped[starts[index] : starts[index + 1]], units.shape) for index, units in enumerate(active)
         ]
 
-    def _finals(self, tensors: int) -> Sequence[float]:
+    def _finals(self, names: Sequence[str]) -> Sequence[float]:
         """The final sparsity of each tensor."""
-        return self.final_sparsity if isinstance(self.final_sparsity, Sequence) else (self.final_sparsity,) * tensors
+        if isinstance(self.final_sparsity, Sequence):
+            return self.final_sparsity
+        return sparsities_by_name(self.final_sparsity, names, self.initial_sparsity, "GradualPruning")
 
     def _goal(self, size: int, final_sparsity: float, step):
         """How many of `size` units are active at a step by the schedule, as an int32 scalar, at least 1."""

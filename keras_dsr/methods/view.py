@@ -30,6 +30,7 @@ class View(NamedTuple):
         learning_rate: float scalar, of the next step; NaN where a model has no optimizer or several.
         initializers: functions from a `StepSeed` to new values for the whole tensor, drawn as the layer draws its
             first weights; static.
+        names: strings, the paths of the weights, such as `"dense/kernel"`; static.
         gradients: float tensors of the shapes of the weights: the moving average m <- beta * m + (1 - beta) * g of the
             loss's gradients, also at dead places, with the decay that the method asks for; None for a method that asks
             for none.
@@ -42,5 +43,6 @@ class View(NamedTuple):
     unit_axes: list
     learning_rate: Any
     initializers: list
+    names: list
     gradients: list | None = None
     kept: dict | None = None

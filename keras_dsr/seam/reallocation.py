@@ -146,7 +146,9 @@ class Reallocation:
     def _read(self) -> tuple:
         """What the decision depends on, as tensors."""
         return (
-            self._view()._replace(unit_axes=None, initializers=None),  # static: not for a compiled program to be given
+            self._view()._replace(
+                unit_axes=None, initializers=None, names=None
+            ),  # static: not for a compiled program to be given
             ops.convert_to_tensor(self.weights[0].threshold),
             {name: [ops.convert_to_tensor(variable) for variable in row] for name, row in self._kept.items()},
             [[ops.convert_to_tensor(slot.variable) for slot in row] for row in self._slots],
@@ -195,6 +197,7 @@ class Reallocation:
         return {
             "unit_axes": [weight.unit_axes for weight in self.weights],
             "initializers": [weight.initial_values for weight in self.weights],
+            "names": [weight.name for weight in self.weights],
         }
 
     @property

@@ -49,6 +49,13 @@ class FastTraining:
         if self._stock_function is not None:
             self._model.train_function, self._stock_function = self._stock_function, None
 
+    def renew(self) -> None:
+        """Trace the training step again, as it is to be now."""
+        self.end()
+        vars(self._model).pop(_CACHE, None)
+        self._model.make_train_function(force=True)
+        self.begin()
+
 
 def set_optimizer(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
     """Give a compiled model another optimizer, and its compile configuration too, so that files have it."""

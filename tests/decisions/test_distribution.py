@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_dsr.decisions.distribution import erdos_renyi_kernel, uniform
+from keras_dsr.decisions.distribution import erdos_renyi_kernel, sparsities_by_name, uniform
 
 SHAPES = st.one_of(
     st.tuples(st.integers(1, 400), st.integers(1, 400)),
@@ -131,3 +131,11 @@ def test_a_budget_above_all_units_is_refused():
 def test_every_shape_has_its_units():
     with pytest.raises(ValueError, match="zip"):
         erdos_renyi_kernel([(9, 9)], [81, 81], 5)
+
+
+def test_sparsities_by_name():
+    names = ["a/kernel", "b/kernel"]
+    assert sparsities_by_name(0.5, names, 0.0, "DSD") == [0.5, 0.5]
+    assert sparsities_by_name({"b/kernel": 0.9}, names, 0.1, "DSD") == [0.1, 0.9]
+    with pytest.raises(ValueError, match=r"DSD has a sparsity for 'c'.*'a/kernel', 'b/kernel'.*1 unknown of 1"):
+        sparsities_by_name({"c": 0.9}, names, 0.0, "DSD")

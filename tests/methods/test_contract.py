@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_dsr.decisions.units import unit_mask
-from keras_dsr.methods import DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
+from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
 from tests.methods.views import EIGHT_ACTIVE, EIGHT_GRADIENTS, EIGHT_WEIGHTS, SEEDS, normal_view, view, views
 from tests.networks import bits
 
@@ -20,13 +20,14 @@ class Case(NamedTuple):
     """A method, and its first update, worked by hand, of EIGHT_WEIGHTS at STEP: newborn weights are drawn as 0.25.
 
     Attributes:
+        mask, weights: None where the seed decides which they are.
         element_only: it has no kernel granularity.
         random: its masks depend on the seed.
     """
 
     method: Any
-    mask: list
-    weights: list
+    mask: list | None
+    weights: list | None
     element_only: bool = False
     random: bool = True
 
@@ -38,6 +39,8 @@ PRUNED = [1, 1, 1, 0, 0, 1, 0, 0]
 MOVED = [1, 1, 1, 1, 0, 1, 0, 1]
 KEPT = [0.5, -0.09, 0.1, 0, 0, 0.2, 0, 0]
 DRAWN = [0.5, -0.09, 0.1, 0.25, 0, 0.2, 0, 0.25]
+ALL = [1] * 8
+RESTORED = [0.5, -0.09, 0.1, 0, 0.05, 0.2, -0.01, 0]
 SHRUNK = [0.44, -0.03, 0.04, 0, 0, 0.14, 0, 0]  # DeepR: all lose 0.1 * 0.6; 0.05 and 0.01 do not have that much
 
 CASES = [
@@ -48,6 +51,9 @@ CASES = [
     Case(DeepR(temperature=0, l1=0.6, learning_rate=0.1), MOVED, SHRUNK, element_only=True),
     Case(GradualPruning(final_sparsity=0.5, end_step=STEP), PRUNED, KEPT, random=False),
     Case(GradualPruning(final_sparsity=0.5, end_step=STEP, scope="global"), PRUNED, KEPT, random=False),
+    Case(DSD(sparsity=0.5), PRUNED, KEPT, random=False),
+    Case(DSD(sparsity=0.9, cut="random"), None, None),
+    Case(DSD([(0, 0.5), (STEP, 0.0)]), ALL, RESTORED, random=False),
     Case(RigL(fraction=1 / 3, end_step=10**7), MOVED, KEPT, random=False),
     Case(SNFS(fraction=1 / 3, end_step=10**7), MOVED, KEPT, random=False),
     Case(DSR(target=1 / 3, initial_threshold=0.06), MOVED, KEPT),
@@ -70,7 +76,7 @@ def all_bits(outcome) -> list[bytes]:
     return [bits(part) for part in tf.nest.flatten(outcome)]
 
 
-@every_method
+@pytest.mark.parametrize("case", [case for case in CASES if case.mask], ids=lambda case: repr(case.method))
 def test_eight_weights_by_hand(case):
     constant = [lambda seed: tf.fill([8], 0.25)]
     (weights,), (mask,), _ = first_update(

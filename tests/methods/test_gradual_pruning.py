@@ -240,3 +240,14 @@ def test_all_tensors_together_have_one_final_sparsity(finals):
 def test_there_is_a_final_sparsity_for_each_tensor():
     with pytest.raises(ValueError, match=r"one number for each of the 3 sparse weights .* Received 2: \[0\.5, 0\.9\]"):
         GradualPruning(final_sparsity=[0.5, 0.9]).init(dense(4, 4, 4))
+
+
+def test_each_tensor_has_its_own_final_sparsity_by_name():
+    method = GradualPruning(final_sparsity={"layer_2/kernel": 0.75, "layer_0/kernel": 0.5}, end_step=5)
+    assert counts_at(method, [5], 8, 8, 8) == [[4, 8, 2]]
+    with pytest.raises(ValueError, match=r"GradualPruning has a sparsity for 'layer_9/kernel'"):
+        GradualPruning(final_sparsity={"layer_9/kernel": 0.75}).init(dense(4))
+    with pytest.raises(ValueError, match=r"0 <= initial_sparsity <= final_sparsity < 1"):
+        GradualPruning(final_sparsity={"layer_0/kernel": 1.0})
+    with pytest.raises(ValueError, match=r"0 <= initial_sparsity <= final_sparsity < 1"):
+        GradualPruning(final_sparsity={})

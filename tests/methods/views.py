@@ -38,6 +38,7 @@ def view(weights, masks, unit_axes=None, step=7, learning_rate=0.1, initializers
         unit_axes=unit_axes or [()] * len(weights),
         learning_rate=tf.constant(learning_rate, "float32"),
         initializers=initializers or [initializer(weight) for weight in weights],
+        names=[f"layer_{index}/kernel" for index in range(len(weights))],
         gradients=[tf.cast(gradient, weight.dtype) for gradient, weight in zip(gradients, weights, strict=True)],
     )
 

@@ -65,7 +65,7 @@ def test_the_table_has_a_row_a_run(everything):
     rows = table_of(out)
     assert [row["method"] for row in rows] == [*ALL, "dsr"]
     for row, run, result in zip(rows, runs, results, strict=True):
-        assert float(row["test_accuracy"]) == result.test_accuracy and row["folder"] == result.name
+        assert float(row["test_accuracy"]) == result.test_score and row["folder"] == result.name
         assert int(row["active_weights"]) == {"dense": 50_200, "thin": 3133}.get(run.method, 1004)
         assert int(row["parameters"]) == result.parameters and row["epochs"] == "1"
         assert row["stop_at"] == ("0" if run.share else "")
@@ -90,7 +90,7 @@ def test_the_lottery_comes_after_dsr_and_has_its_mask(everything):
 
 def test_progress_tells_each_run_and_the_time_left(everything):
     _, _, runs, results, printed = everything
-    assert all(f"{result.name}  {result.test_accuracy:.2%}" in printed for result in results)
+    assert all(f"{result.name}  {result.test_score:.2%}" in printed for result in results)
     assert f"1 of {len(runs)} runs, " in printed and " left" in printed
 
 

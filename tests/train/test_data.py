@@ -97,7 +97,11 @@ def test_normalize_works_out_by_hand():
 
 def test_digits_are_split_the_same_way_every_time():
     first, again = digits(), digits()
-    assert first.input_shape == (8, 8, 1) and first.train_examples == 1440 and len(first.test_images) == 357
+    assert (
+        first.dimensions == {"input_shape": (8, 8, 1), "classes": 10}
+        and first.train_examples == 1440
+        and len(first.test_images) == 357
+    )
     np.testing.assert_array_equal(first.test_images, again.test_images)
     assert np.bincount(first.test_labels).min() >= 34
     images, _ = read(first.test())
@@ -106,7 +110,11 @@ def test_digits_are_split_the_same_way_every_time():
 
 def test_a_prepared_data_set_is_normalized(prepared_data):
     data = load_data("mnist", prepared_data)
-    assert data.input_shape == (28, 28, 1) and data.train_examples == 60_000 and len(data.test_images) == 10_000
+    assert (
+        data.dimensions == {"input_shape": (28, 28, 1), "classes": 10}
+        and data.train_examples == 60_000
+        and len(data.test_images) == 10_000
+    )
     images, labels = read(data.train(0, 5000, 2, 0, 1))
     assert abs(images.mean()) < 0.03 and abs(images.std() - 1) < 0.03
     assert set(labels) == set(range(10))

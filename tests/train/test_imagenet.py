@@ -47,7 +47,7 @@ def read(stream):
 
 def test_the_stream_is_a_function_of_seed_and_epoch(tiny_imagenet):
     data = load_data("imagenet2012", str(tiny_imagenet))
-    assert data.classes == 1000 and data.train_examples == 24
+    assert data.dimensions["classes"] == 1000 and data.train_examples == 24
     images, labels = read(data.train(seed=1, batch_size=8, steps=3, first_epoch=0, epochs=2))
     assert images.shape == (48, 224, 224, 3) and images.dtype == np.float32
     assert sorted(labels[:24]) == list(range(24)) and sorted(labels[24:]) == list(range(24))

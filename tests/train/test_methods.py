@@ -12,9 +12,9 @@ from rich.console import Console
 import keras_dsr as dsr
 from tests.train.folders import rows_of
 from train.data import digits
-from train.methods import METHODS, Plan, compressed_sparsities
+from train.methods import METHODS, Plan, compressed_sparsities, phase_lengths
 from train.network import build_network, learning_rates
-from train.recipes import RECIPES
+from train.recipes import RECIPES, Phases
 from train.run import execute, prepare, train
 from train.settings import Settings, resolve
 
@@ -27,7 +27,8 @@ WIDE_RESNET = Settings(dataset="digits", recipe="wide_resnet_cifar10", depth=10)
 def trained(request, tmp_path_factory):
     """A method, and the result of a short run by it."""
     out = tmp_path_factory.mktemp(request.param) / "run"
-    return request.param, train(dataclasses.replace(SHORT, method=request.param, out=str(out)))
+    epochs = 3 if METHODS[request.param].has_phases else SHORT.epochs  # one a phase
+    return request.param, train(dataclasses.replace(SHORT, method=request.param, epochs=epochs, out=str(out)))
 
 
 def active_by_epoch(folder) -> list[list[int]]:
@@ -46,9 +47,12 @@ def test_the_weights_are_those_of_the_budget_at_every_epoch(trained):
         assert result.layers == tuple(zip(names, epochs[-1], LENET_SIZES))
     elif method == "compressed":
         assert epochs == [[19200, 30000, 1000], [353, 551, 100]]
+    elif METHODS[method].has_phases:
+        assert epochs == [[19200, 30000, 1000], [9600, 15000, 500], [19200, 30000, 1000]]
     else:
         assert epochs == [[], []] and result.layers == () and result.changed == ()
-    expected = {"dense": 50_200, "thin": result.weights}.get(method, 1004)
+    whole = {"dense": 50_200, "dsd": 50_200, "dsd_random": 50_200, "thin": result.weights}
+    expected = whole.get(method, 1004)
     assert result.active_weights == expected
     assert result.weights == 50_200 or method == "thin"
     if method != "thin":
@@ -75,6 +79,8 @@ def test_only_what_moves_weights_changes_masks(trained):
     method, result = trained
     if method in ("set", "deepr", "dsr", "rigl", "snfs"):
         assert max(result.changed) > 0
+    elif METHODS[method].has_phases:
+        assert result.changed == (0.0, 0.0, 0.0)  # it cuts and restores between epochs
     else:
         assert result.changed == ((0.0, 0.0) if method in ("static", "compressed") else ())
 
@@ -88,9 +94,11 @@ def test_the_saved_model_is_one_of_plain_keras(trained):
     logits, labels = zip(*((model.predict(images, verbose=0), labels) for images, labels in digits().test()))
     assert np.isfinite(np.concatenate(logits)).all()
     accuracy = (np.concatenate(logits).argmax(-1) == np.concatenate(labels)).mean()
-    assert accuracy == pytest.approx(result.test_accuracy, abs=1e-6)
+    assert accuracy == pytest.approx(result.test_score, abs=1e-6)
     kernels = [layer.kernel for layer in model.layers if type(layer) is keras.layers.Dense]
     counts = [int(np.count_nonzero(kernel)) for kernel in kernels]
+    if METHODS[method].has_phases:
+        assert all(np.count_nonzero(kernel) > 0.95 * np.size(kernel) for kernel in kernels)
     if method in (*SPARSE, "compressed"):
         assert all(count <= active for count, (_, active, _) in zip(counts, result.layers, strict=True))
     if method == "hashed":
@@ -98,10 +106,11 @@ def test_the_saved_model_is_one_of_plain_keras(trained):
 
 
 def test_the_result_is_in_its_file_as_it_was_returned(trained):
-    _, result = trained
+    method, result = trained
     values = json.loads((result.folder / "result.json").read_text())
     assert values["name"] == result.name and values["parameters"] == result.parameters
-    assert len(values["test_accuracies"]) == 2 and values["test_accuracies"][-1] == result.test_accuracy
+    assert len(values["test_scores"]) == (3 if METHODS[method].has_phases else 2)
+    assert values["test_scores"][-1] == result.test_score and values["score"] == "accuracy"
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -186,11 +195,11 @@ def test_compressed_prunes_twenty_times_in_its_second_round():
 
 
 def test_the_learning_rates_of_two_rounds_repeat():
-    schedule = learning_rates(RECIPES["lenet_digits"], epochs=120, steps=36, rounds=2)
+    schedule = learning_rates(RECIPES["lenet_digits"], [60, 60], steps=36)
     marks = [(0, 0.1), (30, 0.01), (45, 0.001), (60, 0.1), (90, 0.01), (105, 0.001)]
     for (start, rate), (end, _) in zip(marks, [*marks[1:], (120, None)]):
         assert [float(schedule(step)) for step in (36 * start, 36 * end - 1)] == pytest.approx([rate, rate])
-    half = learning_rates(RECIPES["lenet_digits"], epochs=60, steps=36, rounds=2)
+    half = learning_rates(RECIPES["lenet_digits"], [30, 30], steps=36)
     assert [float(half(36 * epoch)) for epoch in (0, 15, 30, 45)] == pytest.approx([0.1, 0.01, 0.1, 0.01])
 
 
@@ -249,3 +258,25 @@ def test_rigl_ends_at_three_quarters_of_the_training():
 def test_rigl_of_resnet_50_reallocates_as_often_by_images_as_the_paper():
     recipe = RECIPES["resnet_50_imagenet2012"]
     assert recipe.rigl_period == ((0, 1600),) and 1600 * recipe.batch_size == 100 * 4096
+
+
+@pytest.mark.parametrize(("epochs", "lengths"), [(3, [1, 1, 1]), (4, [2, 1, 1]), (9, [4, 3, 2]), (120, [60, 30, 30])])
+def test_the_phases_of_dsd_share_the_epochs(epochs, lengths):
+    assert phase_lengths(RECIPES["lenet_digits"], epochs) == lengths
+
+
+def test_each_weight_gets_its_sparsity_by_sensitivity_in_two_rounds(tmp_path):
+    phases = Phases(sparsities=(0.5, 0.25), dense=(1, 1), sparse=(1, 1), final=1, by_sensitivity=True)
+    RECIPES["by_sensitivity"] = dataclasses.replace(RECIPES["lenet_digits"], dsd=phases)
+    try:
+        settings = Settings(method="dsd", epochs=5, recipe="by_sensitivity", out=str(tmp_path / "run"))
+        result = train(settings)
+    finally:
+        del RECIPES["by_sensitivity"]
+    rows = active_by_epoch(result.folder)
+    cut = [1 - sum(row) / 50_200 for row in rows]
+    assert cut == pytest.approx([0, 0.5, 0, 0.25, 0], abs=2 / 50_200)
+    shares = [count / size for count, size in zip(rows[1], LENET_SIZES)]
+    assert max(shares) - min(shares) > 0.02  # not uniform
+    rates = [float(row["learning_rate"]) for row in rows_of(result.folder)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001])

@@ -11,7 +11,7 @@ from train.results import Result
 
 
 def result(name, accuracy=0.975) -> Result:
-    return Result(Path(name), name, accuracy, 1004, 50_200, 1824, 15_000, (accuracy,), (0.0,), ())
+    return Result(Path(name), name, "accuracy", accuracy, 1004, 50_200, 1824, 15_000, (accuracy,), (0.0,), ())
 
 
 def shown(events, epochs=(2, 2, 4)) -> list[str]:

@@ -39,14 +39,14 @@ def test_metrics_have_a_row_an_epoch_and_the_exact_number_of_active_weights(fini
         assert len(active) == 3 and sum(active) == result.active_weights == 1004
         assert float(row["sparsity"]) == pytest.approx(0.98)
     assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.1, 0.1, 0.01])
-    assert float(rows[-1]["val_accuracy"]) == result.test_accuracy
+    assert float(rows[-1]["val_accuracy"]) == result.test_score
 
 
 def test_the_summary_names_every_weight_and_the_result(finished):
     _, result = finished
     text = (result.folder / "summary.txt").read_text()
     assert "sparse_dense_2/kernel" in text and "active weights  1,004 of 50,200" in text
-    assert f"test accuracy   {result.test_accuracy:.2%}" in text
+    assert f"test accuracy   {result.test_score:.2%}" in text
 
 
 def test_the_files_hold_the_trained_network(finished):
@@ -61,7 +61,7 @@ def test_the_files_hold_the_trained_network(finished):
     whole = np.concatenate(
         [model.predict(images, verbose=0).argmax(-1) == labels for images, labels in digits().test()]
     )
-    assert whole.mean() == pytest.approx(result.test_accuracy, abs=1e-6)
+    assert whole.mean() == pytest.approx(result.test_score, abs=1e-6)
 
 
 def test_tensorboard_has_each_epoch_once(finished):
@@ -101,7 +101,7 @@ def test_a_run_killed_before_its_results_were_written_only_writes_them(finished,
     for name in ("result.json", "summary.txt", "metrics.csv", "accuracy.png", "model.keras"):
         (folder / name).unlink()
     again = train(dataclasses.replace(settings, out=str(folder), resume=True))
-    assert again.test_accuracies == result.test_accuracies and again.active_weights == result.active_weights
+    assert again.test_scores == result.test_scores and again.active_weights == result.active_weights
     for name in ("metrics.csv", "checkpoint"):
         assert (folder / name).read_bytes() == (result.folder / name).read_bytes()
 

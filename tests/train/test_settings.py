@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import pytest
 
-from train.methods import METHODS, Plan
+from train.methods import METHODS, Plan, phase_lengths
 from train.network import learning_rates
 from train.recipes import RECIPES, find_recipe
 from train.settings import Settings, resolve
@@ -38,28 +38,31 @@ def test_a_named_recipe_serves_another_data_set():
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_found_by_what_it_is_for(name):
     recipe = RECIPES[name]
-    assert all(find_recipe(recipe.model, dataset) == name for dataset in recipe.datasets)
+    found = name if not name.endswith("_first_version") else name.replace("first_version", "imagenet2012")
+    assert all(find_recipe(recipe.model, dataset) == found for dataset in recipe.datasets)
     for marks in (recipe.learning_rates, recipe.period):
         starts = [start for start, _ in marks]
         assert starts[0] == 0 and starts == sorted(set(starts)) and starts[-1] < recipe.epochs
-    assert 0 < recipe.stop_at <= recipe.epochs
+    assert recipe.stop_at is None or 0 < recipe.stop_at <= recipe.epochs
+    assert min(recipe.dsd.lengths) >= 1 and all(0 < sparsity < 1 for sparsity in recipe.dsd.sparsities)
+    assert phase_lengths(recipe, sum(recipe.dsd.lengths)) == list(recipe.dsd.lengths)
 
 
-TWICE = ("thin", "static", "compressed")
+TWICE = ("thin", "static", "compressed", "dsd", "dsd_random")
 
 
 @pytest.mark.parametrize(("method", "epochs"), [(method, 400 if method in TWICE else 200) for method in METHODS])
 def test_the_paper_trains_what_moves_no_weights_twice_as_long(method, epochs):
     settings, _ = resolve(Settings(model="wide_resnet", dataset="cifar10", method=method))
     assert (settings.epochs, settings.depth, settings.width) == (epochs, 28, 2.0)
-    assert settings.sparsity == (0.0 if method == "dense" else 0.9)
+    assert settings.sparsity == {"dense": 0.0, "dsd": 0.3, "dsd_random": 0.3}.get(method, 0.9)
     assert settings.target == {"dsr": 20_000, "set": 0.138}.get(method)
 
 
 @pytest.mark.parametrize("epochs", [200, 400, 20])
 def test_learning_rates_change_at_the_first_step_of_their_epoch_and_stretch(epochs):
     steps = 500
-    schedule = learning_rates(RECIPES["wide_resnet_cifar10"], epochs, steps)
+    schedule = learning_rates(RECIPES["wide_resnet_cifar10"], [epochs], steps)
     start = epochs * 60 // 200 * steps
     assert float(schedule(0)) == pytest.approx(0.1)
     assert float(schedule(start - 1)) == pytest.approx(0.1)
@@ -87,7 +90,7 @@ def test_the_marks_of_dsr_stretch_with_the_epochs():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"model": "vgg"}, "--model must be one of lenet_300_100, wide_resnet, resnet_50. Received: --model=vgg"),
+        ({"model": "vgg"}, "--model must be one of lenet_300_100, lenet_5, wide_resnet, .*Received: --model=vgg"),
         ({"dataset": "svhn"}, "--dataset must be one of digits, mnist, .*imagenet2012. Received: --dataset=svhn"),
         (
             {"method": "nosuch"},
@@ -129,6 +132,11 @@ def test_the_marks_of_dsr_stretch_with_the_epochs():
         ({"method": "compressed", "stop_at": 3}, "--stop_at must be left out: --method=compressed moves no weights"),
         ({"stop_at": -1}, "--stop_at must be an epoch, at least 0. Received: --stop_at=-1"),
         ({"method": "static", "init_from": "random"}, "--init_from must be left out without --mask_from"),
+        ({"method": "dsd", "epochs": 2}, "--epochs must be enough for an epoch in each of the 3 phases"),
+        (
+            {"model": "vgg_16", "dataset": "imagenet2012", "width": 0.5},
+            "--width must be left out: --model=vgg_16 has one size. Received: --width=0.5",
+        ),
         ({"width": -1.0}, "--width must be positive. Received: --width=-1.0"),
         ({"depth": 28}, "--depth must be left out: only --model=wide_resnet has it"),
         ({"model": "wide_resnet", "dataset": "cifar10", "width": 0.0}, "--width must be positive"),

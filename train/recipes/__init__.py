@@ -1,13 +1,40 @@
 """The recipes of the papers, by name. Each is a file that opens with its command, its cost and the result to expect."""
 
-from train.recipes import lenet_digits, lenet_mnist, resnet_50_imagenet2012, wide_resnet_cifar10
-from train.recipes.recipe import Recipe
+from train.recipes import (
+    alexnet_imagenet2012,
+    deep_speech_spoken_digit,
+    googlenet_imagenet2012,
+    lenet_5_cifar10,
+    lenet_digits,
+    lenet_mnist,
+    neural_talk_cifar10,
+    resnet_18_imagenet2012,
+    resnet_50_imagenet2012,
+    resnet_152_imagenet2012,
+    squeezenet_imagenet2012,
+    vgg_16_imagenet2012,
+    wide_resnet_cifar10,
+)
+from train.recipes.recipe import Phases, Recipe
 
+# Of those for the same network and data set, the first is the default.
 RECIPES: dict[str, Recipe] = {
     "lenet_digits": lenet_digits.RECIPE,
     "lenet_mnist": lenet_mnist.RECIPE,
-    "resnet_50_imagenet2012": resnet_50_imagenet2012.RECIPE,
+    "lenet_5_cifar10": lenet_5_cifar10.RECIPE,
     "wide_resnet_cifar10": wide_resnet_cifar10.RECIPE,
+    "alexnet_imagenet2012": alexnet_imagenet2012.RECIPE,
+    "googlenet_imagenet2012": googlenet_imagenet2012.RECIPE,
+    "googlenet_first_version": googlenet_imagenet2012.FIRST_VERSION,
+    "vgg_16_imagenet2012": vgg_16_imagenet2012.RECIPE,
+    "vgg_16_first_version": vgg_16_imagenet2012.FIRST_VERSION,
+    "resnet_18_imagenet2012": resnet_18_imagenet2012.RECIPE,
+    "resnet_50_imagenet2012": resnet_50_imagenet2012.RECIPE,
+    "resnet_50_first_version": resnet_50_imagenet2012.FIRST_VERSION,
+    "resnet_152_imagenet2012": resnet_152_imagenet2012.RECIPE,
+    "squeezenet_imagenet2012": squeezenet_imagenet2012.RECIPE,
+    "deep_speech_spoken_digit": deep_speech_spoken_digit.RECIPE,
+    "neural_talk_cifar10": neural_talk_cifar10.RECIPE,
 }
 
 
@@ -27,4 +54,4 @@ def find_recipe(model: str, dataset: str) -> str:
     )
 
 
-__all__ = ["RECIPES", "Recipe", "find_recipe"]
+__all__ = ["RECIPES", "Phases", "Recipe", "find_recipe"]

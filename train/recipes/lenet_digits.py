@@ -8,7 +8,7 @@ Expect, with 1,004 of 50,200 weights and seeds 0, 1, 2: DSR 97.8, 97.2, 96.9%; s
 to the size of the data.
 """
 
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import Phases, Recipe
 
 RECIPE = Recipe(
     model="lenet_300_100",
@@ -22,6 +22,7 @@ RECIPE = Recipe(
     period=((0, 36),),
     stop_at=55,
     temperatures=((0, 1e-5), (8, 1e-8), (24, 1e-12), (42, 1e-15)),
+    dsd=Phases(sparsities=(0.5,), dense=(60,), sparse=(30,), final=30),
     rigl_period=((0, 36),),
     last_kernel_at_most=0.9,
     steps_per_execution=36,

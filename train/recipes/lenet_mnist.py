@@ -8,7 +8,7 @@ The paper's own runs: DSR 97.75 ± 0.04, static 49.5 ± 5.9, in more epochs. Our
 10 at half and at three quarters of them.
 """
 
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import Phases, Recipe
 
 RECIPE = Recipe(
     model="lenet_300_100",
@@ -22,6 +22,7 @@ RECIPE = Recipe(
     period=((0, 100),),
     stop_at=28,
     temperatures=((0, 1e-5), (4, 1e-8), (12, 1e-12), (21, 1e-15)),
+    dsd=Phases(sparsities=(0.5,), dense=(30,), sparse=(15,), final=15),
     last_kernel_at_most=0.9,
     steps_per_execution=20,
 )

@@ -6,6 +6,36 @@ Marks = tuple[tuple[float, float], ...]
 
 
 @dataclasses.dataclass(frozen=True)
+class Phases:
+    """Dense-sparse-dense training. The learning rates of the recipe are gone through in each phase, times its factor.
+
+    Attributes:
+        sparsities: of the sparse phase of each round.
+        dense: epochs of the dense phase before each of them.
+        sparse: epochs of each of them.
+        final: epochs of the last dense phase.
+        sparse_factor: on the learning rates in sparse phases.
+        final_factor: on the learning rates, each time that cut weights are restored, for all that follows.
+        by_sensitivity: whether each weight gets a sparsity of its own, by what cutting it costs, with these for all of
+            them together.
+    """
+
+    sparsities: tuple[float, ...]
+    dense: tuple[int, ...]
+    sparse: tuple[int, ...]
+    final: int
+    sparse_factor: float = 1.0
+    final_factor: float = 0.1
+    by_sensitivity: bool = False
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Epochs of every phase, in their order."""
+        rounds = zip(self.dense, self.sparse, strict=True)
+        return (*(length for pair in rounds for length in pair), self.final)
+
+
+@dataclasses.dataclass(frozen=True)
 class Recipe:
     """Defaults for the flags, and what has no flag.
 
@@ -20,13 +50,16 @@ class Recipe:
         batch_size: int, examples in a step.
         learning_rates: `(epoch, learning rate)` pairs, each in force from that epoch on.
         weight_decay: float, the coefficient as the paper gives it: an L2 gradient that goes through the momentum.
+        dsd: the phases of DSD, in epochs of their own, not of the schedule.
         target: DSR and SET, how many weights to move in a reallocation; an int, or a float in (0, 1) as a share of the
             active.
+        clip: number, the norm of all gradients together above which they are scaled down to it; None: they never are.
+        width: number, the width of the network (see `Settings`).
         kernel_target: DSR and SET at kernel granularity, how many slices to move; None: `target`.
         set_fractions: SET, the share of the weights that moves, by sparsity, where the paper gives it; elsewhere it
             moves as many as DSR.
         period: DSR and SET, `(epoch, steps)` pairs: steps between reallocations from that epoch on.
-        stop_at: the epoch of the last reallocation (of every method that moves weights).
+        stop_at: the epoch of the last reallocation (of every method that moves weights); None: when 95% are over.
         temperatures: DeepR, `(epoch, temperature)` pairs, each in force from that epoch on.
         l1: DeepR, the L1 penalty.
         pruning_schedule: "compressed", `"polynomial"` (cubic) or `"exponential"`.
@@ -45,10 +78,13 @@ class Recipe:
     batch_size: int
     learning_rates: Marks
     weight_decay: float
-    target: int | float
-    period: Marks
-    stop_at: int
-    temperatures: Marks
+    dsd: Phases
+    target: int | float = 0.1
+    period: Marks = ((0, 100),)
+    stop_at: float | None = None
+    temperatures: Marks = ((0, 1e-5),)
+    clip: float | None = None
+    width: float = 1.0
     kernel_target: int | None = None
     set_fractions: tuple[tuple[float, float], ...] = ()
     l1: float = 1e-5

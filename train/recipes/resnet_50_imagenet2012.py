@@ -5,9 +5,14 @@
 Cost: 100 epochs of 5,004 steps, days on one GPU. (We have not run it to the end.)
 Expect, as in the paper: DSR 73.3% top-1 and 92.4% top-5 with 7.377M parameters, static 71.6% (in twice the epochs),
 dense 74.9%; at --sparsity=0.9, DSR 71.6% and static 67.8% with 5.105M.
+
+--method=dsd has the phases of Han et al., DSD, ICLR 2017 (arXiv 1607.04381): uniform sparsity 30%, learning rates .1,
+.01, .001; their lengths are ours. Expect, as its authors report: 22.89% top-1 error of 24.01% dense.
 """
 
-from train.recipes.recipe import Recipe
+import dataclasses
+
+from train.recipes.recipe import Phases, Recipe
 
 RECIPE = Recipe(
     model="resnet_50",
@@ -21,9 +26,15 @@ RECIPE = Recipe(
     period=((0, 1000), (25, 2000), (50, 4000), (75, 8000)),
     stop_at=95,
     temperatures=((0, 1e-5), (25, 1e-8), (50, 1e-12), (75, 1e-15)),
+    dsd=Phases(sparsities=(0.3,), dense=(100,), sparse=(50,), final=50, sparse_factor=0.1, final_factor=0.01),
     kernel_target=40_000,
     set_fractions=((0.9, 0.14), (0.8, 0.089)),
     rigl_period=((0, 1600),),  # 100 steps of batches of 4,096 (Evci et al., ICML 2020, arXiv 1911.11134)
     pruning_schedule="exponential",
     static_lasts=2,
+)
+
+# Of the first version of the paper of DSD: two rounds, 52% over all layers in each, each layer by its sensitivity.
+FIRST_VERSION = dataclasses.replace(
+    RECIPE, dsd=Phases(sparsities=(0.52, 0.52), dense=(100, 50), sparse=(50, 50), final=50, by_sensitivity=True)
 )

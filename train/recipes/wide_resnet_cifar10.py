@@ -8,7 +8,7 @@ Expect, as in the paper: DSR 93.59 ± 0.18% test accuracy with 161,241 parameter
 epochs), dense 94.70%.
 """
 
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import Phases, Recipe
 
 RECIPE = Recipe(
     model="wide_resnet",
@@ -22,6 +22,8 @@ RECIPE = Recipe(
     period=((0, 100), (25, 200), (80, 400), (140, 800)),
     stop_at=190,
     temperatures=((0, 1e-5), (25, 1e-8), (80, 1e-12), (140, 1e-15)),
+    dsd=Phases(sparsities=(0.3,), dense=(200,), sparse=(100,), final=100),
+    width=2.0,
     kernel_target=2_000,
     set_fractions=((0.9, 0.138), (0.8, 0.07), (0.7, 0.046), (0.6, 0.034), (0.5, 0.028)),
     static_lasts=2,

@@ -1,0 +1,278 @@
+"""Dense-sparse-dense training as a callback for `model.fit`."""
+
+import math
+import numbers
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import keras
+
+from keras_dsr.acts.choosing import Selector, choose
+from keras_dsr.acts.sparsify import sparsify
+from keras_dsr.decisions.initial_mask import active_units, count_units
+from keras_dsr.decisions.phases import Phase, dense_sparse_dense, phase_at
+from keras_dsr.methods.dsd import DSD, Sparsity
+from keras_dsr.optimizers.steps import StepCounter
+from keras_dsr.seam import Reallocation, SparseWeight, densify, sparse_weights
+from keras_dsr.seam.candidates import Candidate, candidates
+from keras_dsr.seam.learning_rate import LearningRateScale
+from keras_dsr.seam.training import FastTraining
+
+CONVOLUTIONS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
+SparsityOfModel = Sparsity | Callable[[keras.Model], Sparsity]
+
+
+class DSDCallback(keras.callbacks.Callback):
+    """Dense-sparse-dense training (DSD): a regularizer that ends with a dense network of the same shape.
+
+    Three phases (Han et al., ICLR 2017, arXiv 1607.04381, Algorithm 1). Dense: as without it. Sparse: when it begins,
+    the smallest weights of each layer are cut, once, and training goes on without them. Dense: the cut weights are back
+    with the value 0, and everything trains at a lower learning rate. More rounds repeat the last two. Dropout, weight
+    decay and the learning rate schedule stay the user's; the schedule is multiplied by a factor.
+
+    Layers of Keras become sparse-capable when training begins (as by `sparsify`), and stock layers again when it ends
+    in the last dense phase: what is left is the plain model. Where training ends earlier they stay as they are, and
+    another `fit` (with `initial_epoch`, for phases by epoch) goes on. The phase depends on the epoch or the optimizer's
+    step alone and the masks are saved with the model, so a restart goes on where it was. List this callback before
+    those that save or restore the model or write the logs.
+
+    Each epoch's logs get `dsd_phase` (0 dense, 1 sparse, 2 dense, ...), `dsd_learning_rate` (the last one of the epoch)
+    and `sparsity` (the share of weights that are zero, over all that may be cut). Between epochs the optimizer holds
+    the user's own learning rate.
+
+    Args:
+        sparsity: float in [0, 1), the share of each weight tensor that is cut; or a mapping from names of weights to
+            such numbers (others are not cut), as `keras_dsr.sensitivity(...).choose(...)` returns; or a function of the
+            model that returns either when its sparse phase begins; or a list of these, one a round.
+        dense_epochs: int, length of the first dense phase (short: early pruning); or a list, that of the dense phase
+            before each sparse one.
+        sparse_epochs: int, length of each sparse phase, or a list, one a round. The last dense phase takes the rest.
+        dense_steps, sparse_steps: the same in steps of the optimizer, counted from its first, instead of epochs.
+        final_learning_rate_factor: positive number, on the learning rate each time that cut weights are restored, for
+            all that follows.
+        sparse_learning_rate_factor: positive number, on the learning rate in sparse phases as well.
+        cut: `"magnitude"`; or `"random"`, the paper's ablation.
+        include: what may be cut beside what `sparsify` makes sparse by default, in its terms.
+        exclude: what is never cut. None: the first convolution.
+        seed: int, of random cuts.
+        verbose: 1 prints a line when a phase begins, 0 is silent.
+
+    Raises:
+        ValueError: at once for an argument out of range; when training begins, before the first step, for a model with
+            nothing to cut, or a name that it does not have.
+
+    Example:
+
+    >>> model.fit(x, y, epochs=60, callbacks=[keras_dsr.DSDCallback(sparsity=0.3, dense_epochs=30, sparse_epochs=15)])
+    """
+
+    def __init__(
+        self,
+        sparsity: SparsityOfModel | Sequence[SparsityOfModel] = 0.3,
+        dense_epochs: int | Sequence[int] | None = None,
+        sparse_epochs: int | Sequence[int] | None = None,
+        *,
+        dense_steps: int | Sequence[int] | None = None,
+        sparse_steps: int | Sequence[int] | None = None,
+        final_learning_rate_factor: float = 0.1,
+        sparse_learning_rate_factor: float = 1.0,
+        cut: str = "magnitude",
+        include: Selector | Iterable[Selector] = (),
+        exclude: Selector | Iterable[Selector] | None = None,
+        seed: int = 0,
+        verbose: int = 1,
+    ):
+        super().__init__()
+        self._sparsities = list(sparsity) if _is_list(sparsity) else [sparsity]
+        if not self._sparsities:
+            raise ValueError("DSDCallback(sparsity=[...]) must have one sparsity a round. Received: none.")
+        for one in self._sparsities:
+            DSD(0.0 if callable(one) else one, cut)  # refuses what is out of range
+        factors = {
+            "final_learning_rate_factor": final_learning_rate_factor,
+            "sparse_learning_rate_factor": sparse_learning_rate_factor,
+        }
+        for name, factor in factors.items():
+            if not isinstance(factor, numbers.Real) or not 0 < factor < math.inf:
+                raise ValueError(
+                    f"DSDCallback({name}=...) must be a positive number, a factor on the learning rate. "
+                    f"Received: {name}={factor!r}"
+                )
+        if not _whole(seed):
+            raise ValueError(f"DSDCallback(seed=...) must be an int. Received: seed={seed!r}")
+        self._unit, lengths = _lengths(len(self._sparsities), dense_epochs, sparse_epochs, dense_steps, sparse_steps)
+        self._phases = dense_sparse_dense(*lengths, sparse_learning_rate_factor, final_learning_rate_factor)
+        self._cut, self._include, self._exclude = cut, include, exclude
+        self._seed, self._verbose = int(seed), verbose
+        self._converted = False
+
+    def on_train_begin(self, logs=None):
+        self._excluded = self._find_excluded()
+        self._check_names(*self._sparsities)
+        if not sparse_weights(self.model):
+            self._make_sparse_capable()
+        self._phase, self._scale_is_due = None, False
+        self._steps = StepCounter(self.model.optimizer)
+        self._scale = LearningRateScale(self.model)
+        self._fast_training = FastTraining(self.model, sparse_weights(self.model))
+        self._fast_training.begin()
+
+    def on_train_end(self, logs=None):
+        self._scale.undo()
+        self._fast_training.end()
+        is_dense = all(weight.count() == weight.size for weight in sparse_weights(self.model))
+        if self._converted and is_dense and self._phase is self._phases[-1]:
+            densify(self.model)
+            self._converted = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # The step is asked for here: before the first epoch begins, a restored checkpoint is not yet in place.
+        step = self._steps.epoch_begins(self.model.optimizer)
+        self._move_to(epoch if self._unit == "epochs" else step)
+        self._scale_is_due = True
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self._scale_is_due:  # after every callback has had its say when the epoch began
+            self._scale.scale_variables(self._phase.learning_rate_factor)
+            self._scale_is_due = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._unit == "epochs" or self._phase is self._phases[-1]:
+            return
+        _, step = self._steps.batch_ends(batch)
+        if step >= self._phases[self._phase.index + 1].start:
+            self._move_to(self._steps.ask(self.model.optimizer, batch))
+            self._scale_is_due = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None:
+            weights = sparse_weights(self.model)
+            logs["dsd_phase"] = self._phase.index
+            logs["dsd_learning_rate"] = float(keras.ops.convert_to_numpy(_learning_rate(self.model.optimizer)))
+            logs["sparsity"] = 1 - sum(weight.count() for weight in weights) / sum(weight.size for weight in weights)
+        self._scale.release()
+
+    def _move_to(self, time: int) -> None:
+        """Begin the phase of this time, unless it has begun."""
+        phase = phase_at(self._phases, time)
+        if phase is self._phase:
+            return
+        self._phase = phase
+        self._set_masks(phase)
+        if self._scale.scale_schedules(phase.learning_rate_factor):
+            self._fast_training.renew()
+        if self._verbose:
+            print(f"\n{self._describe(time)}")
+
+    def _set_masks(self, phase: Phase) -> None:
+        weights = sparse_weights(self.model)
+        sparsity = self._sparsities[phase.round] if phase.is_sparse else 0.0
+        if callable(sparsity):
+            if any(weight.count() < weight.size for weight in weights):
+                return  # a restart within the phase: it has been cut
+            sparsity = sparsity(self.model)
+            self._check_names(sparsity)
+        shares = {weight.name: self._share(sparsity, weight) for weight in weights}
+        if any(weight.count() != _goal(weight, shares[weight.name]) for weight in weights):
+            Reallocation(self.model, DSD(shares, self._cut), self._seed)()
+
+    def _share(self, sparsity: Sparsity, weight: SparseWeight) -> float:
+        if weight.name in self._excluded:
+            return 0.0
+        return sparsity.get(weight.name, 0.0) if isinstance(sparsity, Mapping) else sparsity
+
+    def _find_excluded(self) -> set[str]:
+        """The names of the weights that are never cut."""
+        found = candidates(self.model)
+        if self._exclude is None:
+            first = next((one.layer for one in found if isinstance(one.layer, CONVOLUTIONS)), None)
+            return {one.name for one in found if one.layer is first}
+        _, skipped = choose(found, (), self._exclude, "DSDCallback")
+        return {row.name for row in skipped if row.reason == "excluded"}
+
+    def _make_sparse_capable(self) -> None:
+        report = sparsify(self.model, 0.0, include=self._include, exclude=self._excluded, mask="magnitude")
+        if not report.rows:
+            raise ValueError(
+                f"DSDCallback has nothing to cut in {self.model.name!r}. Expected a dense, convolutional, recurrent or "
+                "attention layer beside the first convolution, which is never cut unless exclude=() says so. "
+                f"Received:\n{report}"
+            )
+        self._converted = True
+        self.model.make_train_function(force=True)  # of sparse layers
+
+    def _check_names(self, *sparsities: Sparsity) -> None:
+        """Raise `ValueError` for a name of a mapping that no weight of the model has."""
+        found = candidates(self.model)
+        names = {one.name for one in found}
+        for sparsity in sparsities:
+            unknown = [name for name in sparsity if name not in names] if isinstance(sparsity, Mapping) else []
+            if unknown:
+                raise ValueError(
+                    f"DSDCallback(sparsity=...) names {unknown[0]!r}, and the model {self.model.name!r} has no such "
+                    f"weight. Expected names such as {', '.join(map(repr, _examples(found)))}. "
+                    f"Received: {len(unknown)} unknown of {len(sparsity)}."
+                )
+
+    def _describe(self, time: int) -> str:
+        kind = "sparse" if self._phase.is_sparse else "dense"
+        weights = sparse_weights(self.model)
+        cut = sum(weight.size - weight.count() for weight in weights)
+        where = f"epoch {time + 1}" if self._unit == "epochs" else f"step {time}"
+        return (
+            f"DSD, {where}: {kind} phase ({self._phase.index + 1} of {len(self._phases)}), {cut:,} of "
+            f"{sum(weight.size for weight in weights):,} weights cut, learning rate x "
+            f"{self._phase.learning_rate_factor:g}"
+        )
+
+
+def _goal(weight: SparseWeight, sparsity: float) -> int:
+    """The number of active weights at a sparsity."""
+    units = count_units(weight.shape, weight.unit_axes)
+    return active_units(units, sparsity) * (weight.size // units)
+
+
+def _learning_rate(optimizer):
+    first = optimizer.optimizers[0] if hasattr(optimizer, "optimizers") else optimizer
+    return first.learning_rate
+
+
+def _examples(found: list[Candidate]) -> list[str]:
+    return [one.name for one in found if one.role != "bias"][:3]
+
+
+def _lengths(rounds: int, dense_epochs, sparse_epochs, dense_steps, sparse_steps) -> tuple[str, tuple]:
+    """What phases are counted in, and the lengths of the dense and sparse phases of each round."""
+    by_epoch, by_step = (dense_epochs, sparse_epochs), (dense_steps, sparse_steps)
+    given = [(unit, pair) for unit, pair in (("epochs", by_epoch), ("steps", by_step)) if pair != (None, None)]
+    if len(given) != 1 or None in given[0][1]:
+        raise ValueError(
+            "DSDCallback needs the length of the first dense phase and of the sparse phase: dense_epochs and "
+            "sparse_epochs, or dense_steps and sparse_steps. Received: "
+            f"dense_epochs={dense_epochs!r}, sparse_epochs={sparse_epochs!r}, dense_steps={dense_steps!r}, "
+            f"sparse_steps={sparse_steps!r}"
+        )
+    unit, pair = given[0]
+    lengths = []
+    for name, value, least in zip((f"dense_{unit}", f"sparse_{unit}"), pair, (0, 1)):
+        values = list(value) if _is_list(value) else [value] * rounds
+        if len(values) != rounds or not all(_whole(length) and length >= least for length in values):
+            raise ValueError(
+                f"DSDCallback({name}=...) must be an int of at least {least}, or a list of one a round (there "
+                f"{'is' if rounds == 1 else 'are'} {rounds}, by `sparsity`). Received: {name}={value!r}"
+            )
+        lengths.append([int(length) for length in values])
+    return unit, tuple(lengths)
+
+
+def _is_list(value) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _whole(value) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
