@@ -12,7 +12,7 @@ import keras
 import keras_dsr as dsr
 import models
 from keras_dsr.layers import TiedKernel
-from keras_dsr.seam.conversion import SPARSE_CLASS_OF
+from keras_dsr.seam.conversion import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 from keras_dsr.seam.weights import walk
 from train.lottery import apply_masks, read_masks
 from train.methods import METHODS, Method, pruning_period
@@ -164,7 +164,7 @@ def _constructors(settings, method: Method) -> dict[str, Callable]:
         made, arguments = {"conv": dsr.TiedConv2D, "dense": dsr.TiedDense}, {"budget": 1 - settings.sparsity}
     else:
         has_all = method.kernels == "full" or settings.mask_from
-        made = {name: SPARSE_CLASS_OF[layer] for name, layer in stock.items()}
+        made = {name: {**SPARSE_CLASS_OF, **SPARSE_CONTAINER_OF}[layer] for name, layer in stock.items()}
         arguments = {"sparsity": 0.0 if has_all else settings.sparsity, "granularity": settings.granularity}
     return {name: functools.partial(made[name], **arguments) for name in stock}
 

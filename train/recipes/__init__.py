@@ -2,12 +2,15 @@
 
 from train.recipes import (
     alexnet_imagenet2012,
+    deep_speech_2_wsj,
     deep_speech_spoken_digit,
+    deep_speech_wsj,
     googlenet_imagenet2012,
     lenet_5_cifar10,
     lenet_digits,
     lenet_mnist,
     neural_talk_cifar10,
+    neural_talk_flickr8k,
     resnet_18_imagenet2012,
     resnet_50_imagenet2012,
     resnet_152_imagenet2012,
@@ -34,7 +37,10 @@ RECIPES: dict[str, Recipe] = {
     "resnet_152_imagenet2012": resnet_152_imagenet2012.RECIPE,
     "squeezenet_imagenet2012": squeezenet_imagenet2012.RECIPE,
     "deep_speech_spoken_digit": deep_speech_spoken_digit.RECIPE,
+    "deep_speech_wsj": deep_speech_wsj.RECIPE,
+    "deep_speech_2_wsj": deep_speech_2_wsj.RECIPE,
     "neural_talk_cifar10": neural_talk_cifar10.RECIPE,
+    "neural_talk_flickr8k": neural_talk_flickr8k.RECIPE,
 }
 
 

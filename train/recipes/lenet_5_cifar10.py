@@ -1,9 +1,9 @@
-"""LeNet-5 on CIFAR-10: the small convolutional network of the dense-sparse-dense comparison (docs/dsd.md).
+"""LeNet-5 on CIFAR-10: the small convolutional network of the dense-sparse-dense comparison.
 
     python -m train.compare --model=lenet_5 --dataset=cifar10 --width=0.5 --epochs=16 --steps_per_epoch=100 \\
         --methods=dense,dsd,dsd_random,static --seeds=5
 
-Cost: see docs/results.md, which has what came out. No paper has it.
+Cost and result: docs/results.md. No paper has it.
 """
 
 from train.recipes.recipe import Phases, Recipe
