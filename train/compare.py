@@ -28,7 +28,8 @@ from train.settings import Settings, resolve
 from train.workers import do_runs
 
 LOTTERY = {"lottery_original": None, "lottery_new": "random"}  # what --init_from is; None: the run of DSR itself
-ALL = (*METHODS, *LOTTERY)
+KNOWN = (*METHODS, *LOTTERY)
+ALL = tuple(name for name in KNOWN if name in LOTTERY or not METHODS[name].has_phases)  # DSD has no budget to keep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ def plan(
 
     Args:
         common: what the runs share.
-        methods: names out of `ALL`.
+        methods: names out of `KNOWN`.
         sparsities: of the methods that have one; None: the recipe's.
         seeds: int, how many runs of each: with seeds 0, 1, ...
         early_stops: shares of the epochs, in (0, 1), after which DSR stops to move weights in runs of their own, at the
@@ -118,8 +119,10 @@ def compare(out: Path, runs: list[Entry], jobs: int, console: Console) -> list[R
 
 
 def _check(methods: list[str], sparsities: list[float] | None, seeds: int, early_stops: list[float]):
-    if not methods or len(set(methods)) < len(methods) or not set(methods) <= set(ALL):
-        raise ValueError(f"--methods must be 'all' or name methods, each once, out of {', '.join(ALL)}. Got: {methods}")
+    if not methods or len(set(methods)) < len(methods) or not set(methods) <= set(KNOWN):
+        raise ValueError(
+            f"--methods must be 'all' or name methods, each once, out of {', '.join(KNOWN)}. Got: {methods}"
+        )
     for method in LOTTERY:
         if method in methods and "dsr" not in methods:
             raise ValueError(f"--methods={method} trains with the masks of dsr: name dsr too. Received: {methods}")
@@ -195,7 +198,7 @@ def _numbers(flag: str) -> list[float] | None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("methods", ["dense", "static", "dsr"], f"'all', or methods to compare: {', '.join(ALL)}.")
+    flags.DEFINE_list("methods", ["dense", "static", "dsr"], f"'all', or methods to compare: {', '.join(KNOWN)}.")
     flags.DEFINE_list("sparsity", [], "Sparsities, such as 0.9,0.99 (the recipe's).")
     flags.DEFINE_integer("seeds", 1, "Runs of each method and sparsity.")
     flags.DEFINE_list("early_stop", [], "Shares of training after which DSR stops, in runs of their own: 0.25,0.5.")

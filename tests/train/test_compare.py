@@ -53,7 +53,7 @@ def test_it_leaves_a_folder_a_run_tables_and_plots(everything):
     _, out, runs, results, _ = everything
     folders = [Path(run.settings.out).name for run in runs]
     assert folders == [result.name for result in results]
-    sized = [f"{name}-0.98-seed0" for name in METHODS if name != "dense"]
+    sized = [f"{name}-0.98-seed0" for name in ALL if name in METHODS and name != "dense"]
     lotteries = ["lottery-original-0.98-seed0", "lottery-new-0.98-seed0"]
     assert folders == ["dense-seed0", *sized, *lotteries, "dsr-0.98-stop0-seed0"]
     assert sorted(path.name for path in out.iterdir()) == sorted([*folders, *PLOTS, "table.csv", "table.md"])

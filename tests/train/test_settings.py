@@ -100,11 +100,11 @@ def test_the_marks_of_dsr_stretch_with_the_epochs():
     ("given", "message"),
     [
         ({"model": "vgg"}, "--model must be one of lenet_300_100, lenet_5, wide_resnet, .*Received: --model=vgg"),
-        ({"dataset": "svhn"}, "--dataset must be one of digits, mnist, .*imagenet2012. Received: --dataset=svhn"),
+        ({"dataset": "svhn"}, "--dataset must be one of digits, mnist, .*imagenet2012, .*Received: --dataset=svhn"),
         (
             {"method": "nosuch"},
-            "--method must be one of dense, thin, hashed, static, set, deepr, dsr, rigl, snfs, compressed. "
-            "Received: --method=nosuch",
+            "--method must be one of dense, thin, hashed, static, set, deepr, dsr, rigl, snfs, compressed, dsd, "
+            "dsd_random. Received: --method=nosuch",
         ),
         ({"recipe": "mine"}, "--recipe must be one of lenet_digits, .*Received: --recipe=mine"),
         (
