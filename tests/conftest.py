@@ -9,8 +9,10 @@ import hypothesis
 import keras
 import pytest
 
-hypothesis.settings.register_profile("keras_dsr", deadline=None, derandomize=True, max_examples=30, database=None)
+hypothesis.settings.register_profile("keras_dsr", deadline=None, derandomize=True, max_examples=15, database=None)
 hypothesis.settings.load_profile("keras_dsr")
+# `pytest --hypothesis-profile=thorough` looks further than there is time for at every change.
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300, database=None)
 
 
 @pytest.fixture(autouse=True)

@@ -39,11 +39,11 @@ class DSDCallback(keras.callbacks.Callback):
     in the last dense phase: what is left is the plain model. Where training ends earlier they stay as they are, and
     another `fit` (with `initial_epoch`, for phases by epoch) goes on. The phase depends on the epoch or the optimizer's
     step alone and the masks are saved with the model, so a restart goes on where it was. List this callback before
-    those that save or restore the model or write the logs.
+    those that save or restore the model or write the logs, but after `EarlyStopping(restore_best_weights=True)`.
 
-    Each epoch's logs get `dsd_phase` (0 dense, 1 sparse, 2 dense, ...), `dsd_learning_rate` (the last one of the epoch)
-    and `sparsity` (the share of weights that are zero, over all that may be cut). Between epochs the optimizer holds
-    the user's own learning rate.
+    Each epoch's logs get `dsd_phase` (0 dense, 1 sparse, 2 dense, ...), `dsd_learning_rate` (that of the step with
+    which the epoch, or a phase within it, began) and `sparsity` (the share of weights that are zero, over all that may
+    be cut). Between epochs the optimizer holds the user's own learning rate.
 
     Args:
         sparsity: float in [0, 1), the share of each weight tensor that is cut; or a mapping from names of weights to
@@ -140,6 +140,7 @@ class DSDCallback(keras.callbacks.Callback):
         if self._scale_is_due:  # after every callback has had its say when the epoch began
             self._scale.scale_variables(self._phase.learning_rate_factor)
             self._scale_is_due = False
+            self._rate = float(keras.ops.convert_to_numpy(_learning_rate(self.model.optimizer)))
 
     def on_train_batch_end(self, batch, logs=None):
         if self._unit == "epochs" or self._phase is self._phases[-1]:
@@ -153,7 +154,7 @@ class DSDCallback(keras.callbacks.Callback):
         if logs is not None:
             weights = sparse_weights(self.model)
             logs["dsd_phase"] = self._phase.index
-            logs["dsd_learning_rate"] = float(keras.ops.convert_to_numpy(_learning_rate(self.model.optimizer)))
+            logs["dsd_learning_rate"] = self._rate
             logs["sparsity"] = 1 - sum(weight.count() for weight in weights) / sum(weight.size for weight in weights)
         self._scale.release()
 

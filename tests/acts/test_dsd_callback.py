@@ -132,9 +132,10 @@ def test_two_rounds_with_lower_sparsity_and_learning_rate():
 def test_the_users_schedule_is_scaled_and_given_back():
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1, 5], [0.4, 0.2, 0.1])  # 2 steps an epoch
     model, watch = compiled(plain(), keras.optimizers.SGD(schedule)), Watch()
-    fit(model, silent(0.5, 1, 1), watch, batches=2, epochs=4)
-    # Read when the first step of an epoch is over, so at steps 1, 3, 5, 7.
+    history = fit(model, silent(0.5, 1, 1), watch, batches=2, epochs=4)
+    # Read when the first step of an epoch is over, so at steps 1, 3, 5, 7; the log has those of steps 0, 2, 4, 6.
     assert watch.rates == pytest.approx([0.4, 0.2, 0.02, 0.01])
+    assert history.history["dsd_learning_rate"] == pytest.approx([0.4, 0.2, 0.02, 0.01])
     assert model.optimizer._learning_rate is schedule
 
 
@@ -321,3 +322,15 @@ def test_a_model_that_does_not_fit_stays_as_it_is(settings, message):
         fit(model, callback)
     kernels = [bits(variable) for variable in model.variables]
     assert [kernel for kernel in before if kernel not in kernels] == []
+
+
+def test_early_stopping_may_restore_an_epoch_of_the_sparse_phase():
+    model = compiled(plain())
+    best = keras.callbacks.EarlyStopping("sparsity", mode="max", patience=9, restore_best_weights=True)
+    # It looks at an epoch's logs before the callback has written to them, so give it what it watches.
+    phase = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(sparsity=[0, 0.5, 0][epoch]))
+    fit(model, phase, best, silent(0.5, 1, 1), batches=2, epochs=3)
+    assert [weight.count() for weight in dsr.sparse_weights(model)] == [768, 120]
+    assert float(np.mean(values(model.layers[0].kernel) == 0)) >= 0.5
+    dsr.densify(model)
+    assert type(model.layers[0]) is keras.layers.Dense

@@ -118,7 +118,7 @@ def test_the_gradient_of_a_value_is_the_sum_over_its_positions(kind, signed):
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-3)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(
     inputs=st.integers(1, 12),
     units=st.integers(1, 12),

@@ -88,7 +88,7 @@ def test_eight_weights_by_hand(case):
 
 
 @every_method
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(data=st.data(), seed=SEEDS)
 def test_every_update_keeps_the_promises(case, data, seed):
     # GradualPruning prunes at low steps; the others do the same at any
