@@ -44,9 +44,9 @@ class Reallocate(keras.callbacks.Callback):
 
     def __init__(self, method, period: Period | None = None, stop_at: int | None = None, seed: int = 0):
         super().__init__()
-        if stop_at is not None and (not _whole(stop_at) or stop_at < 0):
+        if stop_at is not None and (not is_whole(stop_at) or stop_at < 0):
             raise ValueError(f"stop_at must be an epoch, an int of at least 0, or None. Received: stop_at={stop_at!r}")
-        if not _whole(seed):
+        if not is_whole(seed):
             raise ValueError(f"seed must be an int. Received: seed={seed!r}")
         self.method = method
         self.stop_at = stop_at
@@ -158,8 +158,9 @@ def _period_schedule(period: Period) -> Callable[[int], int]:
 
 
 def _is_period(value) -> bool:
-    return _whole(value) and value > 0
+    return is_whole(value) and value > 0
 
 
-def _whole(value) -> bool:
+def is_whole(value) -> bool:
+    """Whether a value is a whole number, and no bool."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 
+from keras_dsr.acts.callbacks import is_whole
 from keras_dsr.acts.choosing import Selector, choose
 from keras_dsr.acts.sparsify import sparsify
 from keras_dsr.decisions.initial_mask import active_units, count_units
@@ -58,7 +59,8 @@ class DSDCallback(keras.callbacks.Callback):
         sparse_learning_rate_factor: positive number, on the learning rate in sparse phases as well.
         cut: `"magnitude"`; or `"random"`, the paper's ablation.
         include: what may be cut beside what `sparsify` makes sparse by default, in its terms.
-        exclude: what is never cut. None: the first convolution.
+        exclude: what is never cut, in the same terms.
+        cut_first_convolution: whether the first convolution may be cut too; in the paper it never is.
         seed: int, of random cuts.
         verbose: 1 prints a line when a phase begins, 0 is silent.
 
@@ -83,7 +85,8 @@ class DSDCallback(keras.callbacks.Callback):
         sparse_learning_rate_factor: float = 1.0,
         cut: str = "magnitude",
         include: Selector | Iterable[Selector] = (),
-        exclude: Selector | Iterable[Selector] | None = None,
+        exclude: Selector | Iterable[Selector] = (),
+        cut_first_convolution: bool = False,
         seed: int = 0,
         verbose: int = 1,
     ):
@@ -103,11 +106,12 @@ class DSDCallback(keras.callbacks.Callback):
                     f"DSDCallback({name}=...) must be a positive number, a factor on the learning rate. "
                     f"Received: {name}={factor!r}"
                 )
-        if not _whole(seed):
+        if not is_whole(seed):
             raise ValueError(f"DSDCallback(seed=...) must be an int. Received: seed={seed!r}")
         self._unit, lengths = _lengths(len(self._sparsities), dense_epochs, sparse_epochs, dense_steps, sparse_steps)
         self._phases = dense_sparse_dense(*lengths, sparse_learning_rate_factor, final_learning_rate_factor)
         self._cut, self._include, self._exclude = cut, include, exclude
+        self._cut_first_convolution = cut_first_convolution
         self._seed, self._verbose = int(seed), verbose
         self._converted = False
 
@@ -190,18 +194,19 @@ class DSDCallback(keras.callbacks.Callback):
     def _find_excluded(self) -> set[str]:
         """The names of the weights that are never cut."""
         found = candidates(self.model)
-        if self._exclude is None:
-            first = next((one.layer for one in found if isinstance(one.layer, CONVOLUTIONS)), None)
-            return {one.name for one in found if one.layer is first}
-        _, skipped = choose(found, (), self._exclude, "DSDCallback")
-        return {row.name for row in skipped if row.reason == "excluded"}
+        _, skipped = choose(found, self._include, self._exclude, "DSDCallback")
+        excluded = {row.name for row in skipped if row.reason == "excluded"}
+        if self._cut_first_convolution:
+            return excluded
+        first = next((one.layer for one in found if isinstance(one.layer, CONVOLUTIONS)), None)
+        return excluded | {one.name for one in found if one.layer is first}
 
     def _make_sparse_capable(self) -> None:
         report = sparsify(self.model, 0.0, include=self._include, exclude=self._excluded, mask="magnitude")
         if not report.rows:
             raise ValueError(
                 f"DSDCallback has nothing to cut in {self.model.name!r}. Expected a dense, convolutional, recurrent or "
-                "attention layer beside the first convolution, which is never cut unless exclude=() says so. "
+                "attention layer beside the first convolution, which is never cut without cut_first_convolution=True. "
                 f"Received:\n{report}"
             )
         self._converted = True
@@ -262,7 +267,7 @@ def _lengths(rounds: int, dense_epochs, sparse_epochs, dense_steps, sparse_steps
     lengths = []
     for name, value, least in zip((f"dense_{unit}", f"sparse_{unit}"), pair, (0, 1)):
         values = list(value) if _is_list(value) else [value] * rounds
-        if len(values) != rounds or not all(_whole(length) and length >= least for length in values):
+        if len(values) != rounds or not all(is_whole(length) and length >= least for length in values):
             raise ValueError(
                 f"DSDCallback({name}=...) must be an int of at least {least}, or a list of one a round (there "
                 f"{'is' if rounds == 1 else 'are'} {rounds}, by `sparsity`). Received: {name}={value!r}"
@@ -273,7 +278,3 @@ def _lengths(rounds: int, dense_epochs, sparse_epochs, dense_steps, sparse_steps
 
 def _is_list(value) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
-
-
-def _whole(value) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

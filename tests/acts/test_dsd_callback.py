@@ -112,10 +112,18 @@ def test_every_phase_of_several_kinds_of_layers(build):
     assert [type(layer) for layer in model._flatten_layers()] == classes
 
 
-def test_exclude_replaces_the_first_convolution():
+@pytest.mark.parametrize(
+    ("settings", "cut"),
+    [
+        ({}, ["second", "classes"]),
+        ({"exclude": "classes"}, ["second"]),
+        ({"exclude": "classes", "cut_first_convolution": True}, ["first", "second"]),
+    ],
+)
+def test_the_first_convolution_is_cut_only_by_an_argument_of_its_own(settings, cut):
     model, watch = compiled(convolutional()), Watch()
-    fit(model, silent(0.5, 1, 1, exclude="classes"), watch, batches=2, epochs=3)
-    assert [name.split("/")[-2] for name in watch.sparsities[1]] == ["first", "second"]
+    fit(model, silent(0.5, 1, 1, **settings), watch, batches=2, epochs=3)
+    assert [name.split("/")[-2] for name in watch.sparsities[1]] == cut
 
 
 def test_two_rounds_with_lower_sparsity_and_learning_rate():
