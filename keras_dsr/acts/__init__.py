@@ -2,7 +2,8 @@
 
 from keras_dsr.acts.callbacks import DSRCallback, Reallocate
 from keras_dsr.acts.dsd_callback import DSDCallback
-from keras_dsr.acts.saving import export, save
+from keras_dsr.acts.exporting import export
+from keras_dsr.acts.saving import save
 from keras_dsr.acts.sensitivity import sensitivity
 from keras_dsr.acts.sparsify import sparsify
 from keras_dsr.acts.sparsify_report import SparsifyReport

@@ -1,0 +1,169 @@
+"""Files that other programs serve: a SavedModel with packed weights, ONNX, LiteRT."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+import keras
+
+from keras_dsr.acts.callbacks import is_whole
+from keras_dsr.acts.export_report import ExportReport, PackedRow, ProductRow
+from keras_dsr.files.checksums import write_checksums
+from keras_dsr.files.writing import written_beside
+from keras_dsr.seam.conversion import stripped
+
+SUFFIXES = {"tf_saved_model": "", "onnx": ".onnx", "litert": ".tflite"}
+
+
+def export(
+    model: keras.Model,
+    path: str | os.PathLike,
+    format: str = "tf_saved_model",
+    packed: bool | None = None,
+    dtype: str | None = None,
+    kernels: str = "dense",
+    batch_sizes: Sequence[int] = (),
+    input_signature=None,
+) -> ExportReport:
+    """Export the model for serving, small, with stock layers and dead weights at zero. The model goes on as it was.
+
+    The endpoint, its signature and the dense weights are those of Keras's own `model.export`. A packed SavedModel holds
+    of each weight with enough zeros the other values and their positions (8-bit gaps, or a bitmask where that is
+    smaller), and stock operations unpack it once when plain TensorFlow, TensorFlow Serving included, loads it: outputs
+    and speed are then those of the dense model.
+
+    What is written appears under its name when it is whole: an interrupted export leaves an existing one as it was.
+    TensorFlow finds damage to the weights of a SavedModel by itself; `sha256sum --check assets.extra/SHA256SUMS`, run
+    in its folder, finds any.
+
+    Args:
+        model: a built Keras model.
+        path: the folder of a SavedModel, or a file that ends in `.onnx` or `.tflite`. An existing one is replaced; a
+            folder with files in it that is no SavedModel is refused.
+        format: `"tf_saved_model"`, `"onnx"` (needs the extra `onnx`) or `"litert"` (the extra `litert`).
+        packed: bool, whether weights are packed. None: a SavedModel is, on the TensorFlow backend, the only one that
+            can; an ONNX file has sparse initializers, the format's own, and with True packed weights that take less
+            than half of the room.
+        dtype: `"float32"` or `"float16"`, in which packed values are stored (they are cast back when loaded); None: as
+            they are.
+        kernels: `"dense"`, or `"auto"`: `Dense` layers and convolutions with a window of 1 are timed here and now, and
+            multiply by TensorFlow's stock product with a CSR matrix where that is faster at each of `batch_sizes`. Sums
+            are then taken in another order: outputs are equal to float tolerance.
+        batch_sizes: ints, the batch sizes that will be served, for `kernels="auto"`.
+        input_signature: as in `model.export`.
+
+    Returns:
+        An `ExportReport`, which prints what was packed and chosen.
+
+    Raises:
+        ValueError: an argument out of range or without use, an unbuilt model, or a value beyond float16.
+        FileExistsError: `path` is a file, or a folder that holds something else than a SavedModel.
+        FileNotFoundError: the folder of `path` does not exist.
+        ImportError: a package that the format needs is missing.
+        OSError: the disk is full.
+
+    Example:
+
+    >>> keras_dsr.export(model, "saved_model/")
+    >>> served = tf.saved_model.load("saved_model/")
+    >>> served.serve(x)
+    """
+    path = pathlib.Path(path)
+    packed = _check_arguments(path, format, packed, dtype, kernels, batch_sizes)
+    with written_beside(path) as temporary, stripped(model):
+        rows = {}
+        if format == "onnx":
+            from keras_dsr.files.onnx_file import write_onnx
+
+            write_onnx(model, temporary, input_signature, packing="gaps" if packed else "sparse")
+        elif format == "litert":
+            from keras_dsr.files.litert_file import write_litert
+
+            write_litert(model, temporary, input_signature)
+        elif packed:
+            rows = _write_packed(model, temporary, dtype, kernels, batch_sizes, input_signature)
+        else:
+            model.export(str(temporary), format=format, verbose=False, input_signature=input_signature)
+        if format == "tf_saved_model":
+            write_checksums(temporary)
+        files = [temporary] if temporary.is_file() else temporary.rglob("*")
+        size = sum(file.stat().st_size for file in files if file.is_file())
+    return ExportReport(path, format, size, **rows)
+
+
+def _write_packed(model, path, dtype, kernels, batch_sizes, input_signature) -> dict:
+    """Write a packed SavedModel; the rows of its report."""
+    from keras_dsr.files.saved_model import pack_weights, signature_of, write_packed
+    from keras_dsr.products.choosing import choose_products, product_layers
+
+    signature = signature_of(model, input_signature)
+    weights = pack_weights(model, dtype)
+    choices = []
+    if kernels == "auto":
+        kernels_packed = {id(weight.variable) for weight in weights if len(weight.packed.values)}
+        layers = [layer for layer in product_layers(model) if id(layer._kernel) in kernels_packed]
+        choices = choose_products(model, layers, signature, batch_sizes)
+    write_packed(model, path, weights, [choice.layer for choice in choices if choice.by_csr], signature)
+    return {
+        "packed": tuple(
+            PackedRow(
+                weight.variable.path,
+                tuple(weight.packed.shape),
+                len(weight.packed.values),
+                weight.dense_bytes,
+                weight.packed.nbytes,
+                "gaps" if weight.packed.is_gaps else "bitmask",
+            )
+            for weight in weights
+        ),
+        "products": tuple(
+            ProductRow(
+                choice.layer.name,
+                choice.density,
+                tuple((taken.rows, taken.speedup) for taken in choice.times),
+                choice.by_csr,
+            )
+            for choice in choices
+        ),
+    }
+
+
+def _check_arguments(path, format, packed, dtype, kernels, batch_sizes) -> bool:
+    """Raise for arguments that do not go together; whether to pack."""
+    if format not in SUFFIXES:
+        raise ValueError(f"export(format=...) must be one of {', '.join(map(repr, SUFFIXES))}. Received: {format!r}")
+    if path.suffix != SUFFIXES[format] and format != "tf_saved_model":
+        raise ValueError(
+            f"export(path=..., format={format!r}) must end in {SUFFIXES[format]!r}. Received: path={str(path)!r}"
+        )
+    if format == "tf_saved_model":
+        if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").exists()):
+            raise FileExistsError(
+                f"export(path=...) would replace {str(path)!r}, which is not a SavedModel. Give another folder, or "
+                "remove that one first."
+            )
+    elif path.is_dir():
+        raise FileExistsError(f"export(path=...) must be a file. Received: path={str(path)!r}, which is a folder")
+    is_saved_model = format == "tf_saved_model" and keras.backend.backend() == "tensorflow"
+    if packed and not (is_saved_model or format == "onnx"):
+        raise ValueError(
+            "export(packed=True) is for format='onnx', and for format='tf_saved_model' on TensorFlow's backend, whose "
+            f"operations unpack. Received: format={format!r} on the {keras.backend.backend()} backend. Leave it out."
+        )
+    packed = is_saved_model if packed is None else bool(packed)
+    if dtype not in (None, "float32", "float16"):
+        raise ValueError(f"export(dtype=...) must be None, 'float32' or 'float16'. Received: dtype={dtype!r}")
+    if kernels not in ("dense", "auto"):
+        raise ValueError(f"export(kernels=...) must be 'dense' or 'auto'. Received: kernels={kernels!r}")
+    if not (packed and is_saved_model) and (dtype is not None or kernels == "auto"):
+        given = f"dtype={dtype!r}" if dtype is not None else f"kernels={kernels!r}"
+        raise ValueError(f"export({given}) is for a packed SavedModel. Leave it out.")
+    sizes = list(batch_sizes)
+    if not all(is_whole(size) and size >= 1 for size in sizes):
+        raise ValueError(f"export(batch_sizes=...) must be ints of at least 1. Received: batch_sizes={batch_sizes!r}")
+    if (kernels == "auto") != bool(sizes):
+        raise ValueError(
+            "export(kernels='auto', batch_sizes=...) go together: products are timed at the batch sizes that will be "
+            f"served, such as batch_sizes=(1, 32). Received: kernels={kernels!r}, batch_sizes={batch_sizes!r}"
+        )
+    return packed
