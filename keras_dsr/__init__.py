@@ -33,7 +33,9 @@ from keras_dsr.layers import (
     TiedDense,
 )
 from keras_dsr.optimizers import SparseOptimizer
+from keras_dsr.reporting import report
 from keras_dsr.seam import densify, sparse_weights, strip
+from keras_dsr.shrinking import shrink
 
 __all__ = [
     "DSDCallback",
@@ -70,9 +72,11 @@ __all__ = [
     "densify",
     "export",
     "methods",
+    "report",
     "save",
     "schedules",
     "sensitivity",
+    "shrink",
     "sparse_weights",
     "sparsify",
     "strip",

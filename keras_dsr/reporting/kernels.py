@@ -1,0 +1,129 @@
+"""The kernels of a model: what its layers multiply with, and which of their weights are active."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+import keras
+import ml_dtypes
+import numpy as np
+
+from keras_dsr.decisions.packing import packed_bytes
+from keras_dsr.seam.candidates import candidates
+from keras_dsr.seam.weights import sparse_weights
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kernel:
+    """One kernel of a model.
+
+    Attributes:
+        name: the path of its variable, such as `"dense/kernel"`.
+        layer: the layer that it belongs to.
+        owners: the layers that the layer lies in, from the model on.
+        role: what it is in the layer, such as `"kernel"`.
+        variable: its Keras variable; dead places may hold anything.
+        positions: flat positions of the active weights, int64, increasing; None: every weight is active.
+    """
+
+    name: str
+    layer: keras.layers.Layer
+    owners: tuple[keras.layers.Layer, ...]
+    role: str
+    variable: keras.Variable
+    positions: np.ndarray | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the dense tensor."""
+        return tuple(self.variable.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of places of the dense tensor."""
+        return math.prod(self.shape)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether some places are known to be empty."""
+        return self.positions is not None
+
+    @property
+    def active(self) -> int:
+        """The number of active weights."""
+        return len(self.positions) if self.is_sparse else self.size
+
+    @property
+    def sparsity(self) -> float:
+        """The share of places without a weight, in [0, 1]."""
+        return 1 - self.active / self.size
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one value."""
+        return itemsize_of(self.variable)
+
+    @property
+    def dense_bytes(self) -> int:
+        """Bytes of the dense tensor."""
+        return self.size * self.itemsize
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the active values and their positions, in the smaller code; of a dense kernel, all of it."""
+        return packed_bytes(self.positions, self.size, self.itemsize) if self.is_sparse else self.dense_bytes
+
+    def values(self) -> np.ndarray:
+        """The dense tensor, zeros where there is no weight."""
+        stored = keras.ops.convert_to_numpy(self.variable)
+        if not self.is_sparse:
+            return stored
+        values = np.zeros(self.size, stored.dtype)
+        values[self.positions] = stored.reshape(-1)[self.positions]
+        return values.reshape(self.shape)
+
+
+def kernels_of(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None) -> list[Kernel]:
+    """The kernels of a model, in its order, dense ones included.
+
+    Which weights are active is what the masks of the model say. Where the model has none and none are given, as after
+    `strip`, it is those that are not zero.
+
+    Args:
+        model: a built Keras model of any kind.
+        masks: bool arrays by the names of the kernels, of a model that has no masks itself; other kernels are dense.
+
+    Raises:
+        ValueError: the model has not been built.
+    """
+    held = {id(weight.variable): weight for weight in sparse_weights(model)}
+    by_zeros = not held and masks is None
+    kernels = []
+    for one in candidates(model):
+        weight = held.get(id(one.variable))
+        if weight is None and (len(one.shape) < 2 or "bias" in one.role):
+            continue
+        if weight is not None:
+            positions = weight.positions()
+        elif by_zeros:
+            positions = np.flatnonzero(keras.ops.convert_to_numpy(one.variable))
+            positions = positions if len(positions) < one.size else None
+        else:
+            mask = (masks or {}).get(one.name)
+            positions = None if mask is None else np.flatnonzero(mask)
+        role = weight.role if weight is not None else one.role
+        kernels.append(Kernel(one.name, one.layer, one.owners, role, one.variable, positions))
+    return kernels
+
+
+def other_parameters(model: keras.Model, kernels: list[Kernel]) -> tuple[int, int]:
+    """The number of trainable parameters outside the kernels, and their bytes."""
+    taken = {id(kernel.variable) for kernel in kernels}
+    others = [variable for variable in model.trainable_variables if id(variable) not in taken]
+    sizes = [math.prod(variable.shape) for variable in others]
+    return sum(sizes), sum(size * itemsize_of(variable) for size, variable in zip(sizes, others))
+
+
+def itemsize_of(variable: keras.Variable) -> int:
+    """Bytes of one value of a variable."""
+    return np.dtype(getattr(ml_dtypes, variable.dtype, variable.dtype)).itemsize

@@ -1,0 +1,88 @@
+"""The report of a model or a run, as one page of HTML."""
+
+import importlib.util
+import numbers
+import os
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import keras
+
+from keras_dsr.files.writing import written_beside
+from keras_dsr.reporting.contents import page_of
+from keras_dsr.reporting.page import render
+
+
+def report(
+    model_or_run: keras.Model | str | os.PathLike,
+    path: str | os.PathLike,
+    *,
+    masks: Iterable[str | keras.layers.Layer] | None = None,
+    batch_sizes: Sequence[int] | None = (1, 8),
+    history: keras.callbacks.History | Mapping[str, Sequence[float]] | None = None,
+) -> None:
+    """Write a page on a model or a run: what each layer holds and costs, how training went, what makes use of it.
+
+    One HTML file without any other: per kernel its shape, weights, active weights, sparsity, bytes, FLOPs, theoretical
+    and measured speed; the sparsity by layer; H, K and the density of each kernel over training; pictures of masks; and
+    which runtimes are faster with it. What is not known is shown as such, with the reason.
+
+    Which weights are active is what the model's masks say, or the checkpoint of a run. Of a model without masks, such
+    as one after `keras_dsr.strip`, it is those that are not zero.
+
+    It needs `pip install "keras-dsr[report]"`. The file is written under another name and renamed.
+
+    Args:
+        model_or_run: a built Keras model of any kind, or the folder of a finished run of `train.run`.
+        path: the file to write, ending in `.html`.
+        masks: whose masks are shown: layers, or names of layers or weights. None: up to four, from the first sparse
+            kernel to the last. (): none.
+        batch_sizes: ints of at least 1: for these the products with sparse `Dense` and 1x1 convolution kernels are
+            timed on this machine, dense and by TensorFlow's CSR operations; half a minute at most. None or (): none.
+        history: what `model.fit` returned, or its `history` dict: for the plots of a model. (A run has its own.)
+
+    Raises:
+        ImportError: jinja2 or matplotlib are not installed.
+        ValueError: an unbuilt model, a path that does not end in `.html`, an unknown name in `masks`, a batch size that
+            is no positive int, or a damaged file of a run.
+        TypeError: something that is neither a model nor a path.
+        FileNotFoundError: no such run, or one that is not finished; or the folder of `path` does not exist.
+        IsADirectoryError: `path` is a folder.
+
+    Example:
+
+    >>> history = model.fit(x, y, epochs=10, callbacks=[keras_dsr.DSRCallback(target=50)])
+    >>> keras_dsr.report(model, "report.html", history=history)
+    >>> keras_dsr.report("runs/mnist-dsr", "report.html", masks=["sparse_dense"])
+    """
+    _check_installed()
+    path = _checked_path(path)
+    batch_sizes = _checked_batch_sizes(batch_sizes)
+    with written_beside(path) as temporary:
+        page = page_of(model_or_run, masks, batch_sizes, history)
+        temporary.write_text(render(page), encoding="utf-8")
+
+
+def _check_installed() -> None:
+    missing = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"keras_dsr.report needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
+            'installed. Install with: pip install "keras-dsr[report]"'
+        )
+
+
+def _checked_path(path: str | os.PathLike) -> pathlib.Path:
+    path = pathlib.Path(path)
+    if path.suffix != ".html":
+        raise ValueError(f"report(path=...) must end in '.html'. Received: path={str(path)!r}")
+    if path.is_dir():
+        raise IsADirectoryError(f"report(path=...) must be a file. Received: path={str(path)!r}, which is a folder")
+    return path
+
+
+def _checked_batch_sizes(batch_sizes) -> tuple[int, ...]:
+    sizes = tuple(batch_sizes or ())
+    if any(not isinstance(size, numbers.Integral) or isinstance(size, bool) or size < 1 for size in sizes):
+        raise ValueError(f"report(batch_sizes=...) must be ints of at least 1. Received: batch_sizes={batch_sizes!r}")
+    return tuple(map(int, sizes))

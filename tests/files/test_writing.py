@@ -1,0 +1,136 @@
+import errno
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from keras_dsr.files import writing
+from keras_dsr.files.writing import written_beside
+from tests.acts.test_saving import files_in
+
+
+def write(path, content, parts=1):
+    """A file, or with several parts a folder of files."""
+    with written_beside(path) as temporary:
+        if parts == 1:
+            temporary.write_text(content)
+        else:
+            temporary.mkdir()
+            for number in range(parts):
+                (temporary / str(number)).write_text(content)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_what_was_there_is_replaced_whole(tmp_path, parts):
+    write(tmp_path / "it", "old", parts)
+    write(tmp_path / "it", "new", parts)
+    files = [tmp_path / "it"] if parts == 1 else sorted((tmp_path / "it").iterdir())
+    assert [file.read_text() for file in files] == ["new"] * parts
+    assert files_in(tmp_path) == ["it"]
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_an_error_leaves_what_was_there(tmp_path, parts):
+    write(tmp_path / "it", "old", parts)
+    with pytest.raises(TypeError), written_beside(tmp_path / "it") as temporary:
+        temporary.write_text(len("half"))
+    files = [tmp_path / "it"] if parts == 1 else sorted((tmp_path / "it").iterdir())
+    assert [file.read_text() for file in files] == ["old"] * parts
+    assert files_in(tmp_path) == ["it"]
+
+
+def test_folders_change_places_at_once_and_elsewhere_by_two_renames(tmp_path, monkeypatch):
+    for system in (sys.platform, "elsewhere"):
+        monkeypatch.setattr(sys, "platform", system)
+        write(tmp_path / "it", system, parts=2)
+        assert (tmp_path / "it" / "1").read_text() == system and files_in(tmp_path) == ["it"]
+
+
+def test_leftovers_of_the_dead_are_removed_and_the_work_of_others_is_not(tmp_path):
+    (tmp_path / ".it-dead").mkdir()
+    (tmp_path / ".it-dead" / "it").write_text("half")
+    (tmp_path / ".item-other").mkdir()
+    with written_beside(tmp_path / "it") as first:
+        first.write_text("first")
+        write(tmp_path / "it", "second")  # while the first is not done
+        assert first.exists()
+    assert (tmp_path / "it").read_text() == "first"
+    assert files_in(tmp_path) == [".item-other", "it"]
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="missing' to write 'it' in does not exist: create it"):
+        write(tmp_path / "missing" / "it", "new")
+
+
+# In a process that imports nothing else, so that it is quickly there to be killed.
+REWRITE = """
+import importlib.util, pathlib, sys
+specification = importlib.util.spec_from_file_location("writing", sys.argv[1])
+writing = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(writing)
+path, parts = pathlib.Path(sys.argv[2]), int(sys.argv[3])
+for number in range(10**9):
+    with writing.written_beside(path) as temporary:
+        if parts > 1:
+            temporary.mkdir()
+        for part in range(parts):
+            (temporary / str(part) if parts > 1 else temporary).write_text(f"{number} " * 5000)
+    if number == 0:
+        print("begun", flush=True)
+"""
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_kill_at_any_moment_leaves_one_whole_version(tmp_path, parts):
+    path = tmp_path / "it"
+    seen = set()
+    for round_ in range(20):
+        command = [sys.executable, "-c", REWRITE, writing.__file__, str(path), str(parts)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert process.stdout.readline() == b"begun\n"
+        time.sleep(0.003 * (round_ % 10) + 0.0007 * round_)
+        process.kill()
+        process.wait()
+        files = [path] if parts == 1 else [path / str(part) for part in range(parts)]
+        versions = {file.read_text() for file in files}
+        assert len(versions) == 1
+        (version,) = versions
+        number = version.split()[0]
+        assert version == f"{number} " * 5000
+        seen.add(int(number))
+    write(path, "after", parts)
+    assert files_in(tmp_path) == ["it"]
+    assert len(seen) > 3  # the kills came at different times
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 200 kB of its own; skips where it may not be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"cannot mount a file system here: {error}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_said_and_leaves_what_was_there(small_disk):
+    (small_disk / "it").write_text("old")
+    with pytest.raises(
+        OSError, match="The disk is full: 'it' was not written, and what was there before is as it was"
+    ) as raised:
+        write(small_disk / "it", "new" * 10**6)
+    assert raised.value.errno == errno.ENOSPC
+    assert (small_disk / "it").read_text() == "old" and files_in(small_disk) == ["it"]
+    write(small_disk / "it", "new" * 10**4)  # there is room for that
+
+
+def test_another_error_of_the_system_is_not_taken_for_a_full_disk(tmp_path):
+    with pytest.raises(PermissionError), written_beside(tmp_path / "it"):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

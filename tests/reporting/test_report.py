@@ -1,0 +1,193 @@
+"""The page as a reader gets it."""
+
+import html.parser
+import importlib.util
+import json
+import re
+import shutil
+
+import keras
+import pytest
+
+import keras_dsr as dsr
+from keras_dsr.reporting import report
+from keras_dsr.reporting.page import _flops, _ratio, _seconds, _size
+from tests.networks import perceptron
+from tests.reporting.chromium import open_page
+
+TIMES = " \N{MULTIPLICATION SIGN} "
+
+
+class Table(html.parser.HTMLParser):
+    """The texts of the cells of the first table of a page."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self._in_cell = False
+        self.feed(page[: page.index("</table>")])
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._in_cell = True
+        elif tag in ("small", "br") and self._in_cell:
+            self.rows[-1][-1] += "|"
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._in_cell = False
+
+    def handle_data(self, data):
+        if self._in_cell:
+            self.rows[-1][-1] += data.strip()
+
+
+def written(model, tmp_path, **settings) -> str:
+    report(model, tmp_path / "report.html", **settings)
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_table_of_a_model_by_hand(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Conv2D(4, 3, name="conv"),
+            keras.layers.Flatten(),
+            dsr.SparseDense(1000, sparsity=0.9, name="wide"),
+        ]
+    )
+    page = written(model, tmp_path, batch_sizes=(2,))
+    head, conv, wide, total, others = Table(page).rows
+    assert head[-1] == "measured|batch 2"
+    assert conv[0].endswith("conv/kernel|Conv2D, 3x_3x_1x_4".replace("x_", TIMES))
+    assert conv[1:] == ["36", "36", "dense", "144", "144", "2,592", "2,592", "1x", "-"]
+    assert wide[0].endswith("wide/kernel|SparseDense, 144x_1000".replace("x_", TIMES))
+    assert wide[1:5] == ["144,000", "14,400", "90.00%", "576,000"]
+    assert wide[5] == "72,000"  # 57,600 of values, 14,400 gaps below 255
+    assert wide[6:9] == ["288,000", "28,800", "10x"]
+    assert re.fullmatch(r"[\d.,]+x\|[\d.,]+ (ns|µs|ms|s) dense\|[\d.,]+ (ns|µs|ms|s) sparse", wide[9])
+    assert total[:7] == ["all kernels", "144,036", "14,436", "89.98%", "576,144", "72,144", "290,592"]
+    assert others[:2] == ["other parameters", "1,004"]
+    assert "No history was given" in page
+
+
+@pytest.mark.parametrize(
+    ("write", "values", "texts"),
+    [
+        (_seconds, (2.0, 0.25, 0.9997e-3, 4e-8), ("2 s", "250 ms", "1,000 \N{MICRO SIGN}s", "40 ns")),
+        (_size, (7, 16_745, 999_999, 102_228_128), ("7 B", "16.7 kB", "1,000 kB", "102 MB")),
+        (_flops, (None, 9_999_999, 25_690_112, 8_178_368_512), ("?", "9,999,999", "25.69 M", "8.178 G")),
+    ],
+)
+def test_numbers_as_they_are_written(write, values, texts):
+    assert tuple(map(write, values)) == texts
+
+
+def test_ratios_as_they_are_written():
+    pairs = [(1, 3), (10, 1), (1234, 1), (5, 0), (0, 0), (None, 1), (1e-5, 1)]
+    infinite = "\N{INFINITY}"
+    assert [_ratio(*pair) for pair in pairs] == ["0.333x", "10x", "1,234x", infinite, "-", "?", "0.00001x"]
+
+
+def test_a_run(run, tmp_path):
+    page = written(run, tmp_path, batch_sizes=())
+    result = json.loads((run / "result.json").read_text())
+    rows = {row[0].split("|")[0]: row for row in Table(page).rows}
+    for name, active, places in result["layers"]:
+        assert rows[name][1:3] == [f"{places:,}", f"{active:,}"]
+    assert f"{result['test_score']:.2%}" in page
+    assert "masks in the checkpoint of the run" in page
+    for heading in ("Score", "Threshold H", "Moved weights K", "Density of each kernel", "Settings", "Masks"):
+        assert f"<h3>{heading}</h3>" in page or f"<h2>{heading}</h2>" in page
+    assert "target 201" in page  # a fifth of 1,004
+    assert "Speed was not measured: no batch sizes were given." in page
+    assert page.count("data:image/png;base64,") == 3
+
+
+def test_history_of_fit(fitted, tmp_path):
+    model, history = fitted
+    page = written(model, tmp_path, history=history, batch_sizes=None, masks="hidden")
+    assert page.count("<svg") == 3
+    assert "The density of each kernel over training was not logged" in page
+    assert page.count("data:image/png;base64,") == 1
+    with pytest.raises(ValueError, match=r"history=...\) is for a model"):
+        report(tmp_path, tmp_path / "other.html", history=history)
+
+
+def test_a_plain_model_says_that_nothing_is_sparse(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    page = written(model, tmp_path)
+    assert "nothing is sparse" in page
+    assert "Sparsity by layer" not in page
+
+
+def test_tied_layers_are_said_to_be_missing(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), dsr.TiedDense(3, budget=2), keras.layers.Dense(2)])
+    page = written(model, tmp_path)
+    assert "The kernels of tied layers are made of shared values" in page
+    assert [row[0].split("|")[-1].split(",")[0] for row in Table(page).rows[1:-2]] == ["Dense"]
+
+
+def test_a_stripped_model_counts_what_is_not_zero(tmp_path):
+    model = perceptron()
+    active = [f"{weight.count():,}" for weight in dsr.sparse_weights(model)]
+    page = written(dsr.strip(model), tmp_path, batch_sizes=())
+    assert [row[2] for row in Table(page).rows[1:3]] == active
+    assert "weights are counted as active that are not zero" in page
+
+
+def test_the_page_loads_nothing_and_escapes_names(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["settings"]["dataset"] = "<script>&amp;"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    page = written(tmp_path / "run", tmp_path, batch_sizes=())
+    assert "<script" not in page and page.count("&lt;script&gt;&amp;amp;") == 3  # in title, heading and settings
+    loaded = re.findall(r"""(?:src|href)=["']([^"']*)|url\(([^)]*)""", re.sub(r"<a [^>]*>", "", page))
+    assert {one[:5] for pair in loaded for one in pair if one and one[0] != "#"} == {"data:"}
+    assert "@import" not in page
+
+
+def test_an_error_leaves_the_old_page(tmp_path):
+    page = written(perceptron(), tmp_path, batch_sizes=())
+    with pytest.raises(ValueError, match=r"names of sparse layers or weights.*hidden/kernel'.*Received: 'other'"):
+        report(perceptron(), tmp_path / "report.html", masks=["other"])
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == page
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "settings", "error", "text"),
+    [
+        (perceptron, "report.htm", {}, ValueError, r"must end in '.html'. Received: path='.*report.htm'"),
+        (perceptron, "none/report.html", {}, FileNotFoundError, "does not exist"),
+        (perceptron, "report.html", {"batch_sizes": (0,)}, ValueError, "ints of at least 1. Received"),
+        (lambda: keras.Sequential([keras.layers.Dense(2)]), "report.html", {}, ValueError, "has not been built"),
+        (lambda: 3, "report.html", {}, TypeError, "must be a built Keras model, or the folder of a run. Received: int"),
+        (lambda: "no/run", "report.html", {}, FileNotFoundError, "There is no folder 'no/run'"),
+    ],
+)
+def test_what_is_refused(tmp_path, model, path, settings, error, text):
+    with pytest.raises(error, match=text):
+        report(model(), tmp_path / path, **settings)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_jinja2_the_extra_is_named(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jinja2" else find(name))
+    with pytest.raises(ImportError, match=r'needs jinja2, .* pip install "keras-dsr\[report\]"'):
+        report(perceptron(), tmp_path / "report.html")
+
+
+def test_in_chromium_nothing_is_cut_off(run, tmp_path):
+    layers = json.loads((run / "result.json").read_text())["layers"]
+    seen, console = open_page(written(run, tmp_path), tmp_path, (1280, 400))
+    assert not console
+    assert set(seen) == {1280, 400}
+    for width, page in seen.items():
+        assert page["scroll"] == width and page["wide"] == [] and page["broken"] == 0
+        assert page["names"][: len(layers)] == [name for name, _, _ in layers]
