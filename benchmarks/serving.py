@@ -14,12 +14,12 @@ import subprocess
 import sys
 import tempfile
 
-import keras
 from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
 import keras_dsr as dsr
+from benchmarks.networks import sparse_perceptron, sparse_resnet50
 from train.flags import quiet_libraries
 
 FLAGS = flags.FLAGS
@@ -53,17 +53,6 @@ print(json.dumps(results))
 """
 
 
-def build(sparsity: float) -> keras.Model:
-    keras.utils.set_random_seed(0)
-    if FLAGS.model == "resnet50":
-        model = keras.applications.ResNet50(weights=None)
-    else:
-        hidden = [keras.layers.Dense(4096, activation="relu") for _ in range(2)]
-        model = keras.Sequential([keras.Input((4096,)), *hidden, keras.layers.Dense(10)])
-    dsr.sparsify(model, sparsity=sparsity)
-    return model
-
-
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
@@ -75,7 +64,7 @@ def main(argv):
     for column in ("sparsity", "batch", "dense ms", "auto ms", "ratio: median", "min", "max", "relative difference"):
         table.add_column(column, justify="right")
     for sparsity in FLAGS.sparsity or ([0.95] if is_resnet else [0.95, 0.99]):
-        model = build(sparsity)
+        model = sparse_resnet50(sparsity) if is_resnet else sparse_perceptron(sparsity)
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder)
             dsr.export(model, path / "dense")

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_dsr as dsr
+from benchmarks.networks import sparse_resnet50
 from keras_dsr.seam.conversion import stripped
 from train.flags import quiet_libraries
 
@@ -105,9 +106,7 @@ def main(argv):
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
     console = Console()
     quiet_libraries()
-    keras.utils.set_random_seed(0)
-    model = keras.applications.ResNet50(weights=None)
-    dsr.sparsify(model, sparsity=FLAGS.sparsity)
+    model = sparse_resnet50(FLAGS.sparsity)
     images = np.random.default_rng(0).normal(size=(4, 224, 224, 3)).astype("float32")
     outputs = model.predict(images, verbose=0)  # Keras writes ONNX of a model only once that was called
     with tempfile.TemporaryDirectory() as name:
