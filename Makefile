@@ -1,6 +1,6 @@
 # Two commands on a fresh machine with Python 3.11+ and make:
 #   make train   trains LeNet-300-100 on digits dense, static and with DSR, and shows a table
-#   make test    runs the tests
+#   make test    runs the tests (make thorough also those that take too long for every change)
 PYTHON ?= python3
 # Which build of TensorFlow goes into .venv; `make train TENSORFLOW=tensorflow` takes the one with GPU support.
 TENSORFLOW ?= tensorflow-cpu
@@ -8,13 +8,16 @@ BIN := .venv/bin
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: train test lint format clean
+.PHONY: train test thorough lint format clean
 
 train: .venv/ready
 	$(BIN)/python -m train.compare --out=runs/digits
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n auto
+
+thorough: .venv/ready
+	$(BIN)/python -m pytest -n auto --thorough
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -9,10 +9,25 @@ import hypothesis
 import keras
 import pytest
 
-hypothesis.settings.register_profile("keras_dsr", deadline=None, derandomize=True, max_examples=15, database=None)
-hypothesis.settings.load_profile("keras_dsr")
-# `pytest --hypothesis-profile=thorough` looks further than there is time for at every change.
+hypothesis.settings.register_profile("quick", deadline=None, derandomize=True, max_examples=15, database=None)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300, database=None)
+
+
+def pytest_addoption(parser):
+    help_ = "run what takes too long for every change: large networks, and property tests with more examples"
+    parser.addoption("--thorough", action="store_true", help=help_)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "thorough: takes too long for every change; runs with --thorough")
+    hypothesis.settings.load_profile("thorough" if config.getoption("--thorough") else "quick")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--thorough"):
+        for item in items:
+            if item.get_closest_marker("thorough"):
+                item.add_marker(pytest.mark.skip(reason="runs with --thorough"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """The matrix: models that users have, made sparse, trained, reallocated, saved, loaded and stripped.
 
-Five to six minutes of one processor: it is run in as many processes as there are. The training steps of the large
-networks are run eagerly: tracing them takes longer. Keras Hub is not required: without it its two models are skipped.
+All of it takes five to six minutes of one processor; most of the large networks are run with `--thorough` only. Their
+training steps are run eagerly: tracing them takes longer. Keras Hub is not required: without it its models are skipped.
 """
 
 from collections.abc import Callable
@@ -135,6 +135,7 @@ CASES = {
     "hub_vit": Case(hub_vit, (16, 16, 3)),
     "hub_bert": Case(hub_bert, (12,), dtype="int32"),
 }
+LARGE = ("EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "VGG16", "InceptionV3")
 NOT_KERAS_OWN = ("subclassed", "hub_vit", "hub_bert")  # for which `load_model` cannot make sparse layers
 
 
@@ -153,7 +154,9 @@ def masks(model):
     return [bits(weight.mask) for weight in dsr.sparse_weights(model)]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.thorough) if name in LARGE else name for name in CASES]
+)
 def test_a_model_is_made_sparse_trained_reallocated_saved_loaded_and_stripped(name, tmp_path):
     case = CASES[name]
     examples, classes = data_for(case)
