@@ -26,7 +26,7 @@ class ProductRow:
     Attributes:
         layer: name of the layer.
         density: share of its kernel that is not zero.
-        times: pairs of the rows multiplied at once and how many times as fast as the dense product CSR was.
+        speedups: pairs of the rows multiplied at once and how many times as fast as the dense product CSR was.
         by_csr: whether the layer multiplies by CSR.
     """
 

@@ -11,6 +11,7 @@ from keras_dsr.acts.export_report import ExportReport, PackedRow, ProductRow
 from keras_dsr.files.checksums import write_checksums
 from keras_dsr.files.writing import written_beside
 from keras_dsr.seam.conversion import stripped
+from keras_dsr.seam.weights import sparse_weights
 
 SUFFIXES = {"tf_saved_model": "", "onnx": ".onnx", "litert": ".tflite"}
 
@@ -44,8 +45,8 @@ def export(
         packed: bool, whether weights are packed. None: a SavedModel is, on the TensorFlow backend, the only one that
             can; an ONNX file has sparse initializers, the format's own, and with True packed weights that take less
             than half of the room.
-        dtype: `"float32"` or `"float16"`, in which packed values are stored (they are cast back when loaded); None: as
-            they are.
+        dtype: `"float32"` or `"float16"`, in which packed values of more bytes are stored (they are cast back when
+            loaded); None: as they are.
         kernels: `"dense"`, or `"auto"`: `Dense` layers and convolutions with a window of 1 are timed here and now, and
             multiply by TensorFlow's stock product with a CSR matrix where that is faster at each of `batch_sizes`. Sums
             are then taken in another order: outputs are equal to float tolerance.
@@ -70,6 +71,7 @@ def export(
     """
     path = pathlib.Path(path)
     packed = _check_arguments(path, format, packed, dtype, kernels, batch_sizes)
+    sparse_weights(model)  # raises for an unbuilt model, and builds a SparseOptimizer that has not taken a step
     with written_beside(path) as temporary, stripped(model):
         rows = {}
         if format == "onnx":
@@ -158,12 +160,24 @@ def _check_arguments(path, format, packed, dtype, kernels, batch_sizes) -> bool:
     if not (packed and is_saved_model) and (dtype is not None or kernels == "auto"):
         given = f"dtype={dtype!r}" if dtype is not None else f"kernels={kernels!r}"
         raise ValueError(f"export({given}) is for a packed SavedModel. Leave it out.")
-    sizes = list(batch_sizes)
-    if not all(is_whole(size) and size >= 1 for size in sizes):
-        raise ValueError(f"export(batch_sizes=...) must be ints of at least 1. Received: batch_sizes={batch_sizes!r}")
+    sizes = checked_batch_sizes(batch_sizes, "export")
     if (kernels == "auto") != bool(sizes):
         raise ValueError(
             "export(kernels='auto', batch_sizes=...) go together: products are timed at the batch sizes that will be "
             f"served, such as batch_sizes=(1, 32). Received: kernels={kernels!r}, batch_sizes={batch_sizes!r}"
         )
     return packed
+
+
+def checked_batch_sizes(batch_sizes: Sequence[int], act: str) -> tuple[int, ...]:
+    """The batch sizes that an act was given.
+
+    Raises:
+        ValueError: they are not ints of at least 1.
+    """
+    is_sequence = isinstance(batch_sizes, Sequence) and not isinstance(batch_sizes, str)
+    if not is_sequence or not all(is_whole(size) and size >= 1 for size in batch_sizes):
+        raise ValueError(
+            f"{act}(batch_sizes=...) must be ints of at least 1, such as (1, 32). Received: batch_sizes={batch_sizes!r}"
+        )
+    return tuple(int(size) for size in batch_sizes)

@@ -5,8 +5,6 @@ import io
 import math
 import numbers
 import os
-import pathlib
-import tempfile
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -14,6 +12,7 @@ from rich.table import Table
 
 from keras_dsr.decisions.initial_mask import active_units
 from keras_dsr.decisions.trade_off import Curve, envelope, most_zeros, zeros_at_one_level
+from keras_dsr.files.writing import written_beside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -133,7 +132,8 @@ class Sensitivity:
         title = "weight (places)" + (f", {shown} of {len(self.rows)}" if shown < len(self.rows) else "")
         figure.legend(loc="outside right upper", fontsize="small", title=title)
         if path is not None:
-            _write(figure, pathlib.Path(path))
+            with written_beside(path) as temporary:
+                figure.savefig(temporary, dpi=120)
         return figure
 
     def __str__(self) -> str:
@@ -184,13 +184,3 @@ def _check_number(argument: str, value, expected: str, end: float):
 
 def _shown(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
-
-
-def _write(figure: "Figure", path: pathlib.Path) -> None:
-    path = path.absolute()
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder {str(path.parent)!r} to write {path.name!r} in does not exist: create it.")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        temporary = pathlib.Path(folder) / path.name
-        figure.savefig(temporary, dpi=120)
-        os.replace(temporary, path)

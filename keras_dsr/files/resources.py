@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dsr.decisions.packing import LONGEST, Packed
-from keras_dsr.products.csr import csr_matrix, with_known_shape
+from keras_dsr.products.csr import csr_matrix
 
 
 class UnpackedAtLoad(tf.saved_model.experimental.TrackableResource):
@@ -41,10 +41,11 @@ class UnpackedAtLoad(tf.saved_model.experimental.TrackableResource):
         tensors = []
         for index, packed in enumerate(self._packed):
             shape, dtype = ([], tf.variant) if self._as_csr else (packed.shape, self._dtype)
-            tensor = tf.raw_ops.TensorListGetItem(
-                input_handle=held, index=index, element_shape=tf.constant(shape, tf.int32), element_dtype=dtype
+            tensors.append(
+                tf.raw_ops.TensorListGetItem(
+                    input_handle=held, index=index, element_shape=tf.constant(shape, tf.int32), element_dtype=dtype
+                )
             )
-            tensors.append(with_known_shape(tensor, packed.shape, self._dtype) if self._as_csr else tensor)
         return tensors
 
     def _create_resource(self):

@@ -33,7 +33,7 @@ def pack_weights(model: keras.Model, dtype: str | None = None) -> list[PackedWei
 
     Args:
         model: a built Keras model.
-        dtype: `"float32"` or `"float16"`, in which packed values are stored; None: in that of their variable.
+        dtype: `"float32"` or `"float16"`, in which packed values of more bytes are stored; None: as they are.
 
     Raises:
         ValueError: a value is too large for `dtype`.
@@ -77,12 +77,10 @@ def write_packed(
         pairs = [pair for resource, served in unpacked for pair in zip(served, resource.read())]
         tensors = [(variable, tensor) for variable, tensor in pairs if isinstance(variable, keras.Variable)]
         matrices = {layer: tensor for layer, tensor in pairs if isinstance(layer, keras.layers.Layer)}
-        with keras.StatelessScope(state_mapping=tensors) as scope, by_csr(matrices):
+        with _NotingScope(tensors) as scope, by_csr(matrices):
             outputs = model(*args, **kwargs)
-        for variable in model.non_trainable_variables:  # states that a call goes on from, as of a stateful LSTM
-            value = scope.get_current_value(variable)
-            if value is not None and id(variable) not in packed_variables:
-                variable.assign(value)
+        for variable in scope.assigned.values():  # states that a call goes on from, as of a stateful LSTM
+            variable.assign(scope.get_current_value(variable))
         return outputs
 
     archive = keras.export.ExportArchive()
@@ -97,6 +95,18 @@ def write_packed(
     archive.write_out(str(path), verbose=False)
 
 
+class _NotingScope(keras.StatelessScope):
+    """A scope in which variables have other values, that knows which of them were assigned to."""
+
+    def __init__(self, state_mapping: list):
+        super().__init__(state_mapping)
+        self.assigned = {}
+
+    def add_update(self, update: tuple) -> None:
+        super().add_update(update)
+        self.assigned[id(update[0])] = update[0]
+
+
 def signature_of(model: keras.Model, input_signature=None) -> list:
     """The input signature of a model as Keras's `export` finds it, or as the caller gives it.
 
@@ -109,7 +119,7 @@ def signature_of(model: keras.Model, input_signature=None) -> list:
 
 
 def _stored_as(packed: Packed, dtype: str | None, variable: keras.Variable) -> Packed:
-    if dtype is None or packed.values.dtype == dtype:
+    if dtype is None or np.dtype(dtype).itemsize >= packed.values.dtype.itemsize:
         return packed
     with np.errstate(over="ignore"):
         values = packed.values.astype(dtype)

@@ -17,6 +17,9 @@ except ImportError:  # Windows: what a killed process left stays until someone r
     fcntl = None
 
 
+SUFFIX = ".unfinished"  # of temporary folders: no hidden folder of the user's is taken for one
+
+
 @contextlib.contextmanager
 def written_beside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """A temporary path on the same file system that takes the place of `path` when the block ends without an error.
@@ -44,7 +47,7 @@ def written_beside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         raise FileNotFoundError(f"The folder {str(path.parent)!r} to write {path.name!r} in does not exist: create it.")
     _remove_leftovers(path)
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder, _locked(folder):
+        with tempfile.TemporaryDirectory(SUFFIX, f".{path.name}-", path.parent) as folder, _locked(folder):
             temporary = pathlib.Path(folder) / path.name
             yield temporary
             _flush(temporary)
@@ -95,7 +98,7 @@ def _exchange(temporary: pathlib.Path, path: pathlib.Path) -> None:
             at_working_directory, os.fsencode(temporary), at_working_directory, os.fsencode(path), exchange
         ):
             return
-    os.replace(path, temporary.parent / "replaced")
+    os.replace(path, temporary.with_name(f"{path.name}.replaced"))
     os.replace(temporary, path)
 
 
@@ -117,7 +120,7 @@ def _locked(folder: str) -> Iterator[None]:
 def _remove_leftovers(path: pathlib.Path) -> None:
     if fcntl is None:
         return
-    for folder in path.parent.glob(f".{glob.escape(path.name)}-*"):
+    for folder in path.parent.glob(f".{glob.escape(path.name)}-*{SUFFIX}"):
         with contextlib.suppress(OSError):  # gone meanwhile, or locked: someone is writing there
             descriptor = os.open(folder, os.O_RDONLY)
             try:

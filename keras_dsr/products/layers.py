@@ -77,7 +77,8 @@ def _calling(layer: keras.layers.Layer, call: Callable) -> Iterator[None]:
 
 def _call(layer: keras.layers.Layer, transposed_kernel: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
     outputs = layer.units if isinstance(layer, keras.layers.Dense) else layer.filters
-    product = multiply(_strided(layer, inputs), transposed_kernel, outputs)
+    rows = tf.cast(_strided(layer, inputs), layer.compute_dtype)  # whole numbers, too
+    product = multiply(rows, transposed_kernel, outputs)
     if layer.use_bias:
         product = product + tf.convert_to_tensor(layer.bias)
     return product if layer.activation is None else layer.activation(product)

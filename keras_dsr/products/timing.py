@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_dsr.products.csr import csr_matrix, multiply, with_known_shape
+from keras_dsr.products.csr import csr_matrix, multiply
 
 
 class ProductTime(NamedTuple):
@@ -49,7 +49,7 @@ def measure(kernel: np.ndarray, rows: int, rounds: int = 11, seconds: float = 1.
 
     @tf.function(autograph=False, jit_compile=False)
     def csr(inputs, matrix):
-        return multiply(inputs, with_known_shape(matrix, transposed.shape, inputs.dtype), kernel.shape[1])
+        return multiply(inputs, matrix, kernel.shape[1])
 
     times = {dense: [], csr: []}
     end = time.perf_counter() + seconds

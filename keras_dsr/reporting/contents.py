@@ -1,5 +1,6 @@
 """What the page of a model or a run shows: all that is known of it, and what is missing, in words."""
 
+import collections
 import importlib.util
 import math
 import os
@@ -43,7 +44,7 @@ def page_of(model_or_run, masks, batch_sizes: tuple[int, ...], history) -> Page:
     traced = trace(model)
     uses = [uses_of(kernel, traced) for kernel in kernels]
     measured, left = measure_all([(k, u.count) for k, u in zip(kernels, uses)], batch_sizes)
-    rows = [Row(kernel, use, measured.get(kernel.name, ())) for kernel, use in zip(kernels, uses)]
+    rows = [Row(kernel, use, measured.get(kernel, ())) for kernel, use in zip(kernels, uses)]
     is_sparse = any(kernel.is_sparse for kernel in kernels)
     charts, missing = _charts(_history(run, history, kernels), is_sparse, run is not None)
     return Page(
@@ -96,7 +97,8 @@ def _counted(model: keras.Model, run: Run | None, is_sparse: bool) -> str:
 
 
 def _history(run: Run | None, history, kernels: Sequence[Kernel]) -> History | None:
-    sizes = {kernel.name: kernel.size for kernel in kernels if kernel.is_sparse}
+    names = collections.Counter(kernel.name for kernel in kernels)  # of two of one name, nothing is known
+    sizes = {kernel.name: kernel.size for kernel in kernels if kernel.is_sparse and names[kernel.name] == 1}
     if run is not None:
         return history_of_rows(run.rows, sizes, run.result.get("score"), _target(run))
     if history is not None:

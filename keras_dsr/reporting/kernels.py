@@ -56,7 +56,7 @@ class Kernel:
     @property
     def sparsity(self) -> float:
         """The share of places without a weight, in [0, 1]."""
-        return 1 - self.active / self.size
+        return 1 - self.active / self.size if self.size else 0.0
 
     @property
     def itemsize(self) -> int:

@@ -1,13 +1,13 @@
 """The report of a model or a run, as one page of HTML."""
 
 import importlib.util
-import numbers
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 
+from keras_dsr.acts.exporting import checked_batch_sizes
 from keras_dsr.files.writing import written_beside
 from keras_dsr.reporting.contents import page_of
 from keras_dsr.reporting.page import render
@@ -57,7 +57,7 @@ def report(
     """
     _check_installed()
     path = _checked_path(path)
-    batch_sizes = _checked_batch_sizes(batch_sizes)
+    batch_sizes = checked_batch_sizes(batch_sizes or (), "report")
     with written_beside(path) as temporary:
         page = page_of(model_or_run, masks, batch_sizes, history)
         temporary.write_text(render(page), encoding="utf-8")
@@ -79,10 +79,3 @@ def _checked_path(path: str | os.PathLike) -> pathlib.Path:
     if path.is_dir():
         raise IsADirectoryError(f"report(path=...) must be a file. Received: path={str(path)!r}, which is a folder")
     return path
-
-
-def _checked_batch_sizes(batch_sizes) -> tuple[int, ...]:
-    sizes = tuple(batch_sizes or ())
-    if any(not isinstance(size, numbers.Integral) or isinstance(size, bool) or size < 1 for size in sizes):
-        raise ValueError(f"report(batch_sizes=...) must be ints of at least 1. Received: batch_sizes={batch_sizes!r}")
-    return tuple(map(int, sizes))

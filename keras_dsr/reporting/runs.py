@@ -51,9 +51,12 @@ def read_run(folder: pathlib.Path) -> Run:
             f"{', '.join(missing)}. {remedy}"
         )
     settings = _json(folder / "config.json", "settings")["settings"]
-    result = _json(folder / "result.json", "test_score", "layers")
+    result = _json(folder / "result.json", "test_score", "layers", "weights", "active_weights")
     rows = read_metrics(folder / "metrics.csv")
-    model = keras.saving.load_model(folder / "model.keras", compile=False)
+    try:
+        model = keras.saving.load_model(folder / "model.keras", compile=False)
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise _damaged(folder / "model.keras", error) from error
     return Run(settings, result, rows, model, _masks(folder / "checkpoint", model, result))
 
 

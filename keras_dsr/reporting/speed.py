@@ -20,11 +20,6 @@ class Measured(NamedTuple):
     dense: float
     sparse: float
 
-    @property
-    def speedup(self) -> float:
-        """How many times as fast the sparse product is as the dense one."""
-        return self.dense / self.sparse
-
 
 def measured(kernel: Kernel, uses: int, batch_size: int) -> Measured | None:
     """Time the product with a sparse kernel at a batch size; None where it cannot be done.
@@ -49,7 +44,7 @@ def measured(kernel: Kernel, uses: int, batch_size: int) -> Measured | None:
 
 def measure_all(
     kernels: Sequence[tuple[Kernel, int | None]], batch_sizes: Sequence[int]
-) -> tuple[dict[str, list[Measured]], int]:
+) -> tuple[dict[Kernel, list[Measured]], int]:
     """Time the products with sparse kernels, the largest first, for half a minute at most.
 
     Args:
@@ -57,9 +52,9 @@ def measure_all(
         batch_sizes: ints.
 
     Returns:
-        What was measured, by the names of kernels, and how many kernels there was no time left for.
+        What was measured, by kernel, and how many kernels there was no time left for.
     """
-    found: dict[str, list[Measured]] = {}
+    found: dict[Kernel, list[Measured]] = {}
     timed = [(kernel, uses) for kernel, uses in kernels if uses and batch_sizes and _is_product(kernel)]
     end = time.perf_counter() + SECONDS_IN_ALL
     left = 0
@@ -69,7 +64,7 @@ def measure_all(
             continue
         taken = [measured(kernel, uses, batch_size) for batch_size in batch_sizes]
         if None not in taken:
-            found[kernel.name] = taken
+            found[kernel] = taken
     return found, left
 
 

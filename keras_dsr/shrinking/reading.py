@@ -94,7 +94,7 @@ def _looked_through(layer, tensors: list, output, edges) -> Step | None:
     if kind is layers.BatchNormalization:
         return _batch_normalization(layer, len(tensors[0].shape), edges)
     if kind in (layers.ReLU, layers.LeakyReLU, layers.ELU):
-        return Channelwise(*edges, size, functools.partial(_evaluated, layer.call))
+        return Channelwise(*edges, size, functools.partial(_evaluated, layer.call, layer.compute_dtype))
     if kind is layers.Activation:
         return Channelwise(*edges, size, _activation(layer)) if _activation(layer) else None
     if kind in IDENTITIES:
@@ -116,7 +116,9 @@ def _operation(operation, tensors: list, edges) -> Step | None:
     if name in JOIN_OPERATIONS and len(tensors) == 2:
         return _join(tensors, JOIN_OPERATIONS[name], name == "Add", edges)
     if name in ELEMENTWISE_OPERATIONS:
-        return Channelwise(*edges, tensors[0].shape[-1], functools.partial(_evaluated, operation.call))
+        return Channelwise(
+            *edges, tensors[0].shape[-1], functools.partial(_evaluated, operation.call, tensors[0].dtype)
+        )
     return None
 
 
@@ -124,11 +126,12 @@ def _identity(values: Constants) -> Constants:
     return values
 
 
-def _evaluated(function: Callable, values: Constants) -> Constants:
-    """A function of Keras tensors at those values that are known."""
+def _evaluated(function: Callable, dtype: str, values: Constants) -> Constants:
+    """A function of Keras tensors at those values that are known; for layers of that dtype, as precisely."""
     result, known = unknown(len(values)), ~np.isnan(values)
     if known.any():
-        result[known] = ops.convert_to_numpy(function(ops.convert_to_tensor(values[known].astype("float32"))))
+        precise = ops.convert_to_tensor(values[known], "float64" if dtype == "float64" else "float32")
+        result[known] = ops.convert_to_numpy(function(precise))
     result[~np.isfinite(result)] = np.nan
     return result
 
@@ -137,7 +140,9 @@ def _activation(layer) -> Callable[[Constants], Constants] | None:
     """What the activation of a layer does to constants; None: it is not known to act on each element by itself."""
     if layer.activation in (None, keras.activations.linear):
         return _identity
-    return functools.partial(_evaluated, layer.activation) if _is_elementwise(layer.activation) else None
+    if not _is_elementwise(layer.activation):
+        return None
+    return functools.partial(_evaluated, layer.activation, layer.compute_dtype)
 
 
 def _is_elementwise(activation) -> bool:
@@ -151,7 +156,7 @@ def _is_plain(layer) -> bool:
 
 
 def _array(variable) -> np.ndarray:
-    return ops.convert_to_numpy(ops.cast(variable, "float32")).astype("float64")
+    return ops.convert_to_numpy(variable).astype("float64")
 
 
 def _pads(layer) -> bool:

@@ -1,9 +1,12 @@
 """A new model of the layers of another, with the channels that are kept and the constants in its biases."""
 
+import tempfile
+
 import keras
 import numpy as np
 from keras import layers, ops, tree
 
+from keras_dsr.seam.weights import walk
 from keras_dsr.shrinking.analysis import Analysis, Network
 from keras_dsr.shrinking.graph import Call, Graph
 from keras_dsr.shrinking.steps import Barrier, Channelwise, Join, Linear, Step
@@ -39,6 +42,8 @@ def rebuild(model, graph: Graph, network: Network, analysis: Analysis) -> tuple[
         made.update(zip(call.outputs, tree.flatten(results)))
         if weights := getattr(call.layer, "weights", None):
             layer.set_weights(_weights([ops.convert_to_numpy(one) for one in weights], call.layer, step, analysis))
+        if isinstance(step, Barrier) and isinstance(layer, keras.layers.Layer):
+            _copy_learned(call.layer, layer)
         new_layers.append(layer)
     outputs = tree.pack_sequence_as(model.output, [made[index] for index in graph.outputs])
     return keras.Model(inputs, outputs, name=model.name), new_layers
@@ -82,6 +87,18 @@ def _from_config(layer, config: dict):
             f"class {type(layer).__name__}. Give it a `get_config` that returns the arguments of its constructor. "
             f"Keras's error: {error}"
         ) from error
+
+
+def _copy_learned(layer, new_layer) -> None:
+    """What preprocessing layers keep beside weights: vocabularies, and what they work out when they are loaded."""
+    for (source, _), (target, _) in zip(walk(layer), walk(new_layer)):
+        store = {}
+        source.save_own_variables(store)
+        target.load_own_variables(store)
+        if hasattr(source, "save_assets"):
+            with tempfile.TemporaryDirectory() as folder:
+                source.save_assets(folder)
+                target.load_assets(folder)
 
 
 def folded_bias(step: Linear, analysis: Analysis) -> np.ndarray:

@@ -160,6 +160,17 @@ def size_of(path):
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
+def test_a_stateful_layer_goes_on_from_its_state(tmp_path):
+    steps = keras.Input(batch_shape=(8, 1, 64))
+    model = keras.Model(steps, dsr.SparseLSTM(48, sparsity=0.9, mask_seed=1, stateful=True)(steps))
+    assert dsr.export(model, tmp_path / "packed").packed
+    loaded = tf.saved_model.load(str(tmp_path / "packed"))
+    for _ in range(3):
+        outputs = model(batch()[:, None])
+        assert bits(loaded.serve(batch()[:, None])) == bits(outputs)
+    assert np.abs(outputs - served(tmp_path / "packed", batch()[:, None])).max() > 0.01
+
+
 # How large
 
 
@@ -277,6 +288,7 @@ def test_open_sizes_cannot_be_timed(tmp_path):
         ("model", {"kernels": "csr"}, "kernels=.* must be 'dense' or 'auto'. Received: kernels='csr'"),
         ("model", {"kernels": "auto"}, "go together: .* Received: kernels='auto', batch_sizes=\\(\\)"),
         ("model", {"batch_sizes": (1,)}, "go together"),
+        ("model", {"kernels": "auto", "batch_sizes": 8}, "batch_sizes=.* must be ints of .* Received: batch_sizes=8"),
         ("model", {"kernels": "auto", "batch_sizes": (0,)}, "batch_sizes=.* must be ints of at least 1"),
         ("model", {"kernels": "auto", "batch_sizes": (1.5,)}, "batch_sizes=.* must be ints of at least 1"),
     ],

@@ -264,6 +264,12 @@ def test_an_existing_file_is_replaced(tmp_path):
     assert files_in(tmp_path) == ["model.keras"]
 
 
+def test_a_file_may_have_the_name_of_what_is_written_on_the_way(tmp_path):
+    model = perceptron()
+    dsr.save(model, tmp_path / "stored.keras")
+    assert bits(keras.models.load_model(tmp_path / "stored.keras")(batch())) == bits(model(batch()))
+
+
 def test_a_relative_path_is_written_where_the_process_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dsr.save(perceptron(), "model.keras")

@@ -44,20 +44,23 @@ def test_an_error_leaves_what_was_there(tmp_path, parts):
 def test_folders_change_places_at_once_and_elsewhere_by_two_renames(tmp_path, monkeypatch):
     for system in (sys.platform, "elsewhere"):
         monkeypatch.setattr(sys, "platform", system)
-        write(tmp_path / "it", system, parts=2)
-        assert (tmp_path / "it" / "1").read_text() == system and files_in(tmp_path) == ["it"]
+        for name in ("it", "replaced"):
+            write(tmp_path / name, system, parts=2)
+            assert (tmp_path / name / "1").read_text() == system
+        assert files_in(tmp_path) == ["it", "replaced"]
 
 
 def test_leftovers_of_the_dead_are_removed_and_the_work_of_others_is_not(tmp_path):
-    (tmp_path / ".it-dead").mkdir()
-    (tmp_path / ".it-dead" / "it").write_text("half")
-    (tmp_path / ".item-other").mkdir()
+    (tmp_path / ".it-dead.unfinished").mkdir()
+    (tmp_path / ".it-dead.unfinished" / "it").write_text("half")
+    for name in (".item-other.unfinished", ".it-backup"):
+        (tmp_path / name).mkdir()
     with written_beside(tmp_path / "it") as first:
         first.write_text("first")
         write(tmp_path / "it", "second")  # while the first is not done
         assert first.exists()
     assert (tmp_path / "it").read_text() == "first"
-    assert files_in(tmp_path) == [".item-other", "it"]
+    assert files_in(tmp_path) == [".it-backup", ".item-other.unfinished", "it"]
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path):

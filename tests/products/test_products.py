@@ -5,7 +5,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_dsr.products.csr import csr_matrix, multiply, with_known_shape
+from keras_dsr.products.csr import csr_matrix, multiply
 from keras_dsr.products.layers import by_csr, is_product, matrix_of, recording_rows
 from keras_dsr.products.timing import ProductTime, measure
 
@@ -42,14 +42,21 @@ def test_a_matrix_from_a_variable_is_known_again_in_a_graph():
     held = tf.raw_ops.VarHandleOp(dtype=tf.variant, shape=[], shared_name="held")
     tf.raw_ops.AssignVariableOp(resource=held, value=transposed(kernel))
 
-    def product(x, is_known):
+    @tf.function
+    def product(x):
         matrix = tf.raw_ops.ReadVariableOp(resource=held, dtype=tf.variant)
-        return multiply(x, with_known_shape(matrix, (4, 6), x.dtype) if is_known else matrix, 4)
+        return multiply(x, matrix, 4)
+
+    @tf.function
+    def product_in_a_loop(x):
+        matrix = tf.raw_ops.ReadVariableOp(resource=held, dtype=tf.variant)
+        return tf.while_loop(
+            lambda step, _: step < 2, lambda step, _: (step + 1, multiply(x, matrix, 4)), (0, x[:, :4])
+        )
 
     x = tf.ones([3, 6])
-    with pytest.raises(ValueError, match="Unable to access shape and type info"):
-        tf.function(product)(x, False)
-    np.testing.assert_allclose(tf.function(product)(x, True), np.ones((3, 6)) @ kernel, rtol=1e-5)
+    np.testing.assert_allclose(product(x), np.ones((3, 6)) @ kernel, rtol=1e-5)
+    np.testing.assert_allclose(product_in_a_loop(x)[1], np.ones((3, 6)) @ kernel, rtol=1e-5)
 
 
 LAYERS = [
@@ -79,6 +86,16 @@ def test_a_layer_computes_the_same_by_csr_and_is_itself_again_after_it(build, sh
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     assert found.shape == expected.shape
     assert "call" not in vars(layer) and np.ptp(layer(x)[0]) <= np.ptp(expected[0])
+
+
+def test_whole_numbers_are_taken_as_the_layer_takes_them():
+    layer = keras.layers.Dense(5)
+    layer.build((None, 7))
+    layer._kernel.assign(sparse_kernel((7, 5), 0.4))
+    x = np.arange(14, dtype="int32").reshape(2, 7)
+    with by_csr({layer: transposed(np.array(layer._kernel))}):
+        found = layer(x)
+    np.testing.assert_allclose(found, layer(x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ def test_a_run_without_a_checkpoint_has_no_masks(run, tmp_path):
         ("result.json", "{", "result.json of the run .* is damaged"),
         ("result.json", "{}", "it has no 'test_score', 'layers'"),
         ("config.json", "[]", "it has no 'settings'"),
+        ("model.keras", "half", "model.keras of the run .* is damaged"),
         ("model.keras", None, "it has no model.keras. Finish it with --resume"),
         ("config.json", None, "is no run: it has no config.json"),
     ],

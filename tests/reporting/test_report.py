@@ -7,6 +7,7 @@ import re
 import shutil
 
 import keras
+import numpy as np
 import pytest
 
 import keras_dsr as dsr
@@ -115,6 +116,31 @@ def test_history_of_fit(fitted, tmp_path):
     assert page.count("data:image/png;base64,") == 1
     with pytest.raises(ValueError, match=r"history=...\) is for a model"):
         report(tmp_path, tmp_path / "other.html", history=history)
+
+
+def test_kernels_of_one_name_are_told_apart(tmp_path):
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = [dsr.SparseDense(units, sparsity=0.5, name="same") for units in (900, 8)]
+
+        def call(self, x):
+            return self.inner[1](self.inner[0](x))
+
+    model = Subclassed()
+    model(np.ones((1, 700)))
+    (name,) = {weight.name for weight in dsr.sparse_weights(model)}
+    page = written(model, tmp_path, batch_sizes=(1,), history={f"active/{name}": [315_000, 300_000]})
+    wide, narrow = Table(page).rows[1:3]
+    assert wide[1:3] == ["630,000", "315,000"] and narrow[1:3] == ["7,200", "3,600"]
+    assert wide[-1] != narrow[-1] and "x|" in wide[-1] and "x|" in narrow[-1]
+    assert "<svg" not in page and "The density of each kernel over training was not logged" in page
+
+
+def test_a_layer_without_inputs_has_no_sparsity(tmp_path):
+    model = keras.Sequential([keras.Input((0,)), keras.layers.Dense(8), dsr.SparseDense(4, sparsity=0.5)])
+    rows = Table(written(model, tmp_path, batch_sizes=())).rows
+    assert rows[1][1:4] == ["0", "0", "dense"] and rows[2][1:4] == ["32", "16", "50.00%"]
 
 
 def test_a_plain_model_says_that_nothing_is_sparse(tmp_path):

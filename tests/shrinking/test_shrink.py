@@ -5,6 +5,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 from keras import layers
@@ -241,6 +242,31 @@ def test_precision_policies_stay():
     policies = [layer.dtype_policy.name for layer in report.model.layers if layer.weights]
     assert policies == ["mixed_bfloat16", "float32"]
     assert report.model.layers[1].units < 16
+
+
+def test_constants_have_the_precision_of_the_model():
+    inputs = keras.Input((6,), dtype="float64")
+    x = layers.Dense(16, activation="sigmoid", dtype="float64")(inputs)
+    x = keras.ops.tanh(layers.Dense(16, dtype="float64")(x))
+    model = fill(keras.Model(inputs, layers.Dense(2, dtype="float64")(x)), 0.1, 0)
+    model.layers[-1].bias.assign([1 / 3, 2 / 3])
+    assert shrunk(model, tolerance=1e-14).model.layers[1].units < 16
+
+
+def test_what_preprocessing_layers_have_learned_stays():
+    def preprocessed(normalization):
+        numbers, words = keras.Input((2,), name="numbers"), keras.Input((1,), dtype="string", name="words")
+        x = layers.Concatenate()([normalization(numbers), looked_up(words)])
+        return keras.Model([numbers, words], layers.Dense(2)(layers.Dense(6, activation="relu")(x)))
+
+    normalization, looked_up = layers.Normalization(), layers.StringLookup(output_mode="multi_hot")
+    normalization.adapt(np.array([[1.0, 20.0], [3.0, 60.0]]))
+    looked_up.adapt(["red", "green"])
+    given = [keras.ops.convert_to_tensor([[1.0, 2.0], [3.0, 4.0]]), tf.constant([["green"], ["blue"]])]
+    inner = keras.Sequential([keras.Input((2,)), normalization])
+    for layer in (normalization, lambda x: inner(inner(x))):  # the inner model is called twice, so not taken apart
+        model = preprocessed(layer)
+        np.testing.assert_allclose(shrink(model).model(given), model(given), rtol=1e-5)
 
 
 def test_what_cannot_be_shrunk_is_refused():

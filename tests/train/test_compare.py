@@ -210,7 +210,8 @@ def test_one_at_a_time_gives_the_same_rows_up_to_rounding(everything, tmp_path):
 def test_a_run_that_fails_ends_it_with_one_line_and_the_others_stay(tmp_path):
     out = tmp_path / "out"
     flags = ["--methods=dense,dsr", "--epochs=1", "--steps_per_epoch=2"]
-    finish(start(out, *flags))
+    settings = dataclasses.replace(SHORT, steps_per_epoch=2, out=str(out))
+    compare(*plan(settings, ["dense", "dsr"]), jobs=1, console=Console(quiet=True))
     damaged = out / "dsr-0.98-seed0"
     (damaged / "result.json").unlink()
     (damaged / "checkpoint").write_bytes((damaged / "checkpoint").read_bytes()[:5000])
