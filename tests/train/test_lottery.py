@@ -15,6 +15,9 @@ from train.run import execute, prepare, train
 from train.settings import Settings, resolve
 
 
+pytestmark = pytest.mark.xdist_group("lottery")  # in one process, so that its fixture is made once
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> dict[str, Settings]:
     """Settings of finished runs of a few steps, by method."""
