@@ -1,6 +1,7 @@
 """What every test has: a quiet TensorFlow, fixed random numbers, and property tests that repeat exactly."""
 
 import os
+import subprocess
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # the models are small, and the tests run in several processes
@@ -33,3 +34,17 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(autouse=True)
 def fixed_random_numbers():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 200 kB of its own; skips where it may not be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"cannot mount a file system here: {error}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

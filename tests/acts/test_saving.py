@@ -323,3 +323,58 @@ def test_export_fills_an_empty_folder(tmp_path):
     (tmp_path / "exported").mkdir()
     dsr.export(perceptron(), tmp_path / "exported")
     assert (tmp_path / "exported" / "saved_model.pb").exists()
+
+
+# To go on from
+
+
+@pytest.mark.parametrize("build", [perceptron, convolutional_model])
+def test_a_resumable_file_goes_on_to_the_same_bits_and_is_small(tmp_path, build):
+    model = compiled(build(), keras.optimizers.Adam(0.01))
+    fit(model, reallocating()) if build is perceptron else fit(model)
+    dsr.save(model, tmp_path / "small.keras", resumable=True)
+    model.save(tmp_path / "whole.keras")
+    assert (tmp_path / "small.keras").stat().st_size < (tmp_path / "whole.keras").stat().st_size / 2
+    loaded = keras.models.load_model(tmp_path / "small.keras")
+    assert state_bits(loaded) == state_bits(model)
+    for either in (model, loaded):
+        fit(either, reallocating()) if build is perceptron else fit(either)
+    assert state_bits(loaded) == state_bits(model)
+
+
+# Full disks and damage
+
+
+@pytest.mark.parametrize("act", [save, export])
+def test_a_full_disk_leaves_the_old_file_and_the_model(small_disk, act):
+    old, large = perceptron(), perceptron(hidden=60_000)
+    act(old, small_disk)
+    before = {path: path.read_bytes() for path in small_disk.rglob("*") if path.is_file()}
+    with pytest.raises(OSError, match="The disk is full: .* was not written, and what was there before is as it was"):
+        act(large, small_disk)
+    assert {path: path.read_bytes() for path in small_disk.rglob("*") if path.is_file()} == before
+    assert type(large.layers[0]) is dsr.SparseDense
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+def test_a_damaged_file_gives_an_error_or_the_same_network(tmp_path, resumable):
+    path = tmp_path / "model.keras"
+    dsr.save(perceptron(hidden=200), path, resumable=resumable)
+    whole, expected = path.read_bytes(), bits(keras.models.load_model(path)(batch()))
+    random = np.random.default_rng(0)
+    errors = 0
+    for number in range(40):
+        damaged = bytearray(whole)
+        if number < 30:
+            bit = random.integers(8 * len(whole))
+            damaged[bit // 8] ^= 1 << bit % 8
+        else:
+            damaged = damaged[: random.integers(len(whole))]
+        path.write_bytes(damaged)
+        try:
+            loaded = keras.models.load_model(path)
+        except Exception:  # of zipfile, zlib, json or Keras, by what the bit was for
+            errors += 1
+        else:
+            assert bits(loaded(batch())) == expected  # no one reads that bit
+    assert errors >= 30
