@@ -135,7 +135,7 @@ CASES = {
     "hub_vit": Case(hub_vit, (16, 16, 3)),
     "hub_bert": Case(hub_bert, (12,), dtype="int32"),
 }
-LARGE = ("EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "VGG16", "InceptionV3")
+LARGE = ("EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "ResNet50", "VGG16", "InceptionV3")
 NOT_KERAS_OWN = ("subclassed", "hub_vit", "hub_bert")  # for which `load_model` cannot make sparse layers
 
 

@@ -126,7 +126,10 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("method", ["set", "deepr", "hashed", "snfs", "compressed"])
+@pytest.mark.parametrize(
+    "method",
+    ["deepr", "compressed", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("set", "hashed", "snfs"))],
+)
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(method, tmp_path):
     whole, stopped = (
         dataclasses.replace(SHORT, method=method, steps_per_epoch=30, out=str(tmp_path / name))

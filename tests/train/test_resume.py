@@ -46,7 +46,13 @@ def assert_same_bits(whole: Path, killed: Path) -> None:
             assert expected[name].tobytes() == found[name].tobytes(), name
 
 
-@pytest.mark.parametrize("flags", [LENET, WIDE_RESNET], ids=["lenet_300_100", "wide_resnet"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(LENET, id="lenet_300_100"),
+        pytest.param(WIDE_RESNET, id="wide_resnet", marks=pytest.mark.thorough),
+    ],
+)
 def test_sigkill_in_mid_epoch_changes_no_bit(flags, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     unharmed = start(whole, "--method=dsr", *flags)  # at the same time: how fast they run must not matter
