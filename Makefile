@@ -14,10 +14,10 @@ train: .venv/ready
 	$(BIN)/python -m train.compare --out=runs/digits
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 thorough: .venv/ready
-	$(BIN)/python -m pytest -n auto --dist loadgroup --thorough
+	$(BIN)/python -m pytest -n auto --dist loadfile --thorough
 
 lint: .venv/ready
 	$(BIN)/ruff check .

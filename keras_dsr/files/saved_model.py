@@ -10,7 +10,8 @@ from keras.src.export.export_utils import get_input_signature  # Keras has no pu
 
 from keras_dsr.decisions.packing import Packed, pack
 from keras_dsr.files.resources import UnpackedAtLoad
-from keras_dsr.products.layers import by_csr, matrix_of
+from keras_dsr.products.kinds import matrix_of
+from keras_dsr.products.layers import by_csr
 
 # Bytes that packing must save: unpacking a weight takes some 2,000 in the graph, once for loading and once for reading.
 WORTHWHILE = 4_000
@@ -61,7 +62,7 @@ def write_packed(
         model: a built Keras model of stock layers.
         path: the folder to write.
         weights: what is packed, from `pack_weights`.
-        csr_layers: layers (see `products.layers.is_product`) whose kernels are in `weights`, that multiply by CSR.
+        csr_layers: layers (see `products.kinds.is_product`) whose kernels are in `weights`, that multiply by CSR.
         input_signature: as in `keras.Model.export`.
     """
     layer_of_kernel = {id(layer._kernel): layer for layer in csr_layers}

@@ -9,7 +9,8 @@ from keras.src.export.export_utils import make_tf_tensor_spec  # Keras has no pu
 from rich.console import Console
 from rich.progress import track
 
-from keras_dsr.products.layers import is_product, matrix_of, recording_rows
+from keras_dsr.products.kinds import is_product, matrix_of
+from keras_dsr.products.layers import recording_rows
 from keras_dsr.products.timing import ProductTime, measure
 
 # How much faster CSR must be measured to be at each batch size: single layers are timed, on machines that others share.

@@ -1,4 +1,4 @@
-"""Which layers are a product with a matrix, and those layers with the product by CSR in the place of the dense one."""
+"""Layers that are a product with a matrix, with the product by CSR in the place of the dense one."""
 
 import contextlib
 import functools
@@ -9,28 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dsr.products.csr import multiply
-
-
-def is_product(layer: keras.layers.Layer) -> bool:
-    """Whether a stock layer is a product of its inputs with a 2D kernel that `by_csr` can do: a `Dense` layer, or a
-    convolution with a window of 1, channels last and one group, that computes in float32 or float64."""
-    if layer.compute_dtype not in ("float32", "float64") or getattr(layer, "quantization_mode", None) is not None:
-        return False
-    if getattr(layer, "lora_enabled", False):
-        return False
-    if type(layer) is keras.layers.Dense:
-        return True
-    return (
-        type(layer) in (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-        and set(layer.kernel_size) == {1}
-        and layer.groups == 1
-        and layer.data_format == "channels_last"
-    )
-
-
-def matrix_of(kernel: np.ndarray) -> np.ndarray:
-    """The kernel of such a layer as a matrix of shape `(inputs, outputs)`."""
-    return kernel.reshape(kernel.shape[-2:])
 
 
 @contextlib.contextmanager

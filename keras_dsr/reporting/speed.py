@@ -4,9 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from keras import layers
-
-from keras_dsr.reporting.costs import STOCK_CLASS_OF
+from keras_dsr.products.kinds import is_product, matrix_of
 from keras_dsr.reporting.kernels import Kernel
 
 SECONDS_A_PRODUCT = 0.3
@@ -35,7 +33,7 @@ def measured(kernel: Kernel, uses: int, batch_size: int) -> Measured | None:
         from keras_dsr.products.timing import measure
     except ImportError:  # no TensorFlow: its product cannot be timed here
         return None
-    matrix = kernel.values().reshape(kernel.shape[-2:])
+    matrix = matrix_of(kernel.values())
     if not matrix.any():
         return None
     taken = measure(matrix, uses * batch_size, seconds=SECONDS_A_PRODUCT)
@@ -69,15 +67,4 @@ def measure_all(
 
 
 def _is_product(kernel: Kernel) -> bool:
-    """Whether it is a sparse matrix, of a kind and dtype that the CSR product is for."""
-    layer, kind = kernel.layer, STOCK_CLASS_OF.get(type(kernel.layer), type(kernel.layer))
-    if not kernel.is_sparse or kernel.role != "kernel" or kernel.variable.dtype not in ("float32", "float64"):
-        return False
-    if kind is layers.Dense:
-        return True
-    return (
-        kind in (layers.Conv1D, layers.Conv2D, layers.Conv3D)
-        and set(layer.kernel_size) == {1}
-        and layer.groups == 1
-        and layer.data_format == "channels_last"
-    )
+    return kernel.is_sparse and kernel.role == "kernel" and is_product(kernel.layer)

@@ -12,7 +12,7 @@ import keras_dsr as dsr
 from keras_dsr.files.saved_model import pack_weights, write_packed
 from keras_dsr.products.choosing import MARGIN
 from keras_dsr.seam.conversion import stripped
-from tests.acts.test_saving import files_in
+from tests.acts.test_saving import damaged, files_in
 from tests.networks import batch, bits, compiled, fit
 
 WORDS = ["red", "green", "blue", "warm", "cold", "red blue", "green green cold", "unknown warm"]
@@ -324,17 +324,9 @@ def test_a_damaged_packed_model_does_not_load(tmp_path, name):
     dsr.export(perceptron(), tmp_path / "model")
     expected = served(tmp_path / "model", batch())
     file = tmp_path / "model" / name
-    whole = file.read_bytes()
-    random = np.random.default_rng(0)
     errors = 0
-    for number in range(12):
-        damaged = bytearray(whole)
-        if number < 8:
-            bit = random.integers(8 * len(whole))
-            damaged[bit // 8] ^= 1 << bit % 8
-        else:
-            damaged = damaged[: random.integers(len(whole))]
-        file.write_bytes(damaged)
+    for version in damaged(file.read_bytes(), flips=8, cuts=4):
+        file.write_bytes(version)
         try:
             assert served(tmp_path / "model", batch()).tobytes() == expected.tobytes()  # no one reads that bit
         except (tf.errors.OpError, RuntimeError, IndexError):  # TensorFlow's, of several kinds

@@ -356,21 +356,25 @@ def test_a_full_disk_leaves_the_old_file_and_the_model(small_disk, act):
     assert type(large.layers[0]) is dsr.SparseDense
 
 
+def damaged(whole: bytes, flips: int, cuts: int):
+    """Versions of a file with one bit flipped, then cut short, at random places."""
+    random = np.random.default_rng(0)
+    for bit in random.integers(8 * len(whole), size=flips):
+        version = bytearray(whole)
+        version[bit // 8] ^= 1 << bit % 8
+        yield version
+    for length in random.integers(len(whole), size=cuts):
+        yield whole[:length]
+
+
 @pytest.mark.parametrize("resumable", [False, True])
 def test_a_damaged_file_gives_an_error_or_the_same_network(tmp_path, resumable):
     path = tmp_path / "model.keras"
     dsr.save(perceptron(hidden=200), path, resumable=resumable)
     whole, expected = path.read_bytes(), bits(keras.models.load_model(path)(batch()))
-    random = np.random.default_rng(0)
     errors = 0
-    for number in range(40):
-        damaged = bytearray(whole)
-        if number < 30:
-            bit = random.integers(8 * len(whole))
-            damaged[bit // 8] ^= 1 << bit % 8
-        else:
-            damaged = damaged[: random.integers(len(whole))]
-        path.write_bytes(damaged)
+    for version in damaged(whole, flips=30, cuts=10):
+        path.write_bytes(version)
         try:
             loaded = keras.models.load_model(path)
         except Exception:  # of zipfile, zlib, json or Keras, by what the bit was for

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_dsr.products.csr import csr_matrix, multiply
-from keras_dsr.products.layers import by_csr, is_product, matrix_of, recording_rows
+from keras_dsr.products.kinds import is_product, matrix_of
+from keras_dsr.products.layers import by_csr, recording_rows
 from keras_dsr.products.timing import ProductTime, measure
 
 

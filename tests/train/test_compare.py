@@ -26,9 +26,6 @@ SHORT = Settings(epochs=1, steps_per_epoch=36)
 PLOTS = ["accuracy.png", "early_stop.png", "layers.png", "structure.png"]
 
 
-pytestmark = pytest.mark.xdist_group("compare")  # in one process, so that its fixture is made once
-
-
 @pytest.fixture(autouse=True, scope="module")
 def threads():
     """What a comparison tells its workers about threads is not for other tests."""

@@ -14,8 +14,6 @@ from train.checkpoint import read_variables
 from train.run import execute, prepare, train
 from train.settings import Settings, resolve
 
-pytestmark = pytest.mark.xdist_group("lottery")  # in one process, so that its fixture is made once
-
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> dict[str, Settings]:
