@@ -207,6 +207,30 @@ def test_a_dense_weight_and_a_small_one_stay_as_they_are(tmp_path):
     assert dsr.export(keras.Sequential([keras.Input((64,)), dsr.SparseDense(4)]), tmp_path / "small").packed == ()
 
 
+# Other runtimes
+
+
+@pytest.mark.parametrize("packed", [None, True])
+def test_onnx_runtime_gives_the_outputs_of_the_model(tmp_path, packed):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = perceptron(sparsity=0.95)
+    report = dsr.export(model, tmp_path / "model.onnx", format="onnx", packed=packed)
+    assert report.bytes == (tmp_path / "model.onnx").stat().st_size < 4 * 64 * 400 / 2
+    outputs = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, {"pixels": batch()})
+    np.testing.assert_allclose(outputs[0], model(batch()), rtol=1e-5, atol=1e-5)
+    assert type(model.layers[0]) is dsr.SparseDense and files_in(tmp_path) == ["model.onnx"]
+
+
+def test_litert_gives_the_outputs_of_the_model(tmp_path):
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    model = perceptron(sparsity=0.95)
+    report = dsr.export(model, tmp_path / "model.tflite", format="litert")
+    assert report.bytes == (tmp_path / "model.tflite").stat().st_size < 4 * 64 * 400 / 2
+    runner = litert.Interpreter(str(tmp_path / "model.tflite")).get_signature_runner("serving_default")
+    np.testing.assert_allclose(runner(pixels=batch())["output_0"], model(batch()), rtol=1e-5, atol=1e-5)
+    assert type(model.layers[0]) is dsr.SparseDense and files_in(tmp_path) == ["model.tflite"]
+
+
 # Values of 16 bits
 
 
