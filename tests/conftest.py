@@ -1,4 +1,4 @@
-"""What every test has: a quiet TensorFlow, fixed random numbers, and property tests that repeat exactly."""
+"""What every test has: one backend (KERAS_BACKEND), fixed random numbers, and property tests that repeat exactly."""
 
 import os
 import subprocess
@@ -21,14 +21,22 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "thorough: takes too long for every change; runs with --thorough")
+    config.addinivalue_line("markers", "backends(*names): only there does it test anything, or anything new")
     hypothesis.settings.load_profile("thorough" if config.getoption("--thorough") else "quick")
 
 
 def pytest_collection_modifyitems(config, items):
+    elsewhere = [item for item in items if not _is_for_this_backend(item)]
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if _is_for_this_backend(item)]
     if not config.getoption("--thorough"):
         for item in items:
             if item.get_closest_marker("thorough"):
                 item.add_marker(pytest.mark.skip(reason="runs with --thorough"))
+
+
+def _is_for_this_backend(item) -> bool:
+    return all(keras.backend.backend() in marker.args for marker in item.iter_markers("backends"))
 
 
 @pytest.fixture(autouse=True)
