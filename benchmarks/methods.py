@@ -8,15 +8,14 @@ has it in. A reallocation: the median of `--rounds`. The last column spreads it 
 steps (the paper lengthens it later).
 """
 
-import statistics
-import time
-
+import numpy as np
 from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
 import keras_dsr as dsr
-from benchmarks.training import build, step_timer
+from benchmarks.moving import METHODS, typical_seconds
+from benchmarks.training import build, interleaved, median_of, ratios, step_timer
 from keras_dsr.seam import Reallocation
 
 FLAGS = flags.FLAGS
@@ -27,56 +26,35 @@ flags.DEFINE_integer("steps", 1, "Steps in a round.", lower_bound=1)
 flags.DEFINE_float("sparsity", 0.9, "Sparsity of the sparse models.")
 
 PERIOD = 100
-METHODS = {
-    "static": dsr.methods.Static(),
-    "SET": dsr.methods.SET(fraction=0.138),
-    "DSR": dsr.methods.DSR(target=20_000),
-    "gradual pruning": dsr.methods.GradualPruning(final_sparsity=0.9, end_step=10**6),
-    "DeepR": dsr.methods.DeepR(temperature=1e-5),
-}
 
 
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
     timers = {"dense": step_timer(build(FLAGS.model, None), FLAGS.batch_size)}
-    reallocations = {}
+    reallocations, random = {}, np.random.default_rng(0)
     for name, method in METHODS.items():
         is_pruned = name == "gradual pruning"
         model = build(FLAGS.model, 0.0 if is_pruned else FLAGS.sparsity)
         callback = dsr.Reallocate(method, period=1 if method.every_step else 10**9)
         timers[name] = step_timer(model, FLAGS.batch_size, callback)
-        reallocations[name] = seconds_of(Reallocation(model, method))
+        reallocations[name] = typical_seconds(Reallocation(model, method), FLAGS.rounds, random)
         print(f"{name}: a reallocation takes {1e3 * reallocations[name]:.0f} ms", flush=True)
-    rounds = []
-    for index in range(FLAGS.rounds):
-        order = list(timers)[:: 1 if index % 2 else -1]
-        rounds.append({name: timers[name](FLAGS.steps) for name in order})
-        print(f"round {index + 1} of {FLAGS.rounds}", flush=True)
-    dense = statistics.median(times["dense"] for times in rounds)
+    rounds = interleaved(
+        timers, FLAGS.steps, FLAGS.rounds, lambda done: print(f"round {done} of {FLAGS.rounds}", flush=True)
+    )
+    dense = median_of(rounds, "dense")
 
     table = Table(title=f"A step of {FLAGS.model} over the dense one's {1e3 * dense:.0f} ms (batch {FLAGS.batch_size})")
     for column in ("method", "step: median", "min", "max", "reallocation ms", f"every {PERIOD}: in all"):
         table.add_column(column, justify="left" if column == "method" else "right")
     for name, seconds in reallocations.items():
-        ratios = [times[name] / times["dense"] for times in rounds]
-        step = statistics.median(ratios)
+        step, least, most = ratios(rounds, name, "dense")
         is_spread = name != "static" and not METHODS[name].every_step
         whole = step + seconds / PERIOD / dense if is_spread else step
-        values = (f"{step:.3f}", f"{min(ratios):.3f}", f"{max(ratios):.3f}", f"{1e3 * seconds:.0f}", f"{whole:.3f}")
+        values = (f"{step:.3f}", f"{least:.3f}", f"{most:.3f}", f"{1e3 * seconds:.0f}", f"{whole:.3f}")
         table.add_row(name, *values)
     Console().print(table)
-
-
-def seconds_of(reallocation: Reallocation) -> float:
-    """The median time of a reallocation, once it is compiled."""
-    reallocation()
-    times = []
-    for _ in range(FLAGS.rounds):
-        start = time.perf_counter()
-        reallocation()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 if __name__ == "__main__":

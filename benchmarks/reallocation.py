@@ -1,27 +1,25 @@
 """Time and memory of one DSR reallocation over the 49 sparse tensors of ResNet-50 (22,724,608 places).
 
-    python -m benchmarks.reallocation    # about 1 minute and 3 GB of memory on 2 cores
+    python -m benchmarks.reallocation    # about 1 minute and 3 GB of memory on 2 cores; KERAS_BACKEND=jax or torch
 
 The network is built as the paper has it (first convolution and shortcuts dense) at sparsity 0.9 with SGD and momentum;
 the target is the paper's 400,000 weights. Weights are set as trained ones would be (no two reallocations prune the same
 place), H settles for a few reallocations, and then each timed one is followed by a small random change of the weights.
 """
 
-import functools
 import math
 import resource
 import statistics
-import time
 
 import keras
 import numpy as np
 from absl import app, flags
-from keras import ops
 from rich.console import Console
 from rich.table import Table
 
 import keras_dsr as dsr
-import models
+from benchmarks.moving import take_a_step, timed
+from benchmarks.training import build
 from keras_dsr.seam import Reallocation
 
 FLAGS = flags.FLAGS
@@ -37,21 +35,9 @@ def peak_megabytes() -> float:
 
 def resnet(sparsity: float = 0.9) -> keras.Model:
     """ResNet-50 at the given sparsity with the paper's optimizer, built."""
-    model = models.resnet_50(
-        conv=functools.partial(dsr.SparseConv2D, sparsity=sparsity),
-        dense=functools.partial(dsr.SparseDense, sparsity=sparsity),
-    )
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True))
+    model = build("resnet_50", sparsity)
     model.optimizer.build(model.trainable_variables)
     return model
-
-
-def take_a_step(model: keras.Model, rng: np.random.Generator) -> None:
-    """Stand in for training between two reallocations: move every active weight, newborns too, a little."""
-    for weight in dsr.sparse_weights(model):
-        change = rng.standard_normal(weight.shape, dtype="float32") * 0.01
-        weight.variable.assign(ops.where(weight.mask, weight.variable + change, 0.0))
-    model.optimizer.iterations.assign_add(1000)
 
 
 def main(argv):
@@ -64,9 +50,7 @@ def main(argv):
     take_a_step(model, rng)
 
     memory_before = peak_megabytes()
-    start = time.perf_counter()
-    reallocate()
-    first = time.perf_counter() - start
+    first, _ = timed(reallocate)
     memory_after = peak_megabytes()
     for _ in range(FLAGS.warm_up):
         take_a_step(model, rng)
@@ -75,9 +59,8 @@ def main(argv):
     seconds, pruned = [], []
     for _ in range(FLAGS.rounds):
         take_a_step(model, rng)
-        start = time.perf_counter()
-        outcome = reallocate()
-        seconds.append(time.perf_counter() - start)
+        took, outcome = timed(reallocate)
+        seconds.append(took)
         pruned.append(int(outcome.state["pruned"]))
     assert int(outcome.active.sum()) == budget
 

@@ -1,10 +1,22 @@
 """What every test has: one backend (KERAS_BACKEND), fixed random numbers, and property tests that repeat exactly."""
 
+import atexit
 import os
+import shutil
 import subprocess
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # the models are small, and the tests run in several processes
+# The models are small, and the tests run in several processes, in which threads would wait for each other.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+if os.environ.get("KERAS_BACKEND") == "jax" and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # Nearly all of the time is XLA's: compile each of the small programs once, and fast rather than into fast code.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jax-of-tests-")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import hypothesis
 import keras
@@ -22,6 +34,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "thorough: takes too long for every change; runs with --thorough")
     config.addinivalue_line("markers", "backends(*names): only there does it test anything, or anything new")
+    config.addinivalue_line("markers", "once: what it tests lies above the backend; on others than tensorflow thorough")
     hypothesis.settings.load_profile("thorough" if config.getoption("--thorough") else "quick")
 
 
@@ -31,7 +44,9 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if _is_for_this_backend(item)]
     if not config.getoption("--thorough"):
         for item in items:
-            if item.get_closest_marker("thorough"):
+            if item.get_closest_marker("thorough") or (
+                item.get_closest_marker("once") and keras.backend.backend() != "tensorflow"
+            ):
                 item.add_marker(pytest.mark.skip(reason="runs with --thorough"))
 
 

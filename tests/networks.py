@@ -4,6 +4,7 @@ import functools
 
 import keras
 import numpy as np
+import pytest
 from sklearn import datasets
 
 import keras_dsr as dsr
@@ -14,6 +15,11 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     """1,797 images of 64 pixels in [0, 1], float32, and their classes."""
     images, classes = datasets.load_digits(return_X_y=True)
     return (images / 16).astype("float32"), classes.astype("int32")
+
+
+def selected(everything, default) -> list:
+    """Values for `pytest.mark.parametrize`: those of `default` always run, the others with --thorough."""
+    return [one if one in default else pytest.param(one, marks=pytest.mark.thorough) for one in everything]
 
 
 def batch(size: int = 8) -> np.ndarray:
@@ -31,8 +37,12 @@ def perceptron(sparsity: float = 0.8, seed: int = 1, hidden: int = 24, dtype=Non
     )
 
 
-def compiled(model: keras.Model, optimizer="adam", jit_compile=False, **settings) -> keras.Model:
-    """The model, compiled for the digits; without XLA, which takes longer to compile than these models to train."""
+def compiled(model: keras.Model, optimizer="adam", jit_compile=None, **settings) -> keras.Model:
+    """The model, compiled for the digits; without XLA on TensorFlow, where it takes longer than these models to train.
+
+    On JAX that is what users run, and a step that is not compiled takes one operation after another.
+    """
+    jit_compile = keras.backend.backend() == "jax" if jit_compile is None else jit_compile
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=jit_compile, **settings)
     return model
@@ -68,6 +78,50 @@ def fill_dead(layer, value: float) -> None:
     kernel, mask = values(layer.variable_of("kernel")), values(layer.kernel_mask)
     kernel[~mask] = value
     layer.variable_of("kernel").assign(kernel)
+
+
+def int32(value):
+    """A number or numbers as an int32 tensor of the backend."""
+    return keras.ops.convert_to_tensor(value, "int32")
+
+
+def dtype_of(tensor) -> str:
+    """The name of the dtype of a tensor or array of any backend."""
+    return keras.backend.standardize_dtype(tensor.dtype)
+
+
+def program(function, jit_compile: bool | None = None):
+    """A function of tensors as one compiled program of the backend; on torch, which has none here, as it is."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, autograph=False, jit_compile=jit_compile)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function
+
+
+def gradient_of(function, variable):
+    """The gradient of a scalar function without arguments with respect to a Keras variable that it reads."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            result = function()
+        return tape.gradient(result, variable.value)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def of_value(value):
+            with keras.StatelessScope([(variable, value)]):
+                return function()
+
+        return jax.grad(of_value)(variable.value)
+    import torch
+
+    return torch.autograd.grad(function(), variable.value)[0]
 
 
 def active_counts(model: keras.Model) -> list[int]:

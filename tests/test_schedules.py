@@ -1,8 +1,8 @@
 import keras
 import pytest
-import tensorflow as tf
 
 from keras_dsr import schedules
+from tests.networks import int32, program
 
 
 def test_piecewise_holds_each_value_from_its_start_on():
@@ -30,8 +30,8 @@ def test_constant_is_the_same_at_every_epoch():
 
 
 def at_steps(schedule, steps, compiled):
-    function = tf.function(schedule, autograph=False) if compiled else schedule
-    return [float(function(tf.constant(step, "int32"))) for step in steps]
+    function = program(schedule) if compiled else schedule
+    return [float(function(int32(step))) for step in steps]
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -47,7 +47,7 @@ def test_by_step_of_a_number_is_constant(compiled):
 
 
 def test_by_step_gives_float32_scalars():
-    value = schedules.by_step([(0, 1), (2, 3)])(tf.constant(5))
+    value = schedules.by_step([(0, 1), (2, 3)])(int32(5))
     assert (keras.backend.standardize_dtype(value.dtype), tuple(value.shape)) == ("float32", ())
 
 

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from train.part import WHOLE, Part
+
 
 def normalize(images: tf.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> tf.Tensor:
     """Images of any shape `(..., channels)` as float32 with the given mean and standard deviation taken out.
@@ -14,24 +16,28 @@ def normalize(images: tf.Tensor, mean: tuple[float, ...], std: tuple[float, ...]
     return (tf.cast(images, tf.float32) - tf.constant(mean)) / tf.constant(std)
 
 
-def crop_and_flip(images: tf.Tensor, seed: tf.Tensor, padding: int = 4) -> tf.Tensor:
+def crop_and_flip(images: tf.Tensor, seed: tf.Tensor, part: Part = WHOLE, padding: int = 4) -> tf.Tensor:
     """Pad by reflection, cut a random window of the old size out of each image, and flip half of them left to right.
 
     Args:
         images: tensor of shape `(batch, height, width, channels)`.
         seed: int tensor of shape `(2,)`.
+        part: which part of a batch they are: what is done to an image does not depend on how the batch is divided.
         padding: int, pixels on each side.
 
     Returns:
         A tensor of the shape and dtype of `images`.
     """
-    batch, height, width, _ = images.shape
+    examples, height, width, _ = images.shape
+    batch = examples * part.count
+    rows_of_part = part.rows(batch)
     crop_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
     padded = tf.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="REFLECT")
     offsets = tf.random.stateless_uniform((2, batch, 1), crop_seed, 0, 2 * padding + 1, dtype=tf.int32)
+    offsets = offsets[:, rows_of_part]
     rows = offsets[0] + tf.range(height)
     columns = offsets[1] + tf.range(width)
-    flipped = tf.random.stateless_uniform((batch, 1), flip_seed) < 0.5
+    flipped = tf.random.stateless_uniform((batch, 1), flip_seed)[rows_of_part] < 0.5
     columns = tf.where(flipped, columns[:, ::-1], columns)
     windows = tf.gather(padded, rows, axis=1, batch_dims=1)
     return tf.gather(windows, columns, axis=2, batch_dims=1)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from train import prepared
 from train.order import epoch_seed, shuffled
+from train.part import WHOLE, Part
 from train.tasks import Task
 
 # The sentences that describe an image, by its class in CIFAR-10.
@@ -130,8 +131,11 @@ class Captions:
     def train_examples(self) -> int:
         return len(self.train_features)
 
-    def train(self, seed: int, batch_size: int, steps: int, first_epoch: int, epochs: int) -> tf.data.Dataset:
+    def train(
+        self, seed: int, batch_size: int, steps: int, first_epoch: int, epochs: int, part: Part = WHOLE
+    ) -> tf.data.Dataset:
         """The batches of epochs `first_epoch` to `epochs - 1`, as `Data.train` says, each image with one sentence."""
+        rows = part.rows(batch_size)
         with tf.device("CPU:0"):
             features, classes = tf.constant(self.train_features), tf.constant(self.train_classes, tf.int32)
             sentences = tf.constant(encoded_captions())
@@ -141,7 +145,7 @@ class Captions:
             order = shuffled(self.train_examples, of_epoch)
             choice = tf.random.stateless_uniform((self.train_examples,), of_epoch, 0, SENTENCES, tf.int32)
             used = tf.stack((order, choice), axis=-1)[: steps * batch_size]
-            return tf.data.Dataset.from_tensor_slices(tf.reshape(used, (steps, batch_size, 2)))
+            return tf.data.Dataset.from_tensor_slices(tf.reshape(used, (steps, batch_size, 2))[:, rows])
 
         def read(used):
             order, choice = used[:, 0], used[:, 1]

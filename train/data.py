@@ -13,6 +13,7 @@ from train.augmentation import crop_and_flip, normalize
 from train.captions import cifar10_captions
 from train.imagenet import ImageNet
 from train.order import epoch_seed, shuffled
+from train.part import WHOLE, Part
 from train.speech import read_recordings, speech
 from train.tasks import Task, classification
 
@@ -23,6 +24,7 @@ class Data(Protocol):
     """What a run needs of a data set."""
 
     train_examples: int
+    test_examples: int
 
     @property
     def dimensions(self) -> dict:
@@ -32,11 +34,17 @@ class Data(Protocol):
     def task(self) -> Task:
         """What a network is to do with the examples."""
 
-    def train(self, seed: int, batch_size: int, steps: int, first_epoch: int, epochs: int) -> tf.data.Dataset:
+    def train(
+        self, seed: int, batch_size: int, steps: int, first_epoch: int, epochs: int, part: Part = WHOLE
+    ) -> tf.data.Dataset:
         """The batches of epochs `first_epoch` to `epochs - 1`, `steps` an epoch, `(inputs, targets)`.
 
         Each epoch is a permutation of the examples, short of a remainder, that is a function of (seed, epoch): a stream
-        that starts at epoch e is the tail of the one that starts at 0.
+        that starts at epoch e is the tail of the one that starts at 0. Of each batch of `batch_size` examples there are
+        the rows of `part`, the very ones that the whole batch has there.
+
+        Raises:
+            ValueError: `batch_size` is not divisible by the number of parts.
         """
 
     def test(self) -> tf.data.Dataset:
@@ -52,7 +60,7 @@ class InMemory:
         train_labels: int array of shape `(examples,)`.
         test_images, test_labels: likewise.
         mean, std: one number a channel, in the units of the pixels.
-        augment: a function of a batch of images and a seed, for training; None: images as they are.
+        augment: a function of images, a seed and the part of the batch that they are, for training; None: as they are.
     """
 
     train_images: np.ndarray
@@ -61,7 +69,7 @@ class InMemory:
     test_labels: np.ndarray
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None
+    augment: Callable[[tf.Tensor, tf.Tensor, Part], tf.Tensor] | None = None
     classes: int = 10
 
     @property
@@ -76,7 +84,14 @@ class InMemory:
     def train_examples(self) -> int:
         return len(self.train_images)
 
-    def train(self, seed: int, batch_size: int, steps: int, first_epoch: int, epochs: int) -> tf.data.Dataset:
+    @property
+    def test_examples(self) -> int:
+        return len(self.test_images)
+
+    def train(
+        self, seed: int, batch_size: int, steps: int, first_epoch: int, epochs: int, part: Part = WHOLE
+    ) -> tf.data.Dataset:
+        rows = part.rows(batch_size)
         with tf.device("CPU:0"):
             images, labels = tf.constant(self.train_images), tf.constant(self.train_labels)
 
@@ -84,12 +99,12 @@ class InMemory:
             of_epoch = epoch_seed(seed, epoch)
             order = tf.reshape(shuffled(self.train_examples, of_epoch)[: steps * batch_size], (steps, batch_size))
             seeds = tf.map_fn(lambda step: tf.random.fold_in(of_epoch, step), tf.range(steps, dtype=tf.int64))
-            return tf.data.Dataset.from_tensor_slices((order, seeds))
+            return tf.data.Dataset.from_tensor_slices((order[:, rows], seeds))
 
         def read(order, seed):
             batch = tf.gather(images, order)
             if self.augment is not None:
-                batch = self.augment(batch, seed)
+                batch = self.augment(batch, seed, part)
             return normalize(batch, self.mean, self.std), tf.gather(labels, order)
 
         stream = tf.data.Dataset.range(first_epoch, epochs).flat_map(batches)

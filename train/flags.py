@@ -1,15 +1,18 @@
 """The command line of the programs: the fields of `Settings` as flags, under the same names."""
 
 import dataclasses
+import os
 
 import tensorflow as tf
 from absl import flags, logging
 
 from keras_dsr.decisions.distribution import DISTRIBUTIONS
 from keras_dsr.decisions.units import GRANULARITIES
+from train.backend import BACKENDS
 from train.data import DATASETS
 from train.methods import METHODS
 from train.network import NETWORKS
+from train.precision import PRECISIONS
 from train.recipes import RECIPES
 from train.settings import Settings
 
@@ -21,10 +24,12 @@ def define_flags(*left_out: str) -> None:
         "model": (text, f"Network: {', '.join(NETWORKS)} (lenet_300_100)."),
         "dataset": (text, f"Data set: {', '.join(DATASETS)} (digits)."),
         "data_dir": (text, "Folder of prepared TensorFlow Datasets (where TFDS keeps them)."),
+        "backend": (text, f"Backend of Keras: {', '.join(BACKENDS)} (KERAS_BACKEND, or tensorflow)."),
         "method": (text, f"Method: {', '.join(METHODS)} (dsr; static with --mask_from)."),
         "sparsity": (real, "Share of kernel weights that are zero, in [0, 1) (the recipe's)."),
         "epochs": (whole, "Epochs; the recipe's schedules are stretched to them (the recipe's)."),
         "batch_size": (whole, "Examples in a step (the recipe's)."),
+        "precision": (text, f"What layers compute in: {', '.join(PRECISIONS)} (float32)."),
         "steps_per_epoch": (whole, "End every epoch after so many steps (the whole training set)."),
         "seed": (whole, "Fixes the first weights, the order of the data, and what the method draws."),
         "depth": (whole, "Depth of wide_resnet, 6n + 4 (28)."),
@@ -44,6 +49,28 @@ def define_flags(*left_out: str) -> None:
         if field.name not in left_out:
             define, meaning = definitions[field.name]
             define(field.name, field.default, meaning)
+
+
+def define_cluster_flags() -> None:
+    """Define the flags by which several devices or processes train together; the environment is Keras's own."""
+    environment = {
+        name: os.environ.get(f"KERAS_DISTRIBUTION_{name}") for name in ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID")
+    }
+    address = environment["JOB_ADDRESSES"]
+    whole = flags.DEFINE_integer
+    whole("devices", None, "How many devices of this machine train (every GPU, else one).")
+    flags.DEFINE_string(
+        "coordinator",
+        address and address.split(",")[0],
+        "Of several processes: host:port where process 0 listens (KERAS_DISTRIBUTION_JOB_ADDRESSES).",
+    )
+    whole("num_processes", environment["NUM_PROCESSES"], "How many processes (KERAS_DISTRIBUTION_NUM_PROCESSES).")
+    whole("process_id", environment["PROCESS_ID"], "Which one this is, from 0 on (KERAS_DISTRIBUTION_PROCESS_ID).")
+
+
+def cluster_from_flags() -> dict:
+    """The arguments of `train.cluster.joined` that the command line or the environment gives."""
+    return {name: flags.FLAGS[name].value for name in ("devices", "coordinator", "num_processes", "process_id")}
 
 
 def quiet_libraries() -> None:

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from train.augmentation import central_crop, normalize, random_resized_crop
+from train.part import WHOLE, Part
 from train.tasks import classification
 
 SHUFFLED_BLOCK = 4096  # JPEGs, about 0.45 GB
@@ -24,8 +25,13 @@ class ImageNet:
         self.dimensions = {"input_shape": (224, 224, 3), "classes": classes}
         self.task = classification(classes)
         self.train_examples = builder.info.splits["train"].num_examples
+        self.test_examples = builder.info.splits["validation"].num_examples
 
-    def train(self, seed: int, batch_size: int, steps: int, first_epoch: int, epochs: int) -> tf.data.Dataset:
+    def train(
+        self, seed: int, batch_size: int, steps: int, first_epoch: int, epochs: int, part: Part = WHOLE
+    ) -> tf.data.Dataset:
+        rows = part.rows(batch_size)
+        examples = rows.stop - rows.start
         files = [str(path) for path in self._info.splits["train"].filepaths]
 
         def records(epoch):
@@ -42,7 +48,10 @@ class ImageNet:
                 return tf.random.experimental.stateless_shuffle(block, seed=order_seed)
 
             stream = stream.batch(SHUFFLED_BLOCK).enumerate().map(permuted).prefetch(1).unbatch()
-            return stream.take(steps * batch_size).enumerate().map(lambda place, record: (image_seed, place, record))
+            stream = stream.take(steps * batch_size).enumerate()
+            if part != WHOLE:  # before they are decoded
+                stream = stream.filter(lambda place, _: place % batch_size // examples == part.index)
+            return stream.map(lambda place, record: (image_seed, place, record))
 
         def read(image_seed, place, record):
             example = self._parse(record)
@@ -51,7 +60,7 @@ class ImageNet:
 
         stream = tf.data.Dataset.range(first_epoch, epochs).flat_map(records)
         stream = stream.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return stream.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+        return stream.batch(examples, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
     def test(self) -> tf.data.Dataset:
         def read(record):

@@ -16,6 +16,7 @@ from keras_dsr.seam.conversion import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 from keras_dsr.seam.weights import walk
 from train.lottery import apply_masks, read_masks
 from train.methods import METHODS, Method, pruning_period
+from train.precision import computing_in
 from train.recipes import Recipe
 
 
@@ -47,7 +48,7 @@ def kernels(layer: keras.layers.Layer) -> list:
     return [getattr(holder, name) for name in ("kernel", "recurrent_kernel") if hasattr(holder, name)]
 
 
-def build_network(settings, recipe: Recipe, data, steps: int) -> Network:
+def build_network(settings, recipe: Recipe, data, steps: int, weighted_metrics: bool = False) -> Network:
     """The compiled network of a run.
 
     Args:
@@ -55,6 +56,7 @@ def build_network(settings, recipe: Recipe, data, steps: int) -> Network:
         recipe: the recipe, for the optimizer.
         data: the data set, for the sizes of inputs and outputs, loss and metrics.
         steps: int, steps in an epoch.
+        weighted_metrics: whether metrics heed the weights of examples.
 
     Raises:
         ValueError: the network is not for this data set or method, or what the builder refuses, such as a `depth` that
@@ -68,11 +70,12 @@ def build_network(settings, recipe: Recipe, data, steps: int) -> Network:
     if method.kernels == "thin":
         build = functools.partial(build, width=models.thin_width(build, settings.sparsity))
     prunable = []
-    model = build(
-        **{name: _recorded(prunable, layer) for name, layer in _constructors(settings, method).items()},
-        # PyTorch's weight decay, which the paper uses, is the gradient of half the squared norm; L2 has no half.
-        kernel_regularizer=keras.regularizers.L2(recipe.weight_decay / 2) if method.weight_decay else None,
-    )
+    with computing_in(settings.precision):
+        model = build(
+            **{name: _recorded(prunable, layer) for name, layer in _constructors(settings, method).items()},
+            # PyTorch's weight decay, which the paper uses, is the gradient of half the squared norm; L2 has no half.
+            kernel_regularizer=keras.regularizers.L2(recipe.weight_decay / 2) if method.weight_decay else None,
+        )
     prunable = _in_model(prunable, model)
     if settings.distribution != "uniform" and method.kernels == "sparse" and not settings.mask_from:
         chosen = {id(kernel) for layer in prunable for kernel in kernels(layer)}
@@ -97,10 +100,11 @@ def build_network(settings, recipe: Recipe, data, steps: int) -> Network:
     model.compile(
         optimizer,
         loss=data.task.loss(),
-        metrics=data.task.metrics(),
+        **{"weighted_metrics" if weighted_metrics else "metrics": data.task.metrics()},
         steps_per_execution=_steps_per_execution(method, recipe, settings.epochs, steps),
-        # Measured on 2 CPU cores: XLA gains 10% of a step of LeNet, no more than its compilation costs.
-        jit_compile=False,
+        # Measured on 2 CPU cores: XLA gains TensorFlow 10% of a step of LeNet, no more than its compilation costs. JAX
+        # without it runs each operation by itself.
+        jit_compile=keras.backend.backend() == "jax",
     )
     model.optimizer.build(model.trainable_variables)
     return Network(model, prunable, data.task.score)
@@ -129,7 +133,7 @@ def learning_rates(
 
 def _steps_per_execution(method: Method, recipe: Recipe, epochs: int, steps: int) -> int:
     """As many steps as leave no reallocation late and no epoch with a step too many."""
-    if method.every_step:
+    if method.every_step or keras.backend.backend() == "torch":  # Keras has no more than 1 there
         return 1
     marks = recipe.rigl_period if method.kernels == "wrapped" else recipe.period
     periods = [int(period) for _, period in marks]

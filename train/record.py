@@ -54,14 +54,19 @@ class Record(keras.callbacks.Callback):
     Args:
         folder: the folder of the run.
         progress: the epochs that are complete.
+        writes: whether to write; else rows are kept only.
     """
 
-    def __init__(self, folder: Path, progress: checkpoint.Progress):
+    def __init__(self, folder: Path, progress: checkpoint.Progress, writes: bool = True):
         super().__init__()
         self.rows = list(progress.rows)
         self._folder = folder
+        self._writes = writes
 
     def on_train_begin(self, logs=None):
+        self._writers = {}
+        if not self._writes:
+            return
         clear(self._folder / "tensorboard")
         self._writers = {
             part: tf.summary.create_file_writer(str(self._folder / "tensorboard" / part)) for part in ("train", "test")
@@ -71,6 +76,8 @@ class Record(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append({"epoch": epoch, **{name: _plain(value) for name, value in logs.items()}})
+        if not self._writes:
+            return
         progress = checkpoint.Progress(epoch + 1, self.rows)
         checkpoint.save(self._folder / "checkpoint", self.model, progress)
         write_rows(self._folder / "metrics.csv", self.rows)

@@ -4,6 +4,8 @@ import dataclasses
 import json
 from pathlib import Path
 
+import keras
+
 import keras_dsr as dsr
 from train import plots
 from train.folder import write_rows, write_text
@@ -28,6 +30,7 @@ class Result:
         test_scores: after each epoch.
         changed: of sparse kernels, after each epoch, the share of the active weights that were not active before it.
         layers: `(name, active, places)` of each sparse kernel, in the order of the model.
+        test_top5: where there are many classes, the share of the test set whose class is among the first five, at last.
     """
 
     folder: Path
@@ -41,6 +44,7 @@ class Result:
     test_scores: tuple[float, ...]
     changed: tuple[float, ...]
     layers: tuple[tuple[str, int, int], ...]
+    test_top5: float | None = None
 
 
 def write_results(out: Path, settings: Settings, network: Network, rows: list[dict]) -> Result:
@@ -54,7 +58,8 @@ def write_results(out: Path, settings: Settings, network: Network, rows: list[di
     """
     write_rows(out / "metrics.csv", rows)
     dsr.save(network.model, out / "model.keras")
-    dsr.export(network.model, out / "saved_model")
+    if keras.backend.backend() == "tensorflow":
+        dsr.export(network.model, out / "saved_model")
 
     summary = dsr.summary(network.model)
     title = f"{settings.model} on {settings.dataset}, {settings.name}"
@@ -78,6 +83,7 @@ def write_results(out: Path, settings: Settings, network: Network, rows: list[di
         test_scores=tuple(curves["test"]),
         changed=tuple(row["changed"] for row in rows if "changed" in row),
         layers=tuple((row.name, row.active, row.size) for row in summary.rows),
+        test_top5=rows[-1].get("val_top5_accuracy"),
     )
     write_text(out / "summary.txt", f"{title}\n\n{summary}\n\n{describe(result)}\n")
     values = {name: value for name, value in dataclasses.asdict(result).items() if name != "folder"}
@@ -97,9 +103,10 @@ def read_result(out: Path) -> Result | None:
 
 
 def describe(result: Result) -> str:
-    """A result in three lines."""
+    """A result in a few lines."""
+    top5 = "" if result.test_top5 is None else f"test top-5      {result.test_top5:.2%}\n"
     return (
-        f"{f'test {spoken(result.score)}':<15} {result.test_score:.2%}\n"
+        f"{f'test {spoken(result.score)}':<15} {result.test_score:.2%}\n{top5}"
         f"active weights  {result.active_weights:,} of {result.weights:,}\n"
         f"model.keras     {result.model_bytes:,} bytes"
     )

@@ -4,9 +4,11 @@
     python -m train.run --dataset=mnist --sparsity=0.99    # needs MNIST, prepared by TFDS
     python -m train.run --dataset=mnist --sparsity=0.99 --resume    # goes on with it after it was stopped
 
+    python -m train.run --backend=jax                      # or torch
+
 What is not given comes from a recipe: the files in train/recipes have the commands of the papers, their cost and the
 results to expect. The folder holds config.json, metrics.csv, summary.txt, sparsity.png, accuracy.png, tensorboard/,
-checkpoint, model.keras and saved_model/.
+checkpoint, model.keras and, on TensorFlow, saved_model/.
 """
 
 import contextlib
@@ -23,8 +25,9 @@ from rich.console import Console
 import keras_dsr as dsr
 from keras_dsr.seam import Reallocation
 from train import checkpoint, folder
+from train.cluster import ALONE, Cluster, joined
 from train.data import Data, load_data
-from train.flags import define_flags, quiet_libraries, settings_from_flags
+from train.flags import cluster_from_flags, define_cluster_flags, define_flags, quiet_libraries, settings_from_flags
 from train.lottery import initial_weights_seed
 from train.methods import METHODS, Plan
 from train.network import Network, build_network
@@ -45,6 +48,7 @@ class Run(NamedTuple):
     network: Network
     moving: keras.callbacks.Callback | None
     progress: checkpoint.Progress
+    cluster: Cluster
 
     @property
     def folder(self) -> Path:
@@ -79,22 +83,32 @@ def check(settings: Settings) -> tuple[Settings, Recipe]:
     return settings, recipe
 
 
-def prepare(settings: Settings) -> Run | Result:
+def prepare(settings: Settings, cluster: Cluster = ALONE) -> Run | Result:
     """Check all that can be checked before anything is written; the result itself if the run is finished.
+
+    Args:
+        settings: what to do.
+        cluster: who does it.
 
     Raises:
         ValueError, FileExistsError, FileNotFoundError: see `train`.
     """
-    settings, recipe = check(settings)
+    settings, recipe = check(settings) if cluster.writes else resolve(settings)
     out = Path(settings.out)
     if settings.resume and (finished := read_result(out)):
         return finished
 
     data = load_data(settings.dataset, settings.data_dir)
     steps = _steps(settings, data)
+    cluster.check(settings.batch_size, data.task)
     # Two runs with the same seed begin with the same weights, whatever their masks: see `initial_weights_seed`.
     _fix_randomness(initial_weights_seed(settings.seed, settings.init_from))
-    network = build_network(settings, recipe, data, steps)
+    with cluster.scope():
+        return _built(settings, recipe, data, steps, cluster)
+
+
+def _built(settings: Settings, recipe: Recipe, data: Data, steps: int, cluster: Cluster) -> Run:
+    network = build_network(settings, recipe, data, steps, weighted_metrics=cluster.shards_batches)
     moving = None
     if METHODS[settings.method].callback:
         moving = METHODS[settings.method].callback(
@@ -105,12 +119,12 @@ def prepare(settings: Settings) -> Run | Result:
             Reallocation(network.model, moving.method)
     progress = checkpoint.Progress(0, [])
     if settings.resume:
-        progress = checkpoint.load(out / "checkpoint", network.model)
-    return Run(settings, recipe, data, steps, network, moving, progress)
+        progress = checkpoint.load(Path(settings.out) / "checkpoint", network.model)
+    return Run(settings, recipe, data, steps, network, moving, progress, cluster)
 
 
-def execute(run: Run | Result, console: Console, *callbacks: keras.callbacks.Callback) -> Result:
-    """Train what `prepare` returned, and write the results.
+def execute(run: Run | Result, console: Console, *callbacks: keras.callbacks.Callback) -> Result | None:
+    """Train what `prepare` returned, and write the results; None in a process that does not write them.
 
     Args:
         run: from `prepare`.
@@ -120,14 +134,22 @@ def execute(run: Run | Result, console: Console, *callbacks: keras.callbacks.Cal
     if isinstance(run, Result):
         console.print(f"This run is finished: {run.folder}", soft_wrap=True)
         return run
-    _begin(run, console)
-    rows = _fit(run, console, callbacks)
-    return write_results(run.folder, run.settings, run.network, rows)
+    with run.cluster.scope():
+        _begin(run, console)
+        rows = _fit(run, console, callbacks)
+        run.cluster.check_agreement(_state(run), "After training")
+    # Outside of the scope: what a variable made there needs, other processes would have to take part in.
+    return write_results(run.folder, run.settings, run.network, rows) if run.cluster.writes else None
+
+
+def _state(run: Run) -> list[keras.Variable]:
+    return [*run.network.model.variables, *run.network.model.optimizer.variables]
 
 
 def _begin(run: Run, console: Console):
     settings = run.settings
-    if not settings.resume:
+    run.cluster.check_agreement(_state(run), "Before training")
+    if not settings.resume and run.cluster.writes:
         folder.clear(run.folder)
         folder.write_config(run.folder, run.config)
         checkpoint.save(run.folder / "checkpoint", run.network.model, run.progress)
@@ -143,17 +165,21 @@ def _begin(run: Run, console: Console):
 
 def _fit(run: Run, console: Console, callbacks: tuple[keras.callbacks.Callback, ...]) -> list[dict]:
     settings, done = run.settings, run.progress.epochs
-    record = Record(run.folder, run.progress)
+    record = Record(run.folder, run.progress, writes=run.cluster.writes)
+    if done == settings.epochs:  # it was stopped between its last epoch and its results
+        record.on_train_begin()
+        record.on_train_end()
+        return record.rows
     show = ShowProgress(console, run.network.score, settings.epochs, run.steps, done)
     moving = [run.moving] if run.moving else []
-    stream = run.data.train(settings.seed, settings.batch_size, run.steps, done, settings.epochs)
+    stream = run.data.train(settings.seed, settings.batch_size, run.steps, done, settings.epochs, run.cluster.part)
     try:
         run.network.model.fit(
             stream,
             initial_epoch=done,
             epochs=settings.epochs,
             steps_per_epoch=run.steps,
-            validation_data=run.data.test(),
+            validation_data=run.cluster.test_set(run.data),
             callbacks=[*moving, Measure(run.network, run.data.task), record, show, *callbacks],
             shuffle=False,  # the stream has its own order
             verbose=0,
@@ -208,16 +234,19 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
     quiet_libraries()
-    console = Console()
-    with one_line_errors():
-        run = prepare(settings_from_flags())
-    try:
-        result = execute(run, console)
-    except KeyboardInterrupt:
-        sys.exit("Stopped. The same command with --resume goes on after the last complete epoch.")
-    console.print(f"\n{describe(result)}\nfolder          {result.folder}", highlight=False, soft_wrap=True)
+    with one_line_errors(), joined(**cluster_from_flags()) as cluster:
+        console = Console(quiet=not cluster.writes)
+        with one_line_errors():
+            run = prepare(settings_from_flags(), cluster)
+        try:
+            result = execute(run, console)
+        except KeyboardInterrupt:
+            sys.exit("Stopped. The same command with --resume goes on after the last complete epoch.")
+        if result is not None:
+            console.print(f"\n{describe(result)}\nfolder          {result.folder}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
     define_flags()
+    define_cluster_flags()
     app.run(main)

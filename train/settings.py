@@ -4,12 +4,16 @@ import dataclasses
 from inspect import signature
 from pathlib import Path
 
+import keras
+
 from keras_dsr.decisions.distribution import DISTRIBUTIONS
 from keras_dsr.decisions.units import GRANULARITIES
+from train.backend import BACKENDS
 from train.data import DATASETS
 from train.lottery import read_origin
 from train.methods import METHODS
 from train.network import NETWORKS
+from train.precision import PRECISIONS
 from train.recipes import RECIPES, Recipe, find_recipe
 
 
@@ -27,7 +31,10 @@ class Settings:
         seed: int, from 0 to 2**31 - 1.
         out: the folder of results; None: `runs/<name of the run>`.
         data_dir: folder of prepared TensorFlow Datasets; None: where TFDS keeps them.
+        backend: of Keras, one of `backend.BACKENDS`; None: the one that this process has. Fixed when Keras is imported.
         recipe: name of a recipe; None: that of the network and the data set.
+        precision: one of `precision.PRECISIONS`: where it is mixed, layers compute in 16 bits, and weights, thresholds
+            and what the optimizer keeps stay in float32.
         steps_per_epoch: int, ends every epoch early; None: the whole training set.
         depth: int, of `wide_resnet` only; None: 28.
         width: number: the width of `wide_resnet`; of other networks that have one, a factor on every width; None: the
@@ -54,7 +61,9 @@ class Settings:
     seed: int = 0
     out: str | None = None
     data_dir: str | None = None
+    backend: str | None = None
     recipe: str | None = None
+    precision: str = "float32"
     steps_per_epoch: int | None = None
     depth: int | None = None
     width: float | None = None
@@ -79,6 +88,8 @@ class Settings:
             parts.append(self.granularity)
         if self.distribution != "uniform":
             parts.append(self.distribution)
+        if self.precision != "float32":
+            parts.append(self.precision)
         if self.stop_at is not None:
             parts.append(f"stop{self.stop_at}")
         return "-".join([*parts, f"seed{self.seed}"])
@@ -98,10 +109,18 @@ def resolve(settings: Settings) -> tuple[Settings, Recipe]:
     Raises:
         ValueError: a name that does not exist, a value out of range, or two that contradict each other.
     """
+    _check_name("backend", settings.backend, BACKENDS)
+    if settings.backend not in (None, keras.backend.backend()):
+        raise ValueError(
+            f"--backend is fixed when Keras is imported, and here Keras has {keras.backend.backend()!r}. Set "
+            f"KERAS_BACKEND={settings.backend} before the program begins. Received: --backend={settings.backend}"
+        )
     _check_name("recipe", settings.recipe, RECIPES)
     _check_name("model", settings.model, NETWORKS)
     _check_name("dataset", settings.dataset, DATASETS)
     _check_name("method", settings.method, METHODS)
+    _check_name("precision", settings.precision, PRECISIONS)
+    settings = _with_defaults(settings, backend=keras.backend.backend())
     settings = _with_defaults(settings, method="dsr" if settings.mask_from is None else "static")
     if settings.mask_from is not None:
         settings = _with_mask(settings)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from train.order import epoch_seed, shuffled
+from train.part import WHOLE, Part
 from train.tasks import Task
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -58,14 +59,17 @@ class Speech:
     def train_examples(self) -> int:
         return len(self.train_frames)
 
-    def train(self, seed: int, batch_size: int, steps: int, first_epoch: int, epochs: int) -> tf.data.Dataset:
+    def train(
+        self, seed: int, batch_size: int, steps: int, first_epoch: int, epochs: int, part: Part = WHOLE
+    ) -> tf.data.Dataset:
         """The batches of epochs `first_epoch` to `epochs - 1`, as `Data.train` says."""
+        rows = part.rows(batch_size)
         with tf.device("CPU:0"):
             frames, labels = tf.constant(self.train_frames), tf.constant(self.train_labels)
 
         def batches(epoch):
-            order = shuffled(self.train_examples, epoch_seed(seed, epoch))
-            return tf.data.Dataset.from_tensor_slices(tf.reshape(order[: steps * batch_size], (steps, batch_size)))
+            order = shuffled(self.train_examples, epoch_seed(seed, epoch))[: steps * batch_size]
+            return tf.data.Dataset.from_tensor_slices(tf.reshape(order, (steps, batch_size))[:, rows])
 
         stream = tf.data.Dataset.range(first_epoch, epochs).flat_map(batches)
         return stream.map(lambda order: (tf.gather(frames, order), tf.gather(labels, order))).prefetch(2)

@@ -13,6 +13,10 @@ from keras_dsr.files.writing import written_beside
 from keras_dsr.seam.conversion import stripped
 from keras_dsr.seam.weights import sparse_weights
 
+ON_TENSORFLOW = (
+    "Write it with keras_dsr.save(model, 'model.keras'), and export what keras.models.load_model reads of that in a "
+    "process with KERAS_BACKEND=tensorflow."
+)
 SUFFIXES = {"tf_saved_model": "", "onnx": ".onnx", "litert": ".tflite"}
 
 
@@ -43,8 +47,8 @@ def export(
             folder with files in it that is no SavedModel is refused.
         format: `"tf_saved_model"`, `"onnx"` (needs the extra `onnx`) or `"litert"` (the extra `litert`).
         packed: bool, whether weights are packed. None: a SavedModel is, on the TensorFlow backend, the only one that
-            can; an ONNX file has sparse initializers, the format's own, and with True packed weights that take less
-            than half of the room.
+            can (from JAX it has dense weights, and from torch there is none); an ONNX file has sparse initializers, the
+            format's own, and with True packed weights that take less than half of the room.
         dtype: `"float32"` or `"float16"`, in which packed values of more bytes are stored (they are cast back when
             loaded); None: as they are.
         kernels: `"dense"`, or `"auto"`: `Dense` layers and convolutions with a window of 1 are timed here and now, and
@@ -57,7 +61,8 @@ def export(
         An `ExportReport`, which prints what was packed and chosen.
 
     Raises:
-        ValueError: an argument out of range or without use, an unbuilt model, or a value beyond float16.
+        ValueError: an argument out of range or without use, an unbuilt model, a value beyond float16, or a model that
+            cannot be written in this format on this backend.
         FileExistsError: `path` is a file, or a folder that holds something else than a SavedModel.
         FileNotFoundError: the folder of `path` does not exist.
         ImportError: a package that the format needs is missing.
@@ -85,12 +90,28 @@ def export(
         elif packed:
             rows = _write_packed(model, temporary, dtype, kernels, batch_sizes, input_signature)
         else:
-            model.export(str(temporary), format=format, verbose=False, input_signature=input_signature)
+            _write_dense(model, temporary, input_signature)
         if format == "tf_saved_model":
             write_checksums(temporary)
         files = [temporary] if temporary.is_file() else temporary.rglob("*")
         size = sum(file.stat().st_size for file in files if file.is_file())
     return ExportReport(path, format, size, **rows)
+
+
+def _write_dense(model, path, input_signature) -> None:
+    """Write a SavedModel as Keras does; what another backend than TensorFlow cannot do is said in one error."""
+    if keras.backend.backend() == "tensorflow":
+        model.export(str(path), format="tf_saved_model", verbose=False, input_signature=input_signature)
+        return
+    try:
+        model.export(str(path), format="tf_saved_model", verbose=False, input_signature=input_signature)
+    except OSError:
+        raise
+    except Exception as error:
+        raise (ImportError if isinstance(error, ImportError) else ValueError)(
+            f"Keras cannot export the model {model.name!r} as a SavedModel on the {keras.backend.backend()} backend. "
+            f"{ON_TENSORFLOW} It says: {error}"
+        ) from error
 
 
 def _write_packed(model, path, dtype, kernels, batch_sizes, input_signature) -> dict:
@@ -150,7 +171,8 @@ def _check_arguments(path, format, packed, dtype, kernels, batch_sizes) -> bool:
     if packed and not (is_saved_model or format == "onnx"):
         raise ValueError(
             "export(packed=True) is for format='onnx', and for format='tf_saved_model' on TensorFlow's backend, whose "
-            f"operations unpack. Received: format={format!r} on the {keras.backend.backend()} backend. Leave it out."
+            f"operations unpack. Received: format={format!r} on the {keras.backend.backend()} backend. Leave it out"
+            f"{_or_on_tensorflow(format)}"
         )
     packed = is_saved_model if packed is None else bool(packed)
     if dtype not in (None, "float32", "float16"):
@@ -159,7 +181,11 @@ def _check_arguments(path, format, packed, dtype, kernels, batch_sizes) -> bool:
         raise ValueError(f"export(kernels=...) must be 'dense' or 'auto'. Received: kernels={kernels!r}")
     if not (packed and is_saved_model) and (dtype is not None or kernels == "auto"):
         given = f"dtype={dtype!r}" if dtype is not None else f"kernels={kernels!r}"
-        raise ValueError(f"export({given}) is for a packed SavedModel. Leave it out.")
+        raise ValueError(
+            f"export({given}) is for a packed SavedModel, which TensorFlow's backend writes. Received: "
+            f"format={format!r}, packed={packed} on the {keras.backend.backend()} backend. Leave it out"
+            f"{_or_on_tensorflow(format)}"
+        )
     sizes = checked_batch_sizes(batch_sizes, "export")
     if (kernels == "auto") != bool(sizes):
         raise ValueError(
@@ -167,6 +193,13 @@ def _check_arguments(path, format, packed, dtype, kernels, batch_sizes) -> bool:
             f"served, such as batch_sizes=(1, 32). Received: kernels={kernels!r}, batch_sizes={batch_sizes!r}"
         )
     return packed
+
+
+def _or_on_tensorflow(format: str) -> str:
+    """The end of a piece of advice: what else to do where another backend would do it."""
+    if format != "tf_saved_model" or keras.backend.backend() == "tensorflow":
+        return "."
+    return f", or: {ON_TENSORFLOW[0].lower()}{ON_TENSORFLOW[1:]}"
 
 
 def checked_batch_sizes(batch_sizes: Sequence[int], act: str) -> tuple[int, ...]:

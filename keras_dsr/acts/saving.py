@@ -11,6 +11,7 @@ import keras
 
 from keras_dsr.files.writing import written_beside
 from keras_dsr.optimizers import fresh_without_masks
+from keras_dsr.placement import on_this_process, stand_in
 from keras_dsr.seam.conversion import stripped
 from keras_dsr.seam.training import set_optimizer
 from keras_dsr.seam.weights import sparse_weights
@@ -68,8 +69,10 @@ def _as_plain(model: keras.Model) -> Iterator[None]:
             yield
             return
         configuration = model._compile_config
-        set_optimizer(model, fresh_without_masks(optimizer))
-        model.optimizer.build(model.trainable_variables)
+        with on_this_process():  # it may be that this process alone saves
+            fresh = fresh_without_masks(optimizer)
+            fresh.build([stand_in(variable) for variable in model.trainable_variables])
+        set_optimizer(model, fresh)
         try:
             yield
         finally:

@@ -12,7 +12,7 @@ from keras_dsr.acts.sensitivity_report import Sensitivity, SensitivityRow
 from keras_dsr.decisions.initial_mask import active_units, check_sparsity, count_units, magnitude_mask
 from keras_dsr.seam import SparseWeight, sparse_weights
 from keras_dsr.seam.candidates import Candidate
-from keras_dsr.seam.trial import trial
+from keras_dsr.seam.trial import kept_whole, trial
 from keras_dsr.seam.weights import sparse_optimizer
 
 SPARSITIES = (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
@@ -79,18 +79,20 @@ def sensitivity(
     def evaluate() -> dict[str, float]:
         return model.evaluate(**evaluation, verbose=0, return_dict=True)
 
-    logs = evaluate()
-    modes = modes_of(model, logs)
-    metric, mode = judged_by(metric, mode, modes)
-    baseline = finite(metric, logs[metric])
-    progress = keras.utils.Progbar(len(chosen) * len(sparsities), verbose=verbose, unit_name="cut")
-    rows = []
-    for one in chosen:
-        values = []
-        for value in _cut_values(one, sparse.get(id(one.variable)), sparsities, lambda: evaluate()[metric], baseline):
-            values.append(float(value))
-            progress.add(1)
-        rows.append(SensitivityRow(one.name, one.shape, tuple(values)))
+    with kept_whole(model):
+        logs = evaluate()
+        modes = modes_of(model, logs)
+        metric, mode = judged_by(metric, mode, modes)
+        baseline = finite(metric, logs[metric])
+        progress = keras.utils.Progbar(len(chosen) * len(sparsities), verbose=verbose, unit_name="cut")
+        rows = []
+        for one in chosen:
+            values = []
+            weight = sparse.get(id(one.variable))
+            for value in _cut_values(one, weight, sparsities, lambda: evaluate()[metric], baseline):
+                values.append(float(value))
+                progress.add(1)
+            rows.append(SensitivityRow(one.name, one.shape, tuple(values)))
     return Sensitivity(metric, mode, baseline, sparsities, tuple(rows))
 
 

@@ -12,8 +12,8 @@ from keras_dsr.files.onnx_operations import translate_more_operations
 from keras_dsr.seam.weights import walk
 
 PACKINGS = {"sparse": with_sparse_initializers, "gaps": with_gaps}
-# What Keras converts with, by backend. The extra brings the one of TensorFlow.
-CONVERTERS = {"tensorflow": "tf2onnx", "jax": "jax2onnx", "torch": "onnxscript"}
+# What Keras converts with, by backend; torch brings its own. The extra brings the one of TensorFlow.
+CONVERTERS = {"tensorflow": "tf2onnx", "jax": "jax2onnx"}
 
 
 def write_onnx(model: keras.Model, path: str | os.PathLike, input_signature=None, packing: str = "sparse") -> None:

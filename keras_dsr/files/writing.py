@@ -50,7 +50,8 @@ def written_beside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         with tempfile.TemporaryDirectory(SUFFIX, f".{path.name}-", path.parent) as folder, _locked(folder):
             temporary = pathlib.Path(folder) / path.name
             yield temporary
-            _flush(temporary)
+            for part in [*(temporary.rglob("*") if temporary.is_dir() else ()), temporary]:
+                _flush(part)
             if path.is_dir():
                 _exchange(temporary, path)  # a folder cannot be renamed over one with files
             else:
@@ -78,15 +79,14 @@ def _is_disk_full(error: BaseException | None) -> bool:
 
 
 def _flush(path: pathlib.Path) -> None:
-    """Have the system put a file, or a folder with all that is in it, on the disk."""
-    for part in [*(path.rglob("*") if path.is_dir() else ()), path]:
-        if os.name == "nt" and part.is_dir():
-            continue  # folders cannot be opened there
-        descriptor = os.open(part, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    """Have the system put a file, or the list of what is in a folder, on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # folders cannot be opened there
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _exchange(temporary: pathlib.Path, path: pathlib.Path) -> None:

@@ -19,6 +19,7 @@ from keras_dsr.decisions.initial_mask import (
 )
 from keras_dsr.decisions.units import mask_weights
 from keras_dsr.layers.masked_weight import HeldByLayer, MaskedWeight, OfActiveWeights
+from keras_dsr.placement import Initial, layout_beside, strategy_of
 
 _clean_layers: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("clean_layers", default=frozenset())
 
@@ -124,12 +125,10 @@ class MaskedLayer:
         dense_initializer = keras.initializers.get(initializer or "glorot_uniform")
 
         # Both start as they should be: an assignment after creation is lost where Keras builds in a traced scope.
-        def masked_initializer(shape, dtype=None):
-            return mask_weights(dense_initializer(shape, dtype=dtype), mask)
-
+        initial = Initial(lambda shape, dtype: mask_weights(dense_initializer(shape, dtype=dtype), mask))
         regularizer = kwargs.pop("regularizer", None)
-        variable = super().add_weight(*args, name=name, shape=shape, initializer=masked_initializer, **kwargs)
-        self._add_mask(name, mask)
+        variable = super().add_weight(*args, name=name, shape=shape, initializer=initial, **kwargs)
+        self._add_mask(name, variable, mask)
         self._regularize(name, variable, regularizer)
         return variable
 
@@ -139,18 +138,27 @@ class MaskedLayer:
             return self.sparsity.get(role)
         return self.sparsity if role in _roles_by_default(self) else None
 
-    def _add_mask(self, role: str, mask: np.ndarray) -> None:
-        def add(name, shape, initializer, dtype):
-            variable = super(MaskedLayer, self).add_weight(
-                name=name, shape=shape, initializer=initializer, dtype=dtype, trainable=False, autocast=False
-            )
-            setattr(self, name, variable)
-
-        given = lambda shape, dtype=None: ops.convert_to_tensor(mask, dtype=dtype)  # noqa: E731
-        add(f"{role}_mask", mask.shape, given, "bool")
-        add(f"{role}_threshold", (), "zeros", "float32")
+    def _add_mask(self, role: str, weight: keras.Variable, mask: np.ndarray) -> None:
+        given = Initial(lambda shape, dtype: ops.convert_to_tensor(mask, dtype=dtype))
+        self._add_beside(weight, f"{role}_mask", mask.shape, given, "bool")
+        self._add_beside(weight, f"{role}_threshold", (), "zeros", "float32")
         for name, dtype in self.method_state.items():
-            add(f"{role}_{name}", mask.shape, "zeros", dtype)
+            self._add_beside(weight, f"{role}_{name}", mask.shape, "zeros", dtype)
+
+    def _add_beside(self, weight: keras.Variable, name: str, shape: tuple[int, ...], initializer, dtype: str) -> None:
+        """Add a variable as `add_weight` would, which has no argument for where it lies: where the weight does."""
+        with strategy_of(weight), keras.name_scope(self.name, caller=self):
+            variable = keras.Variable(
+                keras.initializers.get(initializer),
+                shape=shape,
+                dtype=dtype,
+                trainable=False,
+                autocast=False,
+                layout=layout_beside(weight, shape),
+                name=name,
+            )
+        self._track_variable(variable)
+        setattr(self, name, variable)
 
     def add_state(self, name: str, dtype: str) -> None:
         """Give the built layer, for each sparse weight, a variable `<weight>_<name>` of its shape; zeros at first.
@@ -168,15 +176,8 @@ class MaskedLayer:
             )
         with self._unlocked():
             for role in self.sparse_roles:
-                variable = super().add_weight(
-                    name=f"{role}_{name}",
-                    shape=tuple(self.mask_of(role).shape),
-                    initializer="zeros",
-                    dtype=dtype,
-                    trainable=False,
-                    autocast=False,
-                )
-                setattr(self, f"{role}_{name}", variable)
+                weight = self.variable_of(role)
+                self._add_beside(weight, f"{role}_{name}", tuple(weight.shape), "zeros", dtype)
         self.method_state = {**self.method_state, name: dtype}
 
     @property
@@ -296,7 +297,7 @@ class MaskedLayer:
         with layer._unlocked():
             for role, mask in masks.items():
                 variable = layer.variable_of(role)
-                layer._add_mask(role, mask)
+                layer._add_mask(role, variable, mask)
                 layer._regularize(role, variable, variable.regularizer)
                 variable.assign(mask_weights(ops.convert_to_tensor(variable), mask))
 

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_dsr.decisions.tying import bank_size, check_budget, draw_index, draw_signs, expand_bank
+from keras_dsr.placement import Initial
 
 
 class TiedKernel:
@@ -60,10 +61,8 @@ class TiedKernel:
         self._signs = draw_signs(positions, self.seed) if self.signed else None
         full_initializer = keras.initializers.get(initializer or "glorot_uniform")
 
-        def bank_initializer(_, dtype=None):
-            return ops.reshape(full_initializer(shape, dtype=dtype), (-1,))[:size]
-
-        return super().add_weight(*args, name="bank", shape=(size,), initializer=bank_initializer, **kwargs)
+        initial = Initial(lambda _, dtype: ops.reshape(full_initializer(shape, dtype=dtype), (-1,))[:size])
+        return super().add_weight(*args, name="bank", shape=(size,), initializer=initial, **kwargs)
 
     @property
     def bank(self) -> keras.Variable:

@@ -23,6 +23,15 @@ ELEMENTWISE_OPTIMIZERS = (
 )
 
 
+def is_elementwise(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether an optimizer is one of `ELEMENTWISE_OPTIMIZERS`; a user's own subclass is not.
+
+    On torch Keras makes an optimizer of a class of its own, which does the same to all weights together.
+    """
+    kinds = [kind for kind in type(optimizer).__mro__ if not kind.__module__.startswith("keras.src.backend.torch.")]
+    return kinds[0] in ELEMENTWISE_OPTIMIZERS
+
+
 class Slot(NamedTuple):
     """An optimizer variable of the shape of a weight, and the value that it starts from."""
 
@@ -94,7 +103,7 @@ def innermost_optimizers(optimizer: keras.optimizers.Optimizer | None) -> list[k
 
 def batches_taken(optimizer: keras.optimizers.Optimizer) -> int:
     """The number of batches that an optimizer has seen; an int on the host."""
-    return int(unwrapped(optimizer)._iterations)
+    return int(ops.convert_to_numpy(unwrapped(optimizer)._iterations))
 
 
 def batches_a_step(optimizer: keras.optimizers.Optimizer) -> int:

@@ -16,13 +16,14 @@ from keras_dsr.decisions.initial_mask import check_mask, check_sparsity, magnitu
 from keras_dsr.decisions.units import mask_weights
 from keras_dsr.optimizers.choosing import Select, chosen_variables
 from keras_dsr.optimizers.slots import (
-    ELEMENTWISE_OPTIMIZERS,
     Slot,
     clear_dead_places,
     innermost_optimizers,
+    is_elementwise,
     optimizer_slots,
 )
 from keras_dsr.optimizers.wrapping import WrappingOptimizer
+from keras_dsr.placement import Initial, layout_beside, replicas, strategy_of
 
 _RESERVED = ("mask", "gradient")  # roles of variables that no state may be named after
 
@@ -127,11 +128,11 @@ class SparseOptimizer(WrappingOptimizer):
         """
         if self.built:
             return
-        with _outside_traces():
+        with _outside_traces(), strategy_of(variables[0]):
             _check_initialized(variables)
             chosen = chosen_variables(variables, self.select)
             masks = self._initial_masks(chosen)
-            threshold = self.add_variable((), dtype="float32", name="threshold")
+            threshold = self.add_variable((), dtype="float32", layout=layout_beside(chosen[0], ()), name="threshold")
             self.inner_optimizer.build(variables)
             for variable, mask in zip(chosen, masks):
                 slots = optimizer_slots(self.inner_optimizer, variable)
@@ -279,22 +280,24 @@ class SparseOptimizer(WrappingOptimizer):
 
     def _remember(self, sparse: SparseVariable, gradient):
         if sparse.gradient is not None:
-            gradient = ops.cast(gradient, "float32")
+            gradient = ops.multiply(ops.cast(gradient, "float32"), replicas())
             if self.gradient_decay:
-                gradient = self.gradient_decay * sparse.gradient + (1 - self.gradient_decay) * gradient
+                gradient = self.gradient_decay * sparse.gradient + ops.multiply(gradient, 1 - self.gradient_decay)
             sparse.gradient.assign(gradient)
 
     def _add_like(self, variable, name: str, dtype: str, value=None, aggregation: str = "none") -> keras.Variable:
         """A variable of the optimizer of the shape of a trainable one: zeros, or the value given."""
-        return self.add_variable(
-            shape=variable.shape,
-            # It starts as it should be: an assignment would be lost in a traced scope.
-            initializer="zeros" if value is None else lambda shape, dtype=None: ops.convert_to_tensor(value, dtype),
-            dtype=dtype,
-            aggregation=aggregation,
-            layout=getattr(variable, "_layout", None),
-            name=f"{variable.path.replace('/', '_')}_{name}",
-        )
+        # It starts as it should be: an assignment would be lost in a traced scope.
+        given = Initial(lambda shape, dtype: ops.convert_to_tensor(value, dtype))
+        with strategy_of(variable):
+            return self.add_variable(
+                shape=variable.shape,
+                initializer="zeros" if value is None else given,
+                dtype=dtype,
+                aggregation=aggregation,
+                layout=layout_beside(variable, variable.shape),
+                name=f"{variable.path.replace('/', '_')}_{name}",
+            )
 
     def _add_state_variables(self, name: str, dtype: str):
         for sparse in self.sparse_variables:
@@ -336,7 +339,7 @@ class SparseOptimizer(WrappingOptimizer):
 
 def _keeps_slots_clean(optimizer) -> bool:
     """Whether zero gradients leave slots at dead places as they began: an average of dense weights would not be."""
-    return type(optimizer) in ELEMENTWISE_OPTIMIZERS and not optimizer.use_ema
+    return is_elementwise(optimizer) and not optimizer.use_ema
 
 
 def _outside_traces():

@@ -14,6 +14,7 @@ from keras_dsr.decisions.units import mask_weights, unit_mask, unit_shape
 from keras_dsr.layers import MaskedLayer
 from keras_dsr.methods.view import View
 from keras_dsr.optimizers.slots import optimizer_slots
+from keras_dsr.seam.training import renew_compiled_functions
 from keras_dsr.seam.weights import SparseWeight, sparse_optimizer, sparse_weights
 
 
@@ -75,12 +76,16 @@ class Reallocation:
         state = self.method.init(self._view()._replace(kept=kept))
         lists = {name: value for name, value in state.items() if isinstance(value, list)}
         self.initial_state = {name: ops.convert_to_numpy(state[name]) for name in state if name not in lists}
+        has_new_variables = False
         for name, values in lists.items():
             for weight, value in zip(self.weights, values, strict=True):
                 if name not in weight.states:
                     weight.add_state(name, keras.backend.standardize_dtype(value.dtype))
+                    has_new_variables = True
                 weight.states[name].assign(ops.convert_to_numpy(value))
             self._kept[name] = [weight.states[name] for weight in self.weights]
+        if has_new_variables:
+            renew_compiled_functions(self.model)
 
     def _remember_gradients(self, decay: float) -> None:
         """Have the optimizer keep the dense gradients that the method needs."""
@@ -93,8 +98,7 @@ class Reallocation:
         optimizer = sparse_optimizer(self.model)
         if self.weights[0].gradient is None or optimizer.gradient_decay != decay:
             optimizer.remember_gradients(decay)
-            if self.model.train_function is not None:  # traced without, perhaps
-                self.model.make_train_function(force=True)
+            renew_compiled_functions(self.model)  # traced without, perhaps
 
     def __call__(self) -> Outcome:
         """Reallocate once, at the optimizer's present step.
@@ -133,7 +137,7 @@ class Reallocation:
 
     def threshold(self) -> float:
         """H as the next reallocation will use it, for a method whose state has a threshold."""
-        return float(self.weights[0].threshold) or float(self.initial_state["threshold"])
+        return float(ops.convert_to_numpy(self.weights[0].threshold)) or float(self.initial_state["threshold"])
 
     def _bind(self):
         """Make the compiled program, again if the model was compiled again or its optimizer has been built since."""

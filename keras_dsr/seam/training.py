@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_dsr.layers.masked import MaskedLayer, reading_clean_kernels
-from keras_dsr.optimizers.slots import ELEMENTWISE_OPTIMIZERS, clear_dead_places, optimizer_slots, unwrapped
+from keras_dsr.optimizers.slots import clear_dead_places, is_elementwise, optimizer_slots, unwrapped
 from keras_dsr.seam.weights import SparseWeight, walk
 
 _CACHE = "_keras_dsr_train_function"  # kept with the model, so that a second `fit` does not trace again
@@ -25,7 +25,7 @@ class FastTraining:
     def begin(self) -> None:
         """Call when training begins, after `fit` has made its train function."""
         model = self._model
-        if not self._weights or type(unwrapped(model.optimizer)) not in ELEMENTWISE_OPTIMIZERS:
+        if not self._weights or not is_elementwise(unwrapped(model.optimizer)):
             return
         for weight in self._weights:
             slots = optimizer_slots(model.optimizer, weight.variable)
@@ -33,7 +33,7 @@ class FastTraining:
         self._stock_function = model.train_function
         configuration, function = vars(model).get(_CACHE, (None, None))
         if function is None or configuration is not model._compile_config:
-            model.make_train_function(force=True)
+            _make_another_train_function(model)
             function = model.train_function
             vars(model)[_CACHE] = model._compile_config, function  # not by setattr: Keras tracks what is set
         layers = [weight.layer for weight in self._weights]
@@ -57,6 +57,18 @@ class FastTraining:
         self.begin()
 
 
+def _make_another_train_function(model: keras.Model) -> None:
+    """Make a train function beside the one that there is; `jax.jit` would take two of one bound method for the same."""
+    step, own = model.train_step, vars(model).get("train_step")
+    vars(model)["train_step"] = lambda *arguments, **settings: step(*arguments, **settings)
+    try:
+        model.make_train_function(force=True)
+    finally:
+        del vars(model)["train_step"]
+        if own is not None:
+            vars(model)["train_step"] = own
+
+
 def set_optimizer(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
     """Give a compiled model another optimizer, and its compile configuration too, so that files have it."""
     model.optimizer = optimizer
@@ -71,3 +83,14 @@ def forget_compiled_functions(model: keras.Model) -> None:
         for function in ("train_function", "test_function", "predict_function"):
             if isinstance(part, keras.Model) and getattr(part, function, None) is not None:
                 setattr(part, function, None)
+
+
+def renew_compiled_functions(model: keras.Model) -> None:
+    """Have these functions made again, the training function at once, because the model or optimizer has new variables.
+
+    Call it while `fit` begins. Under `keras.distribution` those functions know the layout of each variable.
+    """
+    trains = model.train_function is not None
+    forget_compiled_functions(model)
+    if trains:
+        model.make_train_function()

@@ -1,4 +1,4 @@
-"""A weight of a model with some of its values cut for a while, and every bit of it as before when that is over."""
+"""A weight of a model with some of its values cut for a while, and every bit of the model as before after that."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -8,6 +8,31 @@ import numpy as np
 from keras import ops
 
 from keras_dsr.decisions.units import mask_weights
+
+
+@contextlib.contextmanager
+def kept_whole(model: keras.Model) -> Iterator[None]:
+    """A model has all its values after the block, also if an evaluation in it ended by an error or an interrupt.
+
+    On JAX, Keras takes the values out of the variables while it evaluates, and does not put them back where it is
+    interrupted. Those that are missing then become what they were before the block.
+
+    Args:
+        model: a built and compiled Keras model.
+    """
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    variables = [*model.variables, *model.metrics_variables]
+    before = [np.array(ops.convert_to_numpy(variable)) for variable in variables]  # device buffers may be donated
+    try:
+        yield
+    except BaseException:
+        model._jax_state = None  # what Keras would put back when it is next asked for the model: values in between
+        for variable, value in zip(variables, before):
+            if variable._value is None:
+                variable.assign(value)
+        raise
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from tests.networks import active_counts, bits, compiled, fit, perceptron, value
 from tests.optimizers.every import OPTIMIZERS
 
 
+@pytest.mark.backends("tensorflow")
 def test_none_is_missing():
     wrappers = {"Optimizer", "LossScaleOptimizer", "MultiOptimizer"}
     shipped = {name for name, kind in vars(keras.optimizers).items() if isinstance(kind, type)} - wrappers
@@ -32,8 +33,15 @@ class Watch(keras.callbacks.Callback):
             self.stored += np.count_nonzero(values(weight.variable)[dead])
 
 
-@pytest.mark.parametrize("held_by", ["layers", "optimizer"])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+# Each optimizer once, with sparse layers and with a `SparseOptimizer` in turn; the other pairs with --thorough.
+PAIRS = [
+    pytest.param(name, held_by, marks=[pytest.mark.thorough] if (index + turn) % 2 else [])
+    for index, name in enumerate(OPTIMIZERS)
+    for turn, held_by in enumerate(("layers", "optimizer"))
+]
+
+
+@pytest.mark.parametrize(("name", "held_by"), PAIRS)
 def test_dead_weights_are_zero_at_every_step_and_nothing_is_nan(name, held_by):
     optimizer = OPTIMIZERS[name]()
     if held_by == "layers":

@@ -5,15 +5,19 @@ import sys
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
 import keras_dsr as dsr
-from keras_dsr.files.saved_model import pack_weights, write_packed
-from keras_dsr.products.choosing import MARGIN
 from keras_dsr.seam.conversion import stripped
 from tests.acts.test_saving import damaged, files_in
 from tests.networks import batch, bits, compiled, fit
+
+tf = pytest.importorskip("tensorflow")
+from tensorflow.core.protobuf import saved_model_pb2  # noqa: E402
+
+from keras_dsr.files.saved_model import pack_weights, write_packed  # noqa: E402
+from keras_dsr.products.choosing import MARGIN  # noqa: E402
+
+pytestmark = pytest.mark.backends("tensorflow")  # the only one that packs; see test_exporting_elsewhere.py
 
 WORDS = ["red", "green", "blue", "warm", "cold", "red blue", "green green cold", "unknown warm"]
 

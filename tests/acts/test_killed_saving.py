@@ -7,26 +7,27 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_dsr as dsr
 from tests.acts.rewriting import models
 from tests.acts.test_saving import files_in
 
-ROUNDS = 20
+tf = pytest.importorskip("tensorflow")
+pytestmark = pytest.mark.backends("tensorflow")  # which forks before it has run, and exports
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
-def test_twenty_kills_leave_whole_models(tmp_path):
+@pytest.mark.parametrize("rounds", [5, pytest.param(20, marks=pytest.mark.thorough)])
+def test_kills_leave_whole_models(tmp_path, rounds):
     (tmp_path / "models").mkdir()
-    command = [sys.executable, "-m", "tests.acts.rewriting", str(tmp_path / "models"), str(ROUNDS)]
+    command = [sys.executable, "-m", "tests.acts.rewriting", str(tmp_path / "models"), str(rounds)]
     result = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
     ones = np.ones((1, 64), "float32")
     expected = {float(model(ones)[0, 0]) for model in models()}
     assert len(expected) == 2
     found = {name: set() for name in ("plain.keras", "resumable.keras", "packed")}
-    for number in range(ROUNDS):
+    for number in range(rounds):
         folder = tmp_path / str(number)
         for name in ("plain.keras", "resumable.keras"):
             found[name].add(float(keras.models.load_model(folder / name)(ones)[0, 0]))

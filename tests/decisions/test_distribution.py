@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from keras_dsr.decisions.distribution import erdos_renyi_kernel, sparsities_by_name, uniform
 
+pytestmark = pytest.mark.backends("tensorflow")  # plain numbers and numpy
+
 SHAPES = st.one_of(
     st.tuples(st.integers(1, 400), st.integers(1, 400)),
     st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 60), st.integers(1, 60)),

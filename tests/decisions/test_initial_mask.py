@@ -14,6 +14,8 @@ from keras_dsr.decisions.initial_mask import (
 )
 from keras_dsr.decisions.units import unit_shape
 
+pytestmark = pytest.mark.backends("tensorflow")  # plain numbers and numpy
+
 
 @pytest.mark.parametrize("sparsity", [0, 0.0, 0.5, 0.999, np.float32(0.5), np.float64(0.25)])
 def test_sparsities_in_range_come_back_as_floats(sparsity):

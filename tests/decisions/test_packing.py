@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from keras_dsr.decisions.packing import Packed, decode, encode, pack, packed_bytes, unpack
 
+pytestmark = pytest.mark.backends("tensorflow")  # plain numbers and numpy
+
 DTYPES = ["float32", "float16", "float64"]
 
 

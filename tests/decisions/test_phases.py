@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from keras_dsr.decisions.phases import dense_sparse_dense, phase_at
 
+pytestmark = pytest.mark.backends("tensorflow")  # plain numbers and numpy
+
 
 def test_two_rounds_by_hand():
     phases = dense_sparse_dense([10, 5], [4, 3], sparse_factor=0.5, final_factor=0.1)

@@ -1,14 +1,16 @@
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
+from keras import ops
 
 from keras_dsr.decisions.selection import MAX_KEY, count_true, largest, ordered_bits, select_smallest
+from tests.networks import int32, program, values
 
 
-def select(keys, eligible, counts):
-    return [np.array(chosen) for chosen in select_smallest(keys, eligible, tf.constant(counts, "int32"))]
+def select(keys, eligible, counts, function=select_smallest):
+    keys, eligible = ([ops.convert_to_tensor(array) for array in arrays] for arrays in (keys, eligible))
+    return [values(chosen) for chosen in function(keys, eligible, int32(counts))]
 
 
 def sorted_selection(keys, eligible, count):
@@ -69,6 +71,7 @@ def test_each_tensor_has_its_own_count_in_one_call():
         np.testing.assert_array_equal(part, sorted_selection(key, allowed, count))
 
 
+@pytest.mark.backends("tensorflow", "torch")  # JAX would compile for each shape
 @given(
     shapes=st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=4), min_size=1, max_size=3),
     largest_key=st.sampled_from([0, 1, 5, 1000, MAX_KEY]),
@@ -92,13 +95,13 @@ def test_equals_a_stable_sort(shapes, largest_key, eligible_share, share, seed):
 @pytest.mark.parametrize("keys_alike", [False, True])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_compiled_chooses_the_same_places(jit_compile, keys_alike):
-    compiled = tf.function(select_smallest, autograph=False, jit_compile=jit_compile)
+    compiled = program(select_smallest, jit_compile)
     random = np.random.default_rng(3)
     eligible = [random.random(shape) < 0.7 for shape in [(30, 20), (8,)]]
     largest_key = 3 if keys_alike else MAX_KEY
     keys = [random.integers(0, largest_key + 1, allowed.shape).astype("int32") for allowed in eligible]
     for counts in ([0, 0], [1, 2], [123, 3], [int(eligible[0].sum()), int(eligible[1].sum())]):
-        chosen = compiled([tf.constant(key) for key in keys], eligible, tf.constant(counts, "int32"))
+        chosen = select(keys, eligible, counts, compiled)
         for part, key, allowed, count in zip(chosen, keys, eligible, counts):
             np.testing.assert_array_equal(part, sorted_selection(key, allowed, count))
 
@@ -114,7 +117,7 @@ def test_a_million_keys_are_chosen_exactly():
 def test_ordered_bits_keep_the_order_of_floats():
     floats = np.array([0, 1e-45, 1.1754942e-38, 1.1754944e-38, 1e-3, 1, np.nextafter(1, 2, dtype="float32"), 3e38])
     floats = np.append(floats, np.inf).astype("float32")
-    keys = np.array(ordered_bits(floats))
+    keys = values(ordered_bits(floats))
     assert keys.dtype == np.int32
     assert keys[0] == 0
     assert (np.diff(keys.astype("int64")) > 0).all()
@@ -123,7 +126,7 @@ def test_ordered_bits_keep_the_order_of_floats():
 @given(st.lists(st.floats(0, width=32), min_size=2, max_size=20))
 def test_ordered_bits_are_strictly_monotonic(floats):
     floats = np.abs(np.array(floats, "float32"))
-    keys = np.array(ordered_bits(floats))
+    keys = values(ordered_bits(floats))
     np.testing.assert_array_equal(keys[:, None] < keys[None], floats[:, None] < floats[None])
     assert keys.min() >= 0
     assert keys.max() <= MAX_KEY
@@ -131,12 +134,12 @@ def test_ordered_bits_are_strictly_monotonic(floats):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_ordered_bits_keep_the_order_of_half_precision(dtype):
-    halves = tf.cast([0.0, 1e-7, 1e-3, 1.0, 1.01, 60000.0], dtype)
-    assert (np.diff(np.array(ordered_bits(halves))) > 0).all()
+    halves = ops.convert_to_tensor([0.0, 1e-7, 1e-3, 1.0, 1.01, 60000.0], dtype)
+    assert (np.diff(values(ordered_bits(halves))) > 0).all()
 
 
 def test_ordered_bits_put_nan_last_and_within_the_keys():
-    keys = np.array(ordered_bits(np.array([np.inf, np.nan], "float32")))
+    keys = values(ordered_bits(np.array([np.inf, np.nan], "float32")))
     assert keys[0] < keys[1] <= MAX_KEY
 
 
@@ -156,10 +159,10 @@ def test_count_true_counts():
     ],
 )
 def test_the_largest_is_one_eligible_place(magnitudes, eligible, place):
-    chosen = largest(np.array(magnitudes, "float32"), np.array(eligible, bool))
+    chosen = largest(*map(ops.convert_to_tensor, (np.array(magnitudes, "float32"), np.array(eligible, bool))))
     np.testing.assert_array_equal(chosen, np.arange(4) == place)
 
 
 def test_the_largest_of_a_matrix_has_its_shape():
     magnitudes = np.arange(6, dtype="float32").reshape(2, 3)
-    np.testing.assert_array_equal(largest(magnitudes, magnitudes < 5), magnitudes == 4)
+    np.testing.assert_array_equal(largest(*map(ops.convert_to_tensor, (magnitudes, magnitudes < 5))), magnitudes == 4)

@@ -1,19 +1,17 @@
 from fractions import Fraction
 
-import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_dsr.decisions.sharing import share_proportionally
+from tests.networks import int32, program, values
 
 ROOM = 2**27  # for anything below; the sum of eight still fits an int32
 
 
-def share(total, weights, capacities):
-    as_int32 = [tf.constant(value, "int32") for value in (total, weights, capacities)]
-    return np.array(share_proportionally(*as_int32)).tolist()
+def share(total, weights, capacities, function=share_proportionally):
+    return values(function(*map(int32, (total, weights, capacities)))).tolist()
 
 
 def largest_remainder(total, weights):
@@ -70,9 +68,8 @@ def test_one_tensor_takes_all():
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_compiled_gives_the_same_integers(jit_compile):
-    compiled = tf.function(share_proportionally, autograph=False, jit_compile=jit_compile)
-    shares = compiled(tf.constant(100), tf.constant([1, 1, 1, 1]), tf.constant([1, 26, 30, 50]))
-    assert np.array(shares).tolist() == [1, 26, 30, 43]
+    compiled = program(share_proportionally, jit_compile)
+    assert share(100, [1, 1, 1, 1], [1, 26, 30, 50], compiled) == [1, 26, 30, 43]
 
 
 def test_products_of_sixty_bits_are_exact():

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from keras_dsr.decisions.trade_off import envelope, fewest_zeros, most_zeros, zeros_at_one_level
 
+pytestmark = pytest.mark.backends("tensorflow")  # plain numbers and numpy
+
 
 def points(curve):
     return curve.zeros.tolist(), curve.drops.tolist()

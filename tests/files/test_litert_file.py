@@ -4,13 +4,15 @@ import sys
 import keras
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
 
 import keras_dsr as dsr
 from keras_dsr.files.litert_file import _difference, write_litert
 from keras_dsr.seam.conversion import stripped
 from tests.files.test_onnx_file import convolutional, random_inputs, recurrent
 from tests.networks import batch, perceptron, values
+
+Interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter
+pytestmark = pytest.mark.backends("tensorflow")  # whose converter it is
 
 
 def write(model, path, **settings):

@@ -10,6 +10,8 @@ from keras_dsr.files import writing
 from keras_dsr.files.writing import written_beside
 from tests.acts.test_saving import files_in
 
+pytestmark = pytest.mark.backends("tensorflow")  # no backend does any of it
+
 
 def write(path, content, parts=1):
     """A file, or with several parts a folder of files."""
@@ -61,6 +63,13 @@ def test_leftovers_of_the_dead_are_removed_and_the_work_of_others_is_not(tmp_pat
         assert first.exists()
     assert (tmp_path / "it").read_text() == "first"
     assert files_in(tmp_path) == [".it-backup", ".item-other.unfinished", "it"]
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_what_else_lies_in_the_folder_is_not_opened(tmp_path, parts):
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")  # an error to whoever opens it
+    write(tmp_path / "it", "new", parts)
+    assert files_in(tmp_path) == ["dangling", "it"]
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path):

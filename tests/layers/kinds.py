@@ -4,9 +4,10 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import pytest
 
 import keras_dsr as dsr
-from tests.networks import values
+from tests.networks import selected, values
 
 
 class Kind(NamedTuple):
@@ -52,6 +53,11 @@ KINDS = {
 CELLS = [kind for kind in KINDS if kind.endswith("_cell")]
 ATTENTION = ["multi_head", "group_query"]
 LAYERS = [kind for kind in KINDS if kind not in [*ATTENTION, "simple_rnn", "lstm", "gru", "bidirectional"]]
+
+
+def kinds_in_turn(turn: int, kinds=tuple(KINDS)):
+    """Parametrize a test with one kind of each family, another one each turn: 0, 1, 2; the rest is thorough."""
+    return pytest.mark.parametrize("kind", selected(kinds, list(kinds)[turn::3]))
 
 
 def layer_of(kind: str, **arguments):

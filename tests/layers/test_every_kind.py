@@ -18,6 +18,7 @@ from tests.layers.kinds import (
     built,
     fill_dead_weights,
     inputs_of,
+    kinds_in_turn,
     layer_of,
     masked_values,
     model_of,
@@ -64,7 +65,7 @@ def test_no_kind_is_forgotten():
 # The initial state
 
 
-@every_kind
+@kinds_in_turn(2)
 def test_every_weight_begins_with_an_exact_number(kind):
     for sparsity in (0, 0.3, 0.9, 0.999):
         weights = dsr.sparse_weights(model_of(kind, sparsity=sparsity))
@@ -74,7 +75,7 @@ def test_every_weight_begins_with_an_exact_number(kind):
             assert not values(weight.variable)[~values(weight.mask)].any()
 
 
-@every_kind
+@kinds_in_turn(0)
 def test_a_slice_is_drawn_whole_where_a_window_has_one(kind):
     for weight in dsr.sparse_weights(model_of(kind, sparsity=0.6, granularity="kernel")):
         axes = SLICES.get(kind, ()) if weight.role in ("kernel", "depthwise_kernel") else ()
@@ -85,7 +86,7 @@ def test_a_slice_is_drawn_whole_where_a_window_has_one(kind):
         assert (mask.any(axis=axes) == mask.all(axis=axes)).all()
 
 
-@every_kind
+@kinds_in_turn(1)
 def test_the_seed_decides_the_masks(kind):
     masks = [[bits(w.mask) for w in dsr.sparse_weights(model_of(kind, mask_seed=seed))] for seed in (3, 3, 4)]
     assert masks[0] == masks[1] != masks[2]
@@ -94,7 +95,7 @@ def test_the_seed_decides_the_masks(kind):
 # Dead is zero
 
 
-@every_kind
+@kinds_in_turn(0)
 def test_the_network_sees_the_stock_layer_with_masked_weights(kind):
     model = scrambled(model_of(kind))
     twin, inputs = stock_twin(kind, model), inputs_of(kind)
@@ -104,7 +105,7 @@ def test_the_network_sees_the_stock_layer_with_masked_weights(kind):
     assert bits(model(inputs, training=True)) == bits(twin(inputs, training=True))
 
 
-@every_kind
+@kinds_in_turn(2)
 def test_mixed_precision_computes_in_half_and_stores_in_full(kind):
     model = scrambled(model_of(kind, dtype="mixed_float16"))
     outputs = model(inputs_of(kind))
@@ -115,13 +116,18 @@ def test_mixed_precision_computes_in_half_and_stores_in_full(kind):
         assert (weight.variable.dtype, weight.mask.dtype, weight.threshold.dtype) == ("float32", "bool", "float32")
 
 
-@every_kind
+@kinds_in_turn(1)
 def test_a_dead_weight_gets_no_gradient(kind):
     model, inputs = model_of(kind), inputs_of(kind)
     fill_dead_weights(model, 7.0)
     before = [values(weight.variable) for weight in dsr.sparse_weights(model)]
     targets = np.random.default_rng(1).normal(size=model(inputs).shape)
-    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False, run_eagerly=True)
+    model.compile(
+        keras.optimizers.SGD(0.1),
+        "mse",
+        run_eagerly=keras.backend.backend() != "jax",
+        jit_compile=keras.backend.backend() == "jax",
+    )
     model.train_on_batch(inputs, targets)
     for weight, old in zip(dsr.sparse_weights(model), before):
         mask, new = values(weight.mask), values(weight.variable)
@@ -129,7 +135,7 @@ def test_a_dead_weight_gets_no_gradient(kind):
         assert (new != old)[mask].any(), weight.name
 
 
-@every_layer
+@kinds_in_turn(0, LAYERS)
 def test_a_regularizer_does_not_see_dead_weights(kind):
     cls = KINDS[kind].sparse_class
     regularizers = {
@@ -146,7 +152,7 @@ def test_a_regularizer_does_not_see_dead_weights(kind):
 # Which weights
 
 
-@every_layer
+@kinds_in_turn(1, LAYERS)
 def test_a_mapping_names_the_weights_that_are_sparse_and_the_others_stay_dense(kind):
     for role in KINDS[kind].sparse_class.initializers:
         (weight,) = dsr.sparse_weights(model_of(kind, sparsity={role: 0.4}))
@@ -156,7 +162,7 @@ def test_a_mapping_names_the_weights_that_are_sparse_and_the_others_stay_dense(k
         assert (values(getattr(weight.layer, role))[~values(weight.mask)] == 0).all()
 
 
-@every_layer
+@kinds_in_turn(2, LAYERS)
 def test_a_mapping_gives_each_weight_its_own_sparsity(kind):
     roles = list(KINDS[kind].sparse_class.initializers)
     sparsity = {role: 0.2 + 0.2 * number for number, role in enumerate(roles)}
@@ -172,6 +178,7 @@ def test_an_empty_mapping_is_a_dense_layer():
     assert dsr.sparse_weights(model_of("lstm", sparsity={})) == []
 
 
+@pytest.mark.backends("tensorflow")  # it holds no tensor yet
 @every_layer
 def test_an_unknown_weight_is_refused_at_once(kind):
     name = KINDS[kind].sparse_class.__name__
@@ -179,6 +186,7 @@ def test_an_unknown_weight_is_refused_at_once(kind):
         layer_of(kind, sparsity={"none": 0.5})
 
 
+@pytest.mark.backends("tensorflow")
 @every_kind
 def test_a_sparsity_out_of_range_and_an_unknown_granularity_are_refused_at_once(kind):
     for sparsity in (1.0, -0.1, math.nan, "half", True):
@@ -212,7 +220,7 @@ def sparse_state(model):
     ]
 
 
-@every_kind
+@kinds_in_turn(0)
 def test_the_configuration_makes_the_same_layer(kind):
     layer = built(kind, sparsity=0.6, granularity="kernel")
     for one in layers_of(layer, MaskedLayer):
@@ -227,8 +235,14 @@ def test_the_configuration_makes_the_same_layer(kind):
     assert all(w.states["signs"].dtype == "int8" for w in dsr.sparse_weights(again))
 
 
-@every_kind
-@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+FILES = [(kind, suffix) for kind in KINDS for suffix in (".keras", ".weights.h5")]
+SOME_FILES = [(kind, ".keras") for kind in list(KINDS)[2::3]] + [(kind, ".weights.h5") for kind in list(KINDS)[::3]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [pytest.param(*case, marks=[] if case in SOME_FILES else pytest.mark.thorough) for case in FILES],
+)
 def test_files_restore_masks_weights_thresholds_and_states(tmp_path, kind, suffix):
     model = with_state(scrambled(model_of(kind, granularity="kernel")))
     path, expected = tmp_path / f"model{suffix}", sparse_state(model)
@@ -244,7 +258,7 @@ def test_files_restore_masks_weights_thresholds_and_states(tmp_path, kind, suffi
         assert bits(loaded(inputs_of(kind))) == bits(model(inputs_of(kind)))
 
 
-@every_kind
+@kinds_in_turn(1)
 def test_a_file_keeps_which_weights_are_sparse_biases_too(tmp_path, kind):
     roles = ["bias"] if kind in ("simple_rnn", "lstm", "gru", "bidirectional") else ["key"]
     if kind in LAYERS:
@@ -260,7 +274,7 @@ def test_a_file_keeps_which_weights_are_sparse_biases_too(tmp_path, kind):
     assert bits(loaded(inputs_of(kind))) == bits(model(inputs_of(kind)))
 
 
-@every_kind
+@kinds_in_turn(2)
 def test_weights_of_a_dense_model_do_not_load_into_a_sparse_one_nor_the_other_way(tmp_path, kind):
     sparse, dense = model_of(kind), model_of(kind, stock_layer_of(kind))
     dense.save_weights(tmp_path / "dense.weights.h5")
@@ -280,6 +294,7 @@ def test_weights_with_masks_of_other_roles_are_refused(tmp_path, kind):
         other.load_weights(tmp_path / "model.weights.h5")
 
 
+@pytest.mark.backends("tensorflow")
 @every_layer
 def test_an_unbuilt_layer_has_no_weight_to_show(kind):
     layer = layer_of(kind)

@@ -2,16 +2,26 @@
 
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras import ops
 
 from keras_dsr.decisions.units import unit_mask
 from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
-from tests.methods.views import EIGHT_ACTIVE, EIGHT_GRADIENTS, EIGHT_WEIGHTS, SEEDS, normal_view, view, views
-from tests.networks import bits
+from tests.methods.views import (
+    EIGHT_ACTIVE,
+    EIGHT_GRADIENTS,
+    EIGHT_WEIGHTS,
+    SEEDS,
+    decided,
+    normal_view,
+    view,
+    views,
+)
+from tests.networks import bits, dtype_of, int32, program, values
 
 STEP = 7
 
@@ -59,6 +69,17 @@ CASES = [
     Case(DSR(target=1 / 3, initial_threshold=0.06), MOVED, KEPT),
     Case(DSR(target=1 / 3, initial_threshold=0.06, growth="initializer"), MOVED, DRAWN),
 ]
+ON_JAX = {type(case.method): case for case in CASES}.values()  # the last of each: what draws, where there is one
+ON_ALL = ("tensorflow", "jax", "torch")
+# JAX compiles each of them, so there it is one case of each method.
+method_of_each = pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.backends(*(ON_ALL if case in ON_JAX else ("tensorflow", "torch"))))
+        for case in CASES
+    ],
+    ids=lambda case: repr(case.method),
+)
 every_method = pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.method))
 
 
@@ -69,16 +90,16 @@ def seen_by(method, seen):
 
 def first_update(method, seen, seed=0):
     seen = seen_by(method, seen)
-    return method.update(seen, method.init(seen), seed)
+    return decided(method, seen, method.init(seen), seed)
 
 
 def all_bits(outcome) -> list[bytes]:
-    return [bits(part) for part in tf.nest.flatten(outcome)]
+    return [bits(part) for part in keras.tree.flatten(outcome)]
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.mask], ids=lambda case: repr(case.method))
 def test_eight_weights_by_hand(case):
-    constant = [lambda seed: tf.fill([8], 0.25)]
+    constant = [lambda seed: ops.full((8,), 0.25)]
     (weights,), (mask,), _ = first_update(
         case.method,
         view([EIGHT_WEIGHTS], [EIGHT_ACTIVE], step=STEP, initializers=constant, gradients=[EIGHT_GRADIENTS]),
@@ -87,31 +108,33 @@ def test_eight_weights_by_hand(case):
     np.testing.assert_allclose(weights, case.weights, rtol=1e-6, atol=0)
 
 
-@every_method
+@method_of_each
 @settings(max_examples=12)
 @given(data=st.data(), seed=SEEDS)
 def test_every_update_keeps_the_promises(case, data, seed):
     # GradualPruning prunes at low steps; the others do the same at any
     steps = st.sampled_from([0, 3, STEP, 2**31 - 1])
-    seen = seen_by(case.method, data.draw(views(slices=False if case.element_only else None, step=steps)))
+    slices = False if case.element_only else True if keras.backend.backend() == "jax" else None
+    seed = 0 if keras.backend.backend() == "jax" else seed  # it is part of the program
+    seen = seen_by(case.method, data.draw(views(slices=slices, step=steps)))
     before = all_bits([seen.weights, seen.masks, seen.gradients or []])
     state = case.method.init(seen)
     state_before = all_bits(state)
 
-    new_weights, new_masks, new_state = case.method.update(seen, state, seed)
+    new_weights, new_masks, new_state = decided(case.method, seen, state, seed)
 
     # Inputs are as they were; what comes out has the form of what went in.
     assert all_bits([seen.weights, seen.masks, seen.gradients or []]) == before
     assert all_bits(state) == state_before
     assert set(new_state) <= set(state)
     assert [(w.dtype, w.shape) for w in new_weights] == [(w.dtype, w.shape) for w in seen.weights]
-    assert [(m.dtype, m.shape) for m in new_masks] == [(tf.bool, m.shape) for m in seen.masks]
+    assert [(dtype_of(m), m.shape) for m in new_masks] == [("bool", m.shape) for m in seen.masks]
 
     tensors = []
     for weight, new_weight, old, new, axes in zip(seen.weights, new_weights, seen.masks, new_masks, seen.unit_axes):
-        new_weight, old, new = np.array(new_weight, "float32"), np.array(old), np.array(new)
+        new_weight, old, new = values(new_weight).astype("float32"), values(old), values(new)
         survived = old & (new_weight != 0)  # no weight drawn is 0, and what is reborn where it just died starts at 0
-        old_units, new_units, kept = (np.array(unit_mask(mask, axes)) for mask in (old, new, survived))
+        old_units, new_units, kept = (values(unit_mask(mask, axes)) for mask in (old, new, survived))
         np.testing.assert_array_equal(np.broadcast_to(new_units, new.shape), new)  # whole units
         tensors.append((old_units, new_units, kept))
 
@@ -119,7 +142,7 @@ def test_every_update_keeps_the_promises(case, data, seed):
         assert not new_weight[~new].any()  # dead is zero, and +0
         assert not np.signbit(new_weight[~new]).any()
         if not isinstance(case.method, DeepR):  # it moves them
-            assert new_weight[survived].tobytes() == np.array(weight, "float32")[survived].tobytes()
+            assert new_weight[survived].tobytes() == values(weight).astype("float32")[survived].tobytes()
         assert (new & survived == survived).all()
         newborn = new_weight[new & ~old]
         grows_drawn = getattr(case.method, "growth", "zeros") == "initializer"
@@ -136,7 +159,7 @@ def test_every_update_keeps_the_promises(case, data, seed):
         assert int(new_state["pruned"]) == sum(dropped)
 
 
-@every_method
+@method_of_each
 def test_the_same_seed_and_step_give_the_same_bits_and_others_another_draw(case):
     first, same, seeded, later = (
         all_bits(first_update(case.method, normal_view(step), seed)) for seed, step in [(0, 7), (0, 7), (1, 7), (0, 8)]
@@ -145,45 +168,45 @@ def test_the_same_seed_and_step_give_the_same_bits_and_others_another_draw(case)
     assert (seeded != first) == (later != first) == case.random
 
 
-@every_method
+@method_of_each
 def test_two_tensors_of_one_shape_draw_independently(case):
-    tensor = np.array(normal_view().weights[0]), np.array(normal_view().masks[0])
+    tensor = values(normal_view().weights[0]), values(normal_view().masks[0])
     _, (one, other), _ = first_update(case.method, view([tensor[0]] * 2, [tensor[1]] * 2))
     assert (bits(one) != bits(other)) == case.random
 
 
+@pytest.mark.backends("tensorflow")  # on JAX all of these tests are compiled, on torch none
 @every_method
 def test_compiled_gives_the_same_bits(case):
     seen = seen_by(case.method, normal_view())
     state = case.method.init(seen)
 
-    @tf.function(autograph=False)
-    def compiled(step, weights, masks, gradients, state):
+    def decide(step, weights, masks, gradients, state):
         return case.method.update(seen._replace(step=step, weights=weights, masks=masks, gradients=gradients), state, 0)
 
-    received = compiled(seen.step, seen.weights, seen.masks, seen.gradients, state)
+    received = program(decide)(seen.step, seen.weights, seen.masks, seen.gradients, state)
     assert all_bits(received) == all_bits(case.method.update(seen, state, 0))
 
 
-@every_method
+@method_of_each
 @pytest.mark.parametrize("sparsity", [0.0, 0.001])
 def test_saturated_tensors_lose_nothing(case, sparsity):
     seen = normal_view(sparsity=sparsity)
     _, masks, _ = first_update(case.method, seen)
     if case.method.conserves:
-        assert sum(np.sum(mask) for mask in masks) == sum(np.sum(mask) for mask in seen.masks)
+        assert sum(values(mask).sum() for mask in masks) == sum(values(mask).sum() for mask in seen.masks)
 
 
-@every_method
+@method_of_each
 def test_several_updates_in_a_row_keep_one_unit_in_each_tensor(case):
     seen = seen_by(case.method, normal_view(sparsity=0.99))
     state = case.method.init(seen)
     for step in range(5):
-        weights, masks, new_state = case.method.update(seen._replace(step=tf.constant(step)), state, 3)
+        weights, masks, new_state = decided(case.method, seen._replace(step=int32(step)), state, 0)
         seen, state = seen._replace(weights=weights, masks=masks), {**state, **new_state}
-        assert min(int(np.sum(mask)) for mask in masks) >= 1
+        assert min(values(mask).sum() for mask in masks) >= 1
     if case.method.conserves:
-        assert sum(np.sum(mask) for mask in masks) == 9
+        assert sum(values(mask).sum() for mask in masks) == 9
 
 
 @every_method

@@ -1,28 +1,31 @@
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
+from keras import ops
 
 from keras_dsr.methods import DeepR
 from tests.methods.views import SEEDS, view, view_of, views
-from tests.networks import bits
+from tests.networks import bits, int32, values
+
+# JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
+pytestmark = pytest.mark.backends("tensorflow", "torch")
 
 DRIFT = DeepR(temperature=0, l1=0.5, learning_rate=0.1)  # each active theta loses 0.05
 STILL = DeepR(temperature=0, l1=0)
 
 
 def signs_of(method, seen):
-    return [np.array(sign) for sign in method.init(seen)["signs"]]
+    return [values(sign) for sign in method.init(seen)["signs"]]
 
 
 def update(method, seen, seed=0, signs=None):
     """Weights and masks as numpy arrays, and the number that died."""
     state = method.init(seen)
     if signs is not None:
-        state["signs"] = [tf.constant(sign, "int8") for sign in signs]
+        state["signs"] = [ops.convert_to_tensor(sign, "int8") for sign in signs]
     weights, masks, state = method.update(seen, state, seed)
-    return [np.array(part) for part in weights], [np.array(part) for part in masks], int(state["pruned"])
+    return [values(part) for part in weights], [values(part) for part in masks], int(state["pruned"])
 
 
 # Signs
@@ -62,7 +65,7 @@ def test_no_active_weight_ever_has_another_sign_than_its_place(data, seed):
     method = DeepR(temperature=0.1, l1=0.01)
     signs = signs_of(method, seen)
     for step in range(3):
-        weights, masks, _ = update(method, seen._replace(step=tf.constant(step)), seed, signs)
+        weights, masks, _ = update(method, seen._replace(step=int32(step)), seed, signs)
         for weight, mask, sign in zip(weights, masks, signs):
             assert (weight.astype("float32")[mask] * sign[mask] >= 0).all()
         seen = view(weights, masks)
@@ -91,7 +94,7 @@ def test_a_theta_of_zero_is_alive():
 
 
 def test_a_theta_that_rounds_to_zero_is_alive():
-    weight = tf.constant([1e-7, 1.0, 0.0], "float16")
+    weight = ops.convert_to_tensor([1e-7, 1.0, 0.0], "float16")
     method = DeepR(temperature=0, l1=1.2e-7, learning_rate=1.0)  # theta is about -1e-9, half of float16's step is 3e-8
     _, masks, pruned = update(method, view([weight], [np.array([1, 1, 0], bool)]))
     assert pruned == 0
@@ -117,7 +120,7 @@ def test_each_tensor_keeps_its_number_though_one_dies_out():
 def test_every_tensor_keeps_its_number(data, seed):
     seen = data.draw(views(slices=False))
     _, masks, _ = update(DeepR(temperature=0.1, l1=0.01), seen, seed)
-    assert [mask.sum() for mask in masks] == [np.sum(mask) for mask in seen.masks]
+    assert [mask.sum() for mask in masks] == [values(mask).sum() for mask in seen.masks]
 
 
 # The walk
@@ -160,7 +163,7 @@ def test_the_temperature_is_that_of_the_step():
 
 
 def test_the_temperature_may_be_a_function_of_the_step():
-    method = DeepR(temperature=lambda step: 0.5 / tf.cast(step, "float32"), l1=0)
+    method = DeepR(temperature=lambda step: 0.5 / ops.cast(step, "float32"), l1=0)
     scales = [noise(method, step=step).std() for step in (10, 1000)]
     np.testing.assert_allclose(scales, [0.1, 0.01], rtol=0.02)
 

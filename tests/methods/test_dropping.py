@@ -2,10 +2,14 @@ import math
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from keras import ops
 
 from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest, rounded_share
 from tests.methods.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, view
+from tests.networks import int32, values
+
+# JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
+pytestmark = pytest.mark.backends("tensorflow", "torch")
 
 # annealed
 
@@ -14,19 +18,19 @@ from tests.methods.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, view
     ("step", "share"), [(0, 1), (250, 0.5 + math.sqrt(0.125)), (500, 0.5), (750, 0.5 - math.sqrt(0.125))]
 )
 def test_the_fraction_follows_half_a_cosine(step, share):
-    assert float(annealed(0.3, tf.constant(step), 1000)) == pytest.approx(0.3 * share, rel=1e-5)
+    assert float(annealed(0.3, int32(step), 1000)) == pytest.approx(0.3 * share, rel=1e-5)
 
 
 @pytest.mark.parametrize("end_step", [1, 1000, 25_000_000, 2**40])
 def test_the_fraction_falls_to_exactly_zero_and_stays_there(end_step):
     last = 2**31 - 1
     steps = sorted({min(end_step * part // 10, last) for part in range(11)})
-    fractions = [float(annealed(0.3, tf.constant(step), end_step)) for step in steps]
+    fractions = [float(annealed(0.3, int32(step), end_step)) for step in steps]
     assert fractions == sorted(fractions, reverse=True)
     assert fractions[0] == np.float32(0.3)
     for step in (end_step, end_step + 1, 2 * end_step, last):
         if end_step <= step <= last:
-            assert float(annealed(0.3, tf.constant(step), end_step)) == 0
+            assert float(annealed(0.3, int32(step), end_step)) == 0
 
 
 # drop_smallest
@@ -36,7 +40,7 @@ def test_the_fraction_falls_to_exactly_zero_and_stays_there(end_step):
     ("fraction", "size", "share"), [(0.5, 3, 2), (0.5, 5, 2), (0.3, 4, 1), (0.0, 9, 0), (1.0, 9, 9)]
 )
 def test_shares_are_whole_numbers(fraction, size, share):
-    assert int(rounded_share(fraction, tf.constant([size]))[0]) == share
+    assert int(rounded_share(fraction, int32([size]))[0]) == share
 
 
 @pytest.mark.parametrize(
@@ -50,8 +54,8 @@ def test_shares_are_whole_numbers(fraction, size, share):
     ],
 )
 def test_the_smallest_active_units_are_dropped(fraction, dropped):
-    (received,) = drop_smallest(view([EIGHT_WEIGHTS], [EIGHT_ACTIVE]), [tf.constant(EIGHT_ACTIVE)], fraction)
-    assert np.flatnonzero(received).tolist() == sorted(dropped)
+    (received,) = drop_smallest(view([EIGHT_WEIGHTS], [EIGHT_ACTIVE]), [ops.convert_to_tensor(EIGHT_ACTIVE)], fraction)
+    assert np.flatnonzero(values(received)).tolist() == sorted(dropped)
 
 
 def test_slices_are_dropped_by_their_mean():
@@ -59,7 +63,7 @@ def test_slices_are_dropped_by_their_mean():
     kernel[0, 0, 0] = [0.5, 0]  # mean 0.125
     kernel[..., 1] = 0.1
     seen = view([kernel], [np.ones(kernel.shape, bool)], [(0, 1)])
-    (dropped,) = drop_smallest(seen, [tf.ones((1, 1, 1, 2), "bool")], 0.5)
+    (dropped,) = drop_smallest(seen, [ops.ones((1, 1, 1, 2), "bool")], 0.5)
     np.testing.assert_array_equal(dropped, [[[[False, True]]]])
 
 

@@ -7,13 +7,17 @@ from hypothesis import strategies as st
 
 from keras_dsr.methods import DSD
 from tests.methods.views import SEEDS, view, view_of, views
+from tests.networks import values
+
+# JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
+pytestmark = pytest.mark.backends("tensorflow", "torch")
 
 EIGHT = [0.5, -0.09, 0.1, -0.3, 0.05, 0.2, -0.01, 0.4]
 
 
 def update(method, seen, seed=0):
     weights, masks, state = method.update(seen, method.init(seen), seed)
-    return [np.array(w) for w in weights], [np.array(m) for m in masks], int(state["pruned"])
+    return [values(w) for w in weights], [values(m) for m in masks], int(state["pruned"])
 
 
 def test_the_three_phases_of_eight_weights():
@@ -31,11 +35,11 @@ def test_the_three_phases_of_eight_weights():
     sparse = view_of([0.001, None, None, -0.3, None, 0.2, None, 0.4], step=19)
     (weights,), (same,), pruned = update(method, sparse)
     np.testing.assert_array_equal(same, mask)
-    np.testing.assert_array_equal(weights, np.array(sparse.weights[0]))
+    np.testing.assert_array_equal(weights, values(sparse.weights[0]))
     assert pruned == 0
 
     (weights,), (mask,), pruned = update(method, sparse._replace(step=sparse.step + 1))
-    np.testing.assert_array_equal(weights, np.array(sparse.weights[0]))  # restored at 0
+    np.testing.assert_array_equal(weights, values(sparse.weights[0]))  # restored at 0
     assert mask.all() and pruned == 0
 
 
@@ -67,14 +71,14 @@ def test_slices_are_cut_whole():
 def test_the_number_cut_is_exact_and_a_second_update_changes_nothing(seen, sparsity, cut, seed):
     method = DSD(sparsity, cut)
     weights, masks, _ = method.update(seen, method.init(seen), seed)
-    for old, new, axes in zip(seen.masks, masks, seen.unit_axes):
+    for old, new, axes in zip(map(values, seen.masks), map(values, masks), seen.unit_axes):
         spanned = int(np.prod([old.shape[axis] for axis in axes], dtype=int))
-        goal = max(1, round((1 - sparsity) * (np.size(old) // spanned))) * spanned
-        assert np.sum(new) == (np.size(old) if goal == np.size(old) else min(np.sum(old), goal))
+        goal = max(1, round((1 - sparsity) * (old.size // spanned))) * spanned
+        assert new.sum() == (old.size if goal == old.size else min(old.sum(), goal))
     seen = seen._replace(weights=weights, masks=masks)
     again, same, state = method.update(seen, method.init(seen), seed + 1)
     for one, other in zip([*weights, *masks], [*again, *same]):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(values(one), values(other))
     assert int(state["pruned"]) == 0
 
 
@@ -82,8 +86,8 @@ def test_the_number_cut_is_exact_and_a_second_update_changes_nothing(seen, spars
 def test_no_weight_that_is_cut_is_larger_than_one_that_stays(seen, sparsity, seed):
     _, masks, _ = DSD(sparsity).update(seen, {}, seed)
     for weight, old, new in zip(seen.weights, seen.masks, masks):
-        magnitudes = np.abs(np.array(weight, "float32"))
-        cut, stay = np.array(old) & ~np.array(new), np.array(old) & np.array(new)
+        magnitudes = np.abs(values(weight).astype("float32"))
+        cut, stay = values(old & ~new), values(old & new)
         assert not cut.any() or magnitudes[cut].max() <= magnitudes[stay].min()
 
 

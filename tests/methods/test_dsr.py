@@ -1,51 +1,60 @@
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras import ops
 
 from keras_dsr.decisions.units import unit_mask
 from keras_dsr.methods import DSR
 from keras_dsr.methods.dsr import adapt, prune
 from tests.methods.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, SEEDS, normal_view, view, views
-from tests.networks import bits
+from tests.networks import bits, int32, program, values
+
+# JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
+pytestmark = pytest.mark.backends("tensorflow", "torch")
 
 
 def update(method, seen, seed=0, threshold=None):
     """One update; numpy arrays, H and K."""
     state = method.init(seen)
     if threshold is not None:
-        state["threshold"] = tf.constant(threshold, "float32")
+        state["threshold"] = ops.convert_to_tensor(threshold, "float32")
     weights, masks, state = method.update(seen, state, seed)
-    as_arrays = [[np.array(part) for part in parts] for parts in (weights, masks)]
+    as_arrays = [[values(part) for part in parts] for parts in (weights, masks)]
     return *as_arrays, float(state["threshold"]), int(state["pruned"])
 
 
 # Step 1: prune
 
 
+def survivors_of(magnitudes, active, threshold):
+    (survivors,) = prune([ops.convert_to_tensor(magnitudes)], [ops.convert_to_tensor(active)], np.float32(threshold))
+    return values(survivors)
+
+
 def test_prune_drops_the_active_weights_below_the_threshold():
-    (survivors,) = prune([np.abs(EIGHT_WEIGHTS)], [EIGHT_ACTIVE], np.float32(0.1))
+    survivors = survivors_of(np.abs(EIGHT_WEIGHTS), EIGHT_ACTIVE, 0.1)
     # 0.1 itself is not below H; 0.3 and 0.4 are dead, so they do not survive either
     np.testing.assert_array_equal(survivors, [1, 0, 1, 0, 0, 1, 0, 0])
 
 
 def test_prune_keeps_the_largest_alone_where_all_are_below_the_threshold():
-    (survivors,) = prune([np.abs(EIGHT_WEIGHTS)], [EIGHT_ACTIVE], np.float32(9))
+    survivors = survivors_of(np.abs(EIGHT_WEIGHTS), EIGHT_ACTIVE, 9)
     np.testing.assert_array_equal(survivors, [1, 0, 0, 0, 0, 0, 0, 0])
 
 
 def test_prune_keeps_the_first_of_equally_large_ones_and_never_a_dead_one():
     magnitudes = np.array([9, 1, 2, 2, 1, 2, 9, 9], "float32")
     active = np.array([0, 1, 1, 1, 1, 1, 0, 0], bool)
-    (survivors,) = prune([magnitudes], [active], np.float32(5))
+    survivors = survivors_of(magnitudes, active, 5)
     np.testing.assert_array_equal(survivors, [0, 0, 1, 0, 0, 0, 0, 0])
 
 
 def test_prune_of_zeros_keeps_one():
-    (survivors,) = prune([np.zeros(4, "float32")], [np.array([False, True, True, False])], np.float32(1))
+    survivors = survivors_of(np.zeros(4, "float32"), np.array([False, True, True, False]), 1)
     np.testing.assert_array_equal(survivors, [0, 1, 0, 0])
 
 
@@ -56,9 +65,9 @@ def test_prune_of_zeros_keeps_one():
     ("pruned", "factor"), [(0, 2), (539, 2), (540, 1), (600, 1), (660, 1), (661, 0.5), (10_000, 0.5)]
 )
 def test_adapt_halves_above_and_doubles_below_the_tolerance(pruned, factor):
-    fewest, most = DSR(target=600, tolerance=0.1)._accepted(tf.constant(1_000_000))
+    fewest, most = DSR(target=600, tolerance=0.1)._accepted(int32(1_000_000))
     assert (fewest, most) == (540, 660)
-    assert float(adapt(tf.constant(0.125), tf.constant(pruned), fewest, most)) == 0.125 * factor
+    assert float(adapt(ops.convert_to_tensor(0.125), int32(pruned), fewest, most)) == 0.125 * factor
 
 
 @pytest.mark.parametrize(
@@ -66,14 +75,14 @@ def test_adapt_halves_above_and_doubles_below_the_tolerance(pruned, factor):
     [(10, 0.0, 99, (10, 10)), (1, 0.1, 99, (1, 1)), (8, 0.5, 99, (4, 12)), (0.25, 0.5, 64, (8, 24))],
 )
 def test_the_tolerance_bounds_are_inclusive_integers(target, tolerance, active, accepted):
-    bounds = DSR(target=target, tolerance=tolerance)._accepted(tf.constant(active))
+    bounds = DSR(target=target, tolerance=tolerance)._accepted(int32(active))
     assert tuple(int(bound) for bound in bounds) == accepted
 
 
 def test_adapt_stays_where_halving_and_doubling_are_exact():
-    smallest, largest = tf.constant(2.0**-100), tf.constant(2.0**100)
-    assert float(adapt(smallest, tf.constant(9), 1, 2)) == 2.0**-100
-    assert float(adapt(largest, tf.constant(0), 1, 2)) == 2.0**100
+    smallest, largest = ops.convert_to_tensor(2.0**-100), ops.convert_to_tensor(2.0**100)
+    assert float(adapt(smallest, int32(9), 1, 2)) == 2.0**-100
+    assert float(adapt(largest, int32(0), 1, 2)) == 2.0**100
 
 
 # Step 3, share, has its tests in decisions/test_sharing.py; within an update it is worked out by hand below.
@@ -204,8 +213,8 @@ def test_every_update_conserves_and_starts_newborns_clean(seen, threshold, seed)
 
     new_weights, new_masks, new_threshold, pruned = update(DSR(target=0.3), seen, seed, threshold)
 
-    old_units = [np.array(unit_mask(mask, axes)) for mask, axes in zip(seen.masks, seen.unit_axes)]
-    new_units = [np.array(unit_mask(mask, axes)) for mask, axes in zip(new_masks, seen.unit_axes)]
+    old_units = [values(unit_mask(mask, axes)) for mask, axes in zip(seen.masks, seen.unit_axes)]
+    new_units = [values(unit_mask(mask, axes)) for mask, axes in zip(new_masks, seen.unit_axes)]
     assert sum(units.sum() for units in new_units) == sum(units.sum() for units in old_units)
     assert min(units.sum() for units in new_units) >= 1
     assert 0 <= pruned <= sum(units.sum() for units in old_units) - len(old_units)
@@ -216,16 +225,16 @@ def test_every_update_conserves_and_starts_newborns_clean(seen, threshold, seed)
     for weight, axes, old_mask, new_mask, new_weight in zip(
         seen.weights, seen.unit_axes, seen.masks, new_masks, new_weights
     ):
-        old_mask, weight = np.array(old_mask), np.array(weight)
+        old_mask, weight = values(old_mask), values(weight)
         assert new_mask.dtype == bool
         assert new_weight.dtype == weight.dtype
         assert new_mask.shape == new_weight.shape == weight.shape
-        assert np.all(unit_mask(new_mask, axes) == new_mask.all(axis=axes, keepdims=True)) if axes else True
+        assert np.all(values(unit_mask(new_mask, axes)) == new_mask.all(axis=axes, keepdims=True)) if axes else True
         survived = new_weight != 0  # no weight drawn is exactly zero
         assert not (survived & ~(old_mask & new_mask)).any()
         assert new_weight[survived].tobytes() == weight[survived].tobytes()
         assert not np.signbit(new_weight[~survived].astype("float32")).any()
-        dropped = np.array(unit_mask(old_mask, axes)).sum() - np.array(unit_mask(survived, axes)).sum()
+        dropped = values(unit_mask(old_mask, axes)).sum() - values(unit_mask(survived, axes)).sum()
         dropped_in_all += dropped
         if not crowded:
             assert not (new_mask & old_mask & ~survived).any()  # nothing is reborn where it just died
@@ -250,14 +259,14 @@ def test_another_seed_or_step_gives_other_masks():
 def test_compiled_gives_the_same_bits(jit_compile):
     method, seen = DSR(target=0.3), normal_view()
     state = method.init(seen)
-    state["threshold"] = tf.constant(0.5)
+    state["threshold"] = ops.convert_to_tensor(0.5)
 
     def decide(step, weights, masks):
         return method.update(seen._replace(step=step, weights=weights, masks=masks), dict(state), 0)
 
-    compiled = tf.function(decide, autograph=False, jit_compile=jit_compile)
-    expected = tf.nest.flatten(decide(seen.step, seen.weights, seen.masks))
-    received = tf.nest.flatten(compiled(seen.step, seen.weights, seen.masks))
+    compiled = program(decide, jit_compile)
+    expected = keras.tree.flatten(decide(seen.step, seen.weights, seen.masks))
+    received = keras.tree.flatten(compiled(seen.step, seen.weights, seen.masks))
     assert [bits(part) for part in received] == [bits(part) for part in expected]
 
 

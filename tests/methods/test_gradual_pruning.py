@@ -1,19 +1,21 @@
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_dsr.decisions.initial_mask import active_units
 from keras_dsr.methods import GradualPruning
 from tests.methods.views import view, view_of, views
-from tests.networks import bits
+from tests.networks import bits, int32, values
+
+# JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
+pytestmark = pytest.mark.backends("tensorflow", "torch")
 
 
 def update(method, seen):
     """Weights and masks as numpy arrays, and the number pruned."""
     weights, masks, state = method.update(seen, method.init(seen), 0)
-    return [np.array(part) for part in weights], [np.array(part) for part in masks], int(state["pruned"])
+    return [values(part) for part in weights], [values(part) for part in masks], int(state["pruned"])
 
 
 def dense(*sizes, step=0):
@@ -68,7 +70,7 @@ def test_the_exponential_schedule_divides_the_density_by_the_same_in_equal_times
 def test_the_goal_never_rises_and_ends_where_layers_of_that_sparsity_begin(final, size, end, schedule):
     method = GradualPruning(final_sparsity=final, end_step=end, schedule=schedule)
     steps = sorted({0, end // 2, max(end - 2, 0), end - 1, end, end + 1})
-    goals = [int(method._goal(size, final, tf.constant(step))) for step in steps]
+    goals = [int(method._goal(size, final, int32(step))) for step in steps]
     assert goals == sorted(goals, reverse=True)
     assert goals[-2:] == [active_units(size, final)] * 2
 
@@ -82,7 +84,7 @@ def test_just_before_the_end_no_more_is_pruned_than_at_the_end():
 def test_above_two_to_the_24_places_the_final_number_is_exact():
     # float32 makes 3,355,454 of it
     method = GradualPruning(final_sparsity=0.8, end_step=1000)
-    goals = [int(method._goal(2**24 + 57, 0.8, tf.constant(step))) for step in (999, 1000)]
+    goals = [int(method._goal(2**24 + 57, 0.8, int32(step))) for step in (999, 1000)]
     assert goals == [active_units(2**24 + 57, 0.8)] * 2 == [3_355_455] * 2
 
 
@@ -153,13 +155,13 @@ def test_nothing_ever_grows_and_the_end_is_exact(scope, data):
     seen = data.draw(views(step=st.just(0)))
     final = data.draw(st.sampled_from([0.0, 0.3, 0.9, 0.999]))
     method = GradualPruning(final_sparsity=final, end_step=4, scope=scope)
-    state, before = method.init(seen), [np.array(mask) for mask in seen.masks]
+    state, before = method.init(seen), [values(mask) for mask in seen.masks]
     units = [mask.size // (9 if axes else 1) for mask, axes in zip(before, seen.unit_axes)]
     spans = [9 if axes else 1 for axes in seen.unit_axes]
     first = [mask.sum() // span for mask, span in zip(before, spans)]
     for step in range(6):
-        weights, masks, _ = method.update(seen._replace(step=tf.constant(step)), state, 0)
-        after = [np.array(mask) for mask in masks]
+        weights, masks, _ = method.update(seen._replace(step=int32(step)), state, 0)
+        after = [values(mask) for mask in masks]
         assert not any((new & ~old).any() for new, old in zip(after, before))
         seen, before = seen._replace(weights=weights, masks=masks), after
     last = [mask.sum() // span for mask, span in zip(before, spans)]

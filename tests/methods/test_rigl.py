@@ -7,7 +7,10 @@ from keras_dsr.decisions.units import unit_mask
 from keras_dsr.methods import RigL
 from keras_dsr.methods.growth import gradient_magnitudes
 from tests.methods.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, normal_view, view, view_of, views
-from tests.networks import bits
+from tests.networks import bits, values
+
+# JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
+pytestmark = pytest.mark.backends("tensorflow", "torch")
 
 LATER = 10**7  # an end so far away that the fraction is as good as that of step 0
 
@@ -15,7 +18,7 @@ LATER = 10**7  # an end so far away that the fraction is as good as that of step
 def update(method, seen):
     """Weights and masks as numpy arrays, and the number that moved."""
     weights, masks, state = method.update(seen, method.init(seen), 0)
-    return [np.array(part) for part in weights], [np.array(part) for part in masks], int(state["pruned"])
+    return [values(part) for part in weights], [values(part) for part in masks], int(state["pruned"])
 
 
 def eight(*gradient):
@@ -104,9 +107,9 @@ def test_from_the_end_on_nothing_changes():
 def test_no_place_that_grew_has_a_smaller_gradient_than_one_that_did_not(seen, fraction):
     _, masks, _ = update(RigL(fraction=fraction, end_step=LATER), seen)
     for gradient, new, old, axes in zip(gradient_magnitudes(seen), masks, seen.masks, seen.unit_axes):
-        new, old = (np.array(unit_mask(mask, axes)) for mask in (new, old))
+        new, old = (values(unit_mask(mask, axes)) for mask in (new, old))
         assert new.sum() == old.sum()
-        grown, dead = np.array(gradient)[new & ~old], np.array(gradient)[~new]
+        grown, dead = values(gradient)[new & ~old], values(gradient)[~new]
         assert not grown.size or grown.min() >= dead.max()
 
 

@@ -1,15 +1,18 @@
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras import ops
 
 from keras_dsr.decisions.sharing import LARGEST_TOTAL
 from keras_dsr.decisions.units import unit_mask
 from keras_dsr.methods import SNFS
 from keras_dsr.methods.snfs import contributions
 from tests.methods.views import normal_view, view, view_of, views
-from tests.networks import bits
+from tests.networks import bits, values
+
+# JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
+pytestmark = pytest.mark.backends("tensorflow", "torch")
 
 LATER = 10**7  # an end so far away that the fraction is as good as that of step 0
 HALF = SNFS(fraction=0.5, end_step=LATER)
@@ -18,7 +21,7 @@ HALF = SNFS(fraction=0.5, end_step=LATER)
 def update(method, seen):
     """Weights and masks as numpy arrays, and the number dropped."""
     weights, masks, state = method.update(seen, method.init(seen), 0)
-    return [np.array(part) for part in weights], [np.array(part) for part in masks], int(state["pruned"])
+    return [values(part) for part in weights], [values(part) for part in masks], int(state["pruned"])
 
 
 # Within a tensor
@@ -108,13 +111,13 @@ def test_where_there_is_no_room_what_was_dropped_starts_over():
 def test_the_total_is_kept_and_growth_is_where_momentum_is_largest(seen, fraction):
     _, masks, pruned = update(SNFS(fraction=fraction, end_step=LATER), seen)
     units = [
-        [np.array(unit_mask(mask, axes)) for mask, axes in zip(group, seen.unit_axes)] for group in (masks, seen.masks)
+        [values(unit_mask(mask, axes)) for mask, axes in zip(group, seen.unit_axes)] for group in (masks, seen.masks)
     ]
     assert sum(mask.sum() for mask in units[0]) == sum(mask.sum() for mask in units[1])
     room = sum((~mask).sum() for mask in units[1])
     for gradient, new, old, axes in zip(seen.gradients, *units, seen.unit_axes):
         if not axes and pruned <= room:
-            momentum = np.nan_to_num(np.abs(np.array(gradient, "float32")))
+            momentum = np.nan_to_num(np.abs(values(gradient).astype("float32")))
             grown, passed_over = momentum[new & ~old], momentum[~new & ~old]
             assert not grown.size or not passed_over.size or grown.min() >= passed_over.max()
 
@@ -124,8 +127,8 @@ def test_the_total_is_kept_and_growth_is_where_momentum_is_largest(seen, fractio
 
 def shares_of(*means):
     """Contributions of tensors of one active unit with that momentum; another unit is dead."""
-    momenta = [tf.constant([mean, 1e30], "float32") for mean in means]
-    return np.array(contributions(momenta, [tf.constant([True, False])] * len(means)))
+    momenta = [ops.convert_to_tensor([mean, 1e30], "float32") for mean in means]
+    return values(contributions(momenta, [ops.convert_to_tensor([True, False])] * len(means)))
 
 
 def test_contributions_are_in_proportion_and_at_least_one():
@@ -146,8 +149,8 @@ def test_their_sum_is_what_can_be_shared(count, mean):
 
 
 def test_momenta_whose_sum_is_infinite_count_as_the_largest():
-    huge, small = tf.fill([4], 3e38), tf.fill([4], 1.0)
-    received = np.array(contributions([huge, small, huge], [tf.ones([4], "bool")] * 3))
+    huge, small = ops.full((4,), 3e38), ops.full((4,), 1.0)
+    received = values(contributions([huge, small, huge], [ops.ones((4,), "bool")] * 3))
     assert received[0] == received[2] > 2**23
     assert received[1] == 1
 

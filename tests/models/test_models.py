@@ -8,6 +8,8 @@ import keras_dsr as dsr
 import models
 from tests.networks import active_counts, compiled, digits
 
+shapes_alone = pytest.mark.backends("tensorflow")  # which no backend changes
+
 
 def sparse(layer, sparsity, **arguments):
     return functools.partial(layer, sparsity=sparsity, **arguments)
@@ -27,6 +29,7 @@ def exact_active(model, sparsity):
 # LeNet-300-100
 
 
+@shapes_alone
 def test_lenet_has_the_parameters_of_the_paper():
     model = models.lenet_300_100()
     assert trainable(model) == 267_020
@@ -47,6 +50,7 @@ def test_lenet_trains_on_digits_and_returns_float32_logits():
     assert model.output.dtype == "float32"
 
 
+@shapes_alone
 def test_lenet_regularizes_its_three_kernels():
     model = models.lenet_300_100((4,), kernel_regularizer=keras.regularizers.L2(1e-4))
     assert len(model.losses) == 3
@@ -55,11 +59,13 @@ def test_lenet_regularizes_its_three_kernels():
 # Wide residual networks
 
 
+@shapes_alone
 def test_wrn_28_2_has_the_parameters_of_the_paper():
     model = models.wide_resnet(28, 2)
     assert trainable(model) == 1_467_610
 
 
+@shapes_alone
 @pytest.mark.parametrize(("sparsity", "of_the_paper"), [(0.9, 161_241), (0.8, 306_393), (0.5, 741_850)])
 def test_sparse_wrn_28_2_has_the_parameters_of_the_paper(sparsity, of_the_paper):
     model = models.wide_resnet(28, 2, conv=sparse(dsr.SparseConv2D, sparsity))
@@ -78,12 +84,14 @@ def test_wide_resnet_is_made_of_units_of_the_granularity_asked_for():
     assert model(np.zeros((1, 32, 32, 3), "float32")).shape == (1, 10)
 
 
+@shapes_alone
 @pytest.mark.parametrize("depth", [4, 9, 11, 27, 0, -2])
 def test_a_depth_that_is_not_6n_plus_4_is_refused(depth):
     with pytest.raises(ValueError, match=rf"wide_resnet\(depth=\.\.\.\) must be 6n \+ 4 .*Received: {depth}"):
         models.wide_resnet(depth)
 
 
+@shapes_alone
 @pytest.mark.parametrize(("depth", "width", "name"), [(16, 4, "wide_resnet_16_4"), (10, 0.75, "wide_resnet_10_0_75")])
 def test_depth_and_width_are_free(depth, width, name):
     model = models.wide_resnet(depth, width, input_shape=(8, 8, 1), classes=3)
@@ -97,6 +105,7 @@ def test_depth_and_width_are_free(depth, width, name):
 # ResNet-50
 
 
+@shapes_alone
 def test_resnet_50_has_the_parameters_of_the_paper():
     model = models.resnet_50(conv=sparse(dsr.SparseConv2D, 0.9), dense=sparse(dsr.SparseDense, 0.9))
     weights = dsr.sparse_weights(model)
@@ -108,6 +117,7 @@ def test_resnet_50_has_the_parameters_of_the_paper():
     assert abs(active - 5_104_885) <= 25  # 2,832,424 dense + a tenth of 22,724,608, rounded in each of 49 tensors
 
 
+@shapes_alone
 def test_resnet_50_at_80_percent_has_the_parameters_of_the_paper():
     sizes = [int(np.prod(layer.kernel.shape)) for layer in resnet_kernels()]
     assert sum(sizes) == 22_724_608
@@ -125,6 +135,7 @@ def resnet_kernels():
     return made
 
 
+@shapes_alone
 def test_resnet_50_halves_its_maps_five_times_and_takes_slices():
     conv = sparse(dsr.SparseConv2D, 0.9, granularity="kernel")
     model = models.resnet_50((64, 64, 3), classes=7, conv=conv, dense=sparse(dsr.SparseDense, 0.9))

@@ -4,7 +4,13 @@ import pytest
 from keras import optimizers
 
 import keras_dsr as dsr
-from keras_dsr.optimizers.slots import batches_a_step, batches_taken, optimizer_slots
+from keras_dsr.optimizers.slots import (
+    ELEMENTWISE_OPTIMIZERS,
+    batches_a_step,
+    batches_taken,
+    is_elementwise,
+    optimizer_slots,
+)
 from tests.networks import batch, compiled, fit, perceptron, values
 
 
@@ -80,7 +86,7 @@ def test_slots_of_equal_shapes_belong_to_their_own_weight():
     for index, weight in enumerate(dsr.sparse_weights(model)):
         model.optimizer.apply(
             [
-                keras.ops.ones_like(variable) if variable is weight.variable else keras.ops.zeros_like(variable)
+                keras.ops.full(variable.shape, float(variable is weight.variable))
                 for variable in model.trainable_variables
             ]
         )
@@ -101,8 +107,15 @@ def test_a_frozen_weight_has_no_slots():
     assert [len(row) for row in all_slots(model)] == [0, 2]
 
 
-@pytest.mark.parametrize("steps", [None, 3])
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize(
+    ("steps", "scaled"),
+    [
+        (None, True),
+        (3, False),
+        pytest.param(None, False, marks=pytest.mark.thorough),
+        pytest.param(3, True, marks=pytest.mark.thorough),
+    ],
+)
 def test_batches_are_counted_whatever_the_optimizer_makes_of_them(steps, scaled):
     optimizer = optimizers.Adam(gradient_accumulation_steps=steps)
     model = compiled(perceptron(), optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer)
@@ -116,3 +129,11 @@ def test_batches_of_several_optimizers_are_counted_once():
     fit(model, batches=5)
     assert batches_taken(model.optimizer) == 5
     assert model(batch()).shape == (8, 10)
+
+
+def test_the_elementwise_optimizers_of_keras_are_known_and_others_and_subclasses_are_not():
+    class Own(optimizers.SGD):
+        pass
+
+    assert all(is_elementwise(kind()) for kind in ELEMENTWISE_OPTIMIZERS)
+    assert not any(is_elementwise(kind()) for kind in (optimizers.Muon, optimizers.Adafactor, optimizers.Lamb, Own))

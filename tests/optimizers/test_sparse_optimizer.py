@@ -4,12 +4,11 @@ import h5py
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import layers, optimizers
 
 from keras_dsr.optimizers import SparseOptimizer
 from keras_dsr.optimizers.slots import batches_a_step, batches_taken, optimizer_slots, unwrapped
-from tests.networks import batch, bits, compiled, digits, fit, state_bits, values
+from tests.networks import batch, bits, compiled, digits, fit, gradient_of, selected, state_bits, values
 from tests.optimizers.every import OPTIMIZERS
 
 SETTINGS = {
@@ -63,7 +62,10 @@ def assert_same(one: keras.Model, other: keras.Model):
     assert state_bits(one) == state_bits(other)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+SOME = ["SGD", "RMSprop", "Adagrad", "Adafactor", "Ftrl", "Lamb", "Muon", "ScheduleFreeAdamW"]
+
+
+@pytest.mark.parametrize("name", selected(OPTIMIZERS, SOME))
 def test_counts_are_exact_from_the_first_step_on_under_every_optimizer(name):
     optimizer = SparseOptimizer(OPTIMIZERS[name](), sparsity=0.8, seed=1)
     model = compiled(network(), optimizer)
@@ -80,14 +82,15 @@ def test_counts_are_exact_from_the_first_step_on_under_every_optimizer(name):
         assert [np.count_nonzero(values(sparse.variable)) for sparse in optimizer.sparse_variables] == [307, 48]
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    "name", selected(SETTINGS, [name for name in SETTINGS if name not in ("average", "clipvalue")])
+)
 def test_settings_of_the_wrapped_optimizer(name):
     optimizer = SparseOptimizer(optimizers.Adam(0.01, **SETTINGS[name]), sparsity=0.8)
     model = trained(optimizer, batches=5)
     assert_clean(optimizer)  # after the last value that an average has written
     assert counts(optimizer) == [307, 48]
-    dense = trained(optimizers.Adam(0.01, **SETTINGS[name]), batches=1)
-    assert [type(layer) for layer in model.layers] == [type(layer) for layer in dense.layers]
+    assert [type(layer) for layer in model.layers] == [type(layer) for layer in network().layers]
     for setting, value in SETTINGS[name].items():
         assert getattr(optimizer, setting) == value
 
@@ -100,7 +103,7 @@ def test_without_sparsity_it_trains_as_the_wrapped_optimizer_does():
     assert list(map(bits, wrapped.variables)) == list(map(bits, plain.variables))
 
 
-@pytest.mark.parametrize("make", [OPTIMIZERS["Adam"], OPTIMIZERS["Muon"]])
+@pytest.mark.parametrize("make", selected([OPTIMIZERS["Adam"], OPTIMIZERS["Muon"]], [OPTIMIZERS["Muon"]]))
 def test_dense_weights_that_are_loaded_in_between_end_sparse(make):
     optimizer = SparseOptimizer(make(), sparsity=0.8)
     model = trained(optimizer)
@@ -128,7 +131,10 @@ def test_a_constraint_does_not_revive_dead_weights():
     assert_clean(optimizer)
 
 
-@pytest.mark.parametrize("place", ["inside", "outside", "policy"])
+ON_JAX_REFUSED = pytest.mark.backends("tensorflow", "torch")
+
+
+@pytest.mark.parametrize("place", [pytest.param("inside", marks=ON_JAX_REFUSED), "outside", "policy"])
 def test_loss_scaling(place):
     optimizer = SparseOptimizer("adam", sparsity=0.8)
     if place == "inside":
@@ -145,7 +151,7 @@ def test_loss_scaling(place):
     assert isinstance(model.optimizer, optimizers.LossScaleOptimizer) == (place != "inside")
     assert counts(optimizer) == [307, 48]
     assert_clean(optimizer)
-    assert type(unwrapped(model.optimizer)) is optimizers.Adam
+    assert isinstance(unwrapped(model.optimizer), optimizers.Adam)
     assert batches_taken(model.optimizer) == int(model.optimizer.iterations) == 6
     assert [len(optimizer_slots(model.optimizer, sparse.variable)) for sparse in optimizer.sparse_variables] == [2, 2]
 
@@ -158,13 +164,14 @@ def several():
 def test_several_optimizers_inside():
     optimizer = SparseOptimizer(several(), sparsity=0.8)
     model = compiled(network(), optimizer)
+    optimizer.build(model.trainable_variables)  # only then a MultiOptimizer knows its parts
     scheduler = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
-    fit(model, scheduler, epochs=2)  # a MultiOptimizer knows its parts when it has been built
+    fit(model, scheduler, epochs=2)
     assert counts(optimizer) == [307, 48]
     assert_clean(optimizer)
     assert [len(sparse.slots) for sparse in optimizer.sparse_variables] == [1, 1]
     assert not hasattr(optimizer, "learning_rate")
-    assert [float(part.learning_rate) for part in optimizer.optimizers] == pytest.approx([0.005, 0.005])
+    assert [float(part.learning_rate) for part in optimizer.optimizers] == pytest.approx([0.0025, 0.0025])
 
 
 def test_masks_are_drawn_from_the_seed_and_differ_between_tensors_of_one_shape():
@@ -256,7 +263,7 @@ def test_selects(select, expected):
 def test_an_embedding_that_is_selected():
     model = keras.Sequential([keras.Input((3,)), layers.Embedding(20, 8), layers.Flatten(), layers.Dense(1)])
     optimizer = SparseOptimizer("adam", sparsity=0.5, select=".*/embeddings")
-    model.compile(optimizer, "mse", jit_compile=False)
+    model.compile(optimizer, "mse", jit_compile=keras.backend.backend() == "jax")
     optimizer.build(model.trainable_variables)
     optimizer.remember_gradients(0.0)
     model.fit(np.arange(12).reshape(4, 3), np.ones((4, 1)), verbose=0)
@@ -279,7 +286,7 @@ def test_a_frozen_variable_stays_dense():
 def test_a_step_by_hand_without_fit():
     model = network()
     optimizer = SparseOptimizer("adam", sparsity=0.8)
-    gradients = [keras.ops.ones_like(variable) for variable in model.trainable_variables]
+    gradients = [keras.ops.ones(variable.shape) for variable in model.trainable_variables]
     optimizer.apply([None, *gradients[1:]], model.trainable_variables)
     optimizer.apply(gradients)
     assert counts(optimizer) == [307, 48]
@@ -315,10 +322,17 @@ def test_config(select):
     assert other.seed == optimizer.seed
 
 
-@pytest.mark.parametrize("scaled", [False, True])
-@pytest.mark.parametrize("make", [OPTIMIZERS["Adam"], OPTIMIZERS["Muon"]])
-def test_a_saved_model_goes_on_to_the_same_bits(tmp_path, make, scaled):
-    optimizer = SparseOptimizer(make(), sparsity=0.8)
+@pytest.mark.parametrize(
+    ("name", "scaled"),
+    [
+        ("Adam", True),
+        ("Muon", False),
+        pytest.param("Adam", False, marks=pytest.mark.thorough),
+        pytest.param("Muon", True, marks=pytest.mark.thorough),
+    ],
+)
+def test_a_saved_model_goes_on_to_the_same_bits(tmp_path, name, scaled):
+    optimizer = SparseOptimizer(OPTIMIZERS[name](), sparsity=0.8)
     model = trained(optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -385,7 +399,10 @@ def test_backup_and_restore(tmp_path):
     assert_same(whole, resumed)
 
 
+@pytest.mark.backends("tensorflow")
 def test_an_exported_model_is_as_it_was(tmp_path):
+    import tensorflow as tf
+
     model = trained(SparseOptimizer("adam", sparsity=0.8))
     model.export(tmp_path / "saved", verbose=False)
     loaded = tf.saved_model.load(str(tmp_path / "saved"))
@@ -400,11 +417,10 @@ def test_remembers_dense_gradients():
     images, classes = digits()
 
     def dense_gradient(start):
-        with tf.GradientTape() as tape:
-            loss = model.compute_loss(
-                y=classes[start : start + 32], y_pred=model(images[start : start + 32], training=True)
-            )
-        return values(tape.gradient(loss, model.layers[2].kernel.value))
+        x, y = (keras.ops.convert_to_tensor(part[start : start + 32]) for part in (images, classes))
+        return values(
+            gradient_of(lambda: model.compute_loss(y=y, y_pred=model(x, training=True)), model.layers[2].kernel)
+        )
 
     one, two = dense_gradient(0), dense_gradient(32)
     optimizer.remember_gradients(0.0)
@@ -451,7 +467,7 @@ def test_learning_rate():
     assert float(scheduled.learning_rate) == 0.125
 
 
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("scaled", selected([False, True], [True]))
 def test_the_callback_that_swaps_in_averaged_weights(scaled):
     optimizer = SparseOptimizer(optimizers.Adam(0.01, use_ema=True), sparsity=0.8)
     model = compiled(network(), optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer)
@@ -465,6 +481,7 @@ def test_steps_of_accumulation_are_seen_through_it():
     assert (batches_taken(optimizer), batches_a_step(optimizer), int(optimizer.iterations)) == (6, 3, 2)
 
 
+@pytest.mark.backends("tensorflow")  # on JAX it is always used, on torch never
 def test_under_xla():
     optimizer = SparseOptimizer("adam", sparsity=0.8)
     fit(compiled(network(), optimizer, jit_compile=True), batches=2)
@@ -489,6 +506,7 @@ def test_refuses_arguments(arguments, message):
         SparseOptimizer("adam", **arguments)
 
 
+@ON_JAX_REFUSED
 def test_refuses_one_inside_another():
     with pytest.raises(ValueError, match="must not hold another SparseOptimizer"):
         SparseOptimizer(optimizers.LossScaleOptimizer(SparseOptimizer("adam")))
@@ -507,6 +525,7 @@ def test_refuses_to_select_nothing(select, message):
         SparseOptimizer("adam", select=select).build(network().trainable_variables)
 
 
+@pytest.mark.backends("tensorflow")  # elsewhere `fit` builds the model before its first step
 def test_refuses_a_model_without_weights_to_clear():
     model = compiled(keras.Sequential([layers.Dense(10)]), SparseOptimizer("adam"))
     with pytest.raises(ValueError, match="has no value yet, because the model is built inside that step. Give the"):

@@ -1,14 +1,17 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_dsr.products.csr import csr_matrix, multiply
 from keras_dsr.products.kinds import is_product, matrix_of
-from keras_dsr.products.layers import by_csr, recording_rows
-from keras_dsr.products.timing import ProductTime, measure
+
+tf = pytest.importorskip("tensorflow")
+from keras_dsr.products.csr import csr_matrix, multiply  # noqa: E402
+from keras_dsr.products.layers import by_csr, recording_rows  # noqa: E402
+from keras_dsr.products.timing import ProductTime, measure  # noqa: E402
+
+pytestmark = pytest.mark.backends("tensorflow")  # whose operations multiply
 
 
 def sparse_kernel(shape, density, seed=0, dtype="float32"):

@@ -91,7 +91,11 @@ def test_what_is_not_known_has_a_reason():
         pass
 
     open_size = functional((None, None, 1), layers.Conv2D(4, 3, name="conv"), layers.GlobalAveragePooling2D())
-    assert uses(open_size)["conv/kernel"] == "what the layer gets or returns has an open size, such as a length"
+    reason = uses(open_size)["conv/kernel"]
+    if keras.backend.backend() == "tensorflow":
+        assert reason == "what the layer gets or returns has an open size, such as a length"
+    else:  # where Keras would fill in a number
+        assert reason == "the model's input has an open size"
     model = functional((7, 6), layers.TimeDistributed(layers.Dense(3, name="in")), layers.Flatten(), Own(2, name="own"))
     assert list(uses(model).values()) == ["the layer lies in a TimeDistributed", "no rule for Own"]
 

@@ -5,6 +5,7 @@ import io
 
 import keras
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.image import imread
@@ -12,6 +13,7 @@ from matplotlib.image import imread
 import keras_dsr as dsr
 from keras_dsr.reporting.kernels import kernels_of
 from keras_dsr.reporting.masks import LARGEST, block_means, mask_image
+from tests.networks import values
 
 
 def pixels(image) -> np.ndarray:
@@ -21,7 +23,7 @@ def pixels(image) -> np.ndarray:
 
 def picture(shape, layer):
     model = keras.Sequential([keras.Input(shape), layer])
-    return mask_image(kernels_of(model)[0]), np.array(layer.kernel_mask)
+    return mask_image(kernels_of(model)[0]), values(layer.kernel_mask)
 
 
 def test_a_dense_kernel_lies_with_its_longer_side_across():
@@ -49,6 +51,7 @@ def test_a_large_kernel_is_shown_as_densities():
     assert np.array_equal(pixels(image) > 0, active)
 
 
+@pytest.mark.backends("tensorflow")
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.integers(1, 4), st.integers(0, 99))
 def test_block_means_are_means_of_blocks(rows, columns, down, across, seed):
     plane = np.random.default_rng(seed).random((rows, columns))

@@ -16,6 +16,7 @@ from keras_dsr.reporting.page import _flops, _ratio, _seconds, _size
 from tests.networks import perceptron
 from tests.reporting.chromium import open_page
 
+no_backend = pytest.mark.backends("tensorflow")  # no backend does any of it
 TIMES = " \N{MULTIPLICATION SIGN} "
 
 
@@ -75,6 +76,7 @@ def test_the_table_of_a_model_by_hand(tmp_path):
     assert "No history was given" in page
 
 
+@no_backend
 @pytest.mark.parametrize(
     ("write", "values", "texts"),
     [
@@ -87,6 +89,7 @@ def test_numbers_as_they_are_written(write, values, texts):
     assert tuple(map(write, values)) == texts
 
 
+@no_backend
 def test_ratios_as_they_are_written():
     pairs = [(1, 3), (10, 1), (1234, 1), (5, 0), (0, 0), (None, 1), (1e-5, 1)]
     infinite = "\N{INFINITY}"
@@ -165,6 +168,7 @@ def test_a_stripped_model_counts_what_is_not_zero(tmp_path):
     assert "weights are counted as active that are not zero" in page
 
 
+@no_backend
 def test_the_page_loads_nothing_and_escapes_names(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     config = json.loads((run / "config.json").read_text())
@@ -202,6 +206,7 @@ def test_what_is_refused(tmp_path, model, path, settings, error, text):
     assert not list(tmp_path.iterdir())
 
 
+@no_backend
 def test_without_jinja2_the_extra_is_named(tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jinja2" else find(name))
@@ -209,6 +214,7 @@ def test_without_jinja2_the_extra_is_named(tmp_path, monkeypatch):
         report(perceptron(), tmp_path / "report.html")
 
 
+@no_backend
 def test_in_chromium_nothing_is_cut_off(run, tmp_path):
     layers = json.loads((run / "result.json").read_text())["layers"]
     seen, console = open_page(written(run, tmp_path), tmp_path, (1280, 400))

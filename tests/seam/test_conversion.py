@@ -8,8 +8,8 @@ import keras_dsr as dsr
 from keras_dsr.methods import DeepR
 from keras_dsr.optimizers.slots import optimizer_slots
 from keras_dsr.seam import stripped
-from tests.layers.kinds import KINDS, fill_dead_weights, inputs_of, model_of, scrambled, stock_layer_of
-from tests.networks import batch, bits, compiled, fill_dead, fit, perceptron, state_bits, values
+from tests.layers.kinds import KINDS, fill_dead_weights, inputs_of, kinds_in_turn, model_of, scrambled, stock_layer_of
+from tests.networks import batch, bits, compiled, fill_dead, fit, perceptron, selected, state_bits, values
 from tests.seam.test_weights import functional_model, nested_model, shared_model, subclassed_model
 
 
@@ -98,7 +98,7 @@ def test_strip_takes_off_what_a_method_kept_for_each_weight():
         assert "method_state" not in layer.get_config()
 
 
-@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("fails", selected([False, True], [True]))
 def test_after_stripped_what_a_method_kept_is_back(fails):
     model = with_state()
     variables, before = [id(variable) for variable in model.variables], state_bits(model)
@@ -174,7 +174,14 @@ def types_of(model):
     return [type(layer) for layer in layers_of(model)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def assert_same_outputs(received, expected):
+    if keras.backend.backend() == "torch":  # there the last bit depends on how a kernel lies in memory
+        np.testing.assert_allclose(received, expected, rtol=1e-6, atol=1e-6)
+    else:
+        assert bits(received) == bits(expected)
+
+
+@kinds_in_turn(1)
 def test_every_kind_is_made_sparse_in_place_and_back(kind):
     model, inputs = stock_model_of(kind), inputs_of(kind)
     random, stock_types = np.random.default_rng(0), types_of(model)
@@ -194,13 +201,13 @@ def test_every_kind_is_made_sparse_in_place_and_back(kind):
     twin = stock_model_of(kind)
     for variable, array in zip(twin.trainable_variables, expected):
         variable.assign(array)
-    outputs = bits(twin(inputs))
+    outputs = values(twin(inputs))
     fill_dead_weights(model, np.nan)
-    assert bits(model(inputs)) == outputs
+    assert_same_outputs(values(model(inputs)), outputs)
 
     with stripped(model):
         assert types_of(model) == stock_types
-        assert bits(model(inputs)) == outputs
+        assert_same_outputs(values(model(inputs)), outputs)
     assert KINDS[kind].sparse_class in types_of(model)
     assert {id(weight.variable) for weight in dsr.sparse_weights(model)} == set(masks)
 
@@ -209,10 +216,10 @@ def test_every_kind_is_made_sparse_in_place_and_back(kind):
     assert model.get_config()["layers"][-1]["class_name"] == twin.get_config()["layers"][-1]["class_name"]
     assert "keras_dsr" not in model.to_json()
     assert [bits(variable) for variable in model.trainable_variables] == [array.tobytes() for array in expected]
-    assert bits(model(inputs)) == outputs
+    assert_same_outputs(values(model(inputs)), outputs)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@kinds_in_turn(2)
 def test_a_layer_that_was_built_sparse_is_stripped_to_what_its_stock_class_saves_and_loads(tmp_path, kind):
     model = scrambled(model_of(kind))
     outputs = bits(model(inputs_of(kind)))
@@ -305,7 +312,7 @@ def sees_no_dead_weight(model):
     return results[0].tobytes() == outputs.tobytes() and all(np.isfinite([*results[1:], *loss]))
 
 
-@pytest.mark.parametrize("policy", [None, "mixed_float16"])
+@pytest.mark.parametrize("policy", selected([None, "mixed_float16"], ["mixed_float16"]))
 def test_making_a_trained_model_sparse_keeps_its_optimizer_and_clears_the_slots_of_dead_places(policy):
     layers = [keras.layers.Dense(24, "relu", dtype=policy), keras.layers.Dense(10, dtype=policy)]
     model = compiled(keras.Sequential([keras.Input((64,)), *layers]))
@@ -335,7 +342,7 @@ def test_a_slot_that_does_not_start_at_zero_is_cleared_to_its_initial_value():
     assert all(np.isfinite(values(weight.variable)).all() for weight in dsr.sparse_weights(model))
 
 
-@pytest.mark.parametrize("run_eagerly", [False, True])
+@pytest.mark.parametrize("run_eagerly", selected([False, True], [False]))
 def test_a_model_that_has_trained_goes_on_with_its_masks(run_eagerly):
     model = compiled(dense_perceptron(), run_eagerly=run_eagerly)
     fit(model)

@@ -4,7 +4,6 @@ from typing import ClassVar
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +11,7 @@ import keras_dsr as dsr
 from keras_dsr.methods import DSR, SET, DeepR, GradualPruning, Static
 from keras_dsr.optimizers.slots import optimizer_slots
 from keras_dsr.seam import Reallocation
-from tests.networks import active_counts, bits, compiled, fill_dead, fit, perceptron, state_bits, values
+from tests.networks import active_counts, bits, compiled, fill_dead, fit, perceptron, selected, state_bits, values
 from tests.optimizers.test_slots import OPTIMIZERS
 
 
@@ -37,7 +36,7 @@ def convolutional_model(granularity, sparsity, dtype):
     )
 
 
-@settings(max_examples=8)
+@settings(max_examples=3)
 @given(
     granularity=st.sampled_from(["element", "kernel"]),
     sparsity=st.sampled_from([0.0, 0.5, 0.9]),
@@ -104,7 +103,10 @@ KINDS_OF_SLOTS = ["SGD momentum", "Adam", "AdamW", "RMSprop centered", "Adagrad"
 WRAPPED = ["accumulation", "average", "loss scale", "several"]
 
 
-@pytest.mark.parametrize("name", [*KINDS_OF_SLOTS, *WRAPPED, "Ftrl"])
+SOME = ["Adam", "RMSprop centered", "Adagrad", "accumulation", "average", "several"]
+
+
+@pytest.mark.parametrize("name", selected([*KINDS_OF_SLOTS, *WRAPPED, "Ftrl"], SOME))
 def test_slots_of_dead_and_newborn_weights_start_over_and_those_of_survivors_stay(name):
     make = OPTIMIZERS[name][0] if name in OPTIMIZERS else lambda: keras.optimizers.Ftrl(0.1)
     model = trained(make())
@@ -122,14 +124,23 @@ def test_slots_of_dead_and_newborn_weights_start_over_and_those_of_survivors_sta
         for slot, old_value in zip(row, old_row):
             assert values(slot.variable)[survived].tobytes() == old_value[survived].tobytes()
             np.testing.assert_array_equal(values(slot.variable)[~survived], np.float32(slot.initial_value))
+    if name == "average" and keras.backend.backend() == "jax":
+        return  # a second `fit` fails there without us too: weights and averages are one buffer after the first
     history = fit(model, batches=2)
     assert np.isfinite(history.history["loss"]).all()
 
 
+BY_INITIALIZER = DSR(target=60, initial_threshold=0.1, growth="initializer"), SET(0.3, growth="initializer")
+EVERY_PAIR = [(name, method) for name in ("SGD momentum", "Adam", "Adagrad") for method in BY_INITIALIZER]
+
+
 @pytest.mark.parametrize(
-    "method", [DSR(target=60, initial_threshold=0.1, growth="initializer"), SET(0.3, growth="initializer")]
+    ("name", "method"),
+    [
+        pytest.param(*pair, marks=[] if index in (0, 5) else pytest.mark.thorough)
+        for index, pair in enumerate(EVERY_PAIR)
+    ],
 )
-@pytest.mark.parametrize("name", ["SGD momentum", "Adam", "Adagrad"])
 def test_slots_of_weights_born_from_the_initializer_start_over_too(name, method):
     model = trained(OPTIMIZERS[name][0]())
     weights = dsr.sparse_weights(model)
@@ -171,13 +182,13 @@ def test_newborn_weights_are_drawn_by_the_initializer_of_the_layer():
     assert (born_values(lambda shape, dtype=None: keras.ops.full(shape, 0.5, dtype=dtype)) == 0.5).all()
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("dtype", selected(["float16", "bfloat16", "mixed_float16"], ["bfloat16"]))
 def test_newborn_weights_are_drawn_in_half_precision_too(dtype):
     drawn = born_values("he_normal", dtype=dtype)
     assert drawn.std() == pytest.approx(np.sqrt(2 / 64), rel=0.05)
 
 
-@pytest.mark.parametrize("initializer_seed", [None, 3])
+@pytest.mark.parametrize("initializer_seed", selected([None, 3], [3]))
 def test_newborn_values_are_a_function_of_the_seed_and_the_step(initializer_seed):
     def drawn(**settings):
         return bits(born_values(keras.initializers.RandomNormal(seed=initializer_seed), **settings))
@@ -278,7 +289,7 @@ def test_weights_from_before_a_method_load_and_it_begins_anew(tmp_path):
 
 def test_signs_stay_while_weights_die_and_are_born():
     model = trained()
-    reallocate = Reallocation(model, DeepR(temperature=1e-3, l1=0))
+    reallocate = Reallocation(model, DeepR(temperature=0.1, l1=0))
     signs = [bits(weight.states["signs"]) for weight in dsr.sparse_weights(model)]
     masks = [bits(weight.mask) for weight in dsr.sparse_weights(model)]
     for _ in range(3):
@@ -327,8 +338,19 @@ def test_methods_of_single_weights_refuse_slices(method, message):
     assert state_bits(model) == before
 
 
-@pytest.mark.parametrize("method", [Static(), SET(0.3), DeepR(temperature=1e-3), DSR(target=60)])
-@pytest.mark.parametrize("dtype", ["float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("method", "dtype"),
+    [
+        (Static(), "float16"),
+        (SET(0.3), "mixed_bfloat16"),
+        (DeepR(temperature=1e-3), "float16"),
+        (DSR(target=60), "mixed_bfloat16"),
+        pytest.param(Static(), "mixed_bfloat16", marks=pytest.mark.thorough),
+        pytest.param(SET(0.3), "float16", marks=pytest.mark.thorough),
+        pytest.param(DeepR(temperature=1e-3), "mixed_bfloat16", marks=pytest.mark.thorough),
+        pytest.param(DSR(target=60), "float16", marks=pytest.mark.thorough),
+    ],
+)
 def test_every_conserving_method_reallocates_a_model(method, dtype):
     model = compiled(convolutional_model("element", 0.5, dtype))
     reallocate = Reallocation(model, method)
@@ -400,12 +422,14 @@ class CountedDSR:
         return self.inner.update(view, state, seed)
 
 
+@pytest.mark.backends("tensorflow", "jax")
 def test_the_decision_is_traced_once_and_runs_as_one_program():
     model = compiled(perceptron())
     TRACES.clear()
     fit(model, dsr.Reallocate(CountedDSR(DSR(target=40)), period=2), batches=6, epochs=3)
     assert len(TRACES) == 1
-    assert tf.is_symbolic_tensor(TRACES[0])
+    with pytest.raises(Exception, match=r"(?i)symbolic|traced"):
+        int(TRACES[0])  # it has no value: it stands for the step of every reallocation
 
 
 # A method that breaks its promise

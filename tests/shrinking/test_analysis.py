@@ -1,11 +1,13 @@
 """The analysis on steps worked by hand: constants forward, what is wanted backward, and what lies aligned."""
 
 import numpy as np
+import pytest
 
 from keras_dsr.shrinking.analysis import Network, analyse
 from keras_dsr.shrinking.causes import JOINED, LAST, OUTPUT, PADDED, causes
 from keras_dsr.shrinking.steps import Barrier, Channelwise, Concatenation, Flattening, Join, Linear
 
+pytestmark = pytest.mark.backends("tensorflow")  # no backend does any of it
 NAN = np.nan
 
 

@@ -10,7 +10,8 @@ import keras
 from absl import app
 from rich.console import Console
 
-from train.flags import define_flags, quiet_libraries, settings_from_flags
+from train.cluster import joined
+from train.flags import cluster_from_flags, define_cluster_flags, define_flags, quiet_libraries, settings_from_flags
 from train.run import execute, prepare
 
 
@@ -30,9 +31,11 @@ class Kill(keras.callbacks.Callback):
 
 def main(argv):
     quiet_libraries()
-    execute(prepare(settings_from_flags()), Console(), Kill(int(argv[1])))
+    with joined(**cluster_from_flags()) as cluster:
+        execute(prepare(settings_from_flags(), cluster), Console(), Kill(int(argv[1])))
 
 
 if __name__ == "__main__":
     define_flags()
+    define_cluster_flags()
     app.run(main)

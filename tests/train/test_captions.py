@@ -26,6 +26,8 @@ from train.captions import (
 )
 from train.prepared import find_builder
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def data():

@@ -21,6 +21,8 @@ from train.methods import METHODS
 from train.results import read_result
 from train.settings import Settings
 
+pytestmark = pytest.mark.backends("tensorflow")
+
 ROOT = Path(__file__).parents[2]
 SHORT = Settings(epochs=1, steps_per_epoch=36)
 PLOTS = ["accuracy.png", "early_stop.png", "layers.png", "structure.png"]

@@ -8,6 +8,8 @@ from train.augmentation import crop_and_flip, normalize
 from train.data import PREPARATION, InMemory, digits, load_data
 from train.prepared import find_builder, read_split
 
+pytestmark = pytest.mark.backends("tensorflow")
+
 
 @pytest.fixture
 def colored():

@@ -10,6 +10,8 @@ from train.fine_tune import fine_tune
 from train.run import train
 from train.settings import Settings
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def dense_run(tmp_path_factory):

@@ -14,6 +14,8 @@ from train.checkpoint import read_variables
 from train.run import execute, prepare, train
 from train.settings import Settings, resolve
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> dict[str, Settings]:

@@ -7,6 +7,8 @@ import pytest
 
 from train import plots
 
+pytestmark = pytest.mark.backends("tensorflow")
+
 TRADEOFF = {"dense": [(51_020, 0.98, 0.001)], "dsr": [(1824, 0.97, 0.002), (920, 0.91, 0.01), (420, 0.5, 0.1)]}
 EARLY = [(15, 0.95, 0.01), (30, 0.96, 0.005), (45, 0.965, 0.0)]
 

@@ -9,6 +9,8 @@ from rich.console import Console
 from train.progress import ShowRuns, _duration
 from train.results import Result
 
+pytestmark = pytest.mark.backends("tensorflow")
+
 
 def result(name, accuracy=0.975) -> Result:
     return Result(Path(name), name, "accuracy", accuracy, 1004, 50_200, 1824, 15_000, (accuracy,), (0.0,), ())

@@ -11,6 +11,8 @@ from train.run import train
 from train.sensitivity import analyse
 from train.settings import Settings
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def dense_run(tmp_path_factory):

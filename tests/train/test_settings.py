@@ -10,6 +10,8 @@ from train.network import learning_rates
 from train.recipes import RECIPES, find_recipe
 from train.settings import Settings, resolve
 
+pytestmark = pytest.mark.once
+
 
 def test_a_recipe_fills_in_what_is_not_given():
     settings, recipe = resolve(Settings(model="lenet_300_100", dataset="mnist"))

@@ -27,6 +27,8 @@ from train.speech import (
     word_error_rate,
 )
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def recordings():

@@ -1,0 +1,66 @@
+"""What the benchmarks of reallocations share: the methods, and the time of a reallocation."""
+
+import statistics
+import time
+
+import keras
+import numpy as np
+from keras import ops
+
+import keras_dsr as dsr
+from keras_dsr.seam import Reallocation
+from keras_dsr.seam.reallocation import Outcome
+
+METHODS = {
+    "static": dsr.methods.Static(),
+    "SET": dsr.methods.SET(fraction=0.138),
+    "DSR": dsr.methods.DSR(target=20_000),
+    "gradual pruning": dsr.methods.GradualPruning(final_sparsity=0.9, end_step=10**6),
+    "DeepR": dsr.methods.DeepR(temperature=1e-5),
+}
+OF_WRAPPED = {"RigL": dsr.methods.RigL(end_step=10**6), "SNFS": dsr.methods.SNFS(end_step=10**6)}  # on SparseOptimizer
+
+
+def take_a_step(model: keras.Model, rng: np.random.Generator) -> None:
+    """Stand in for training between two reallocations: move every active weight, newborns too, a little."""
+    for weight in dsr.sparse_weights(model):
+        change = ops.convert_to_tensor(rng.standard_normal(weight.shape, dtype="float32") * np.float32(0.01))
+        value, mask = ops.convert_to_tensor(weight.variable), ops.convert_to_tensor(weight.mask)
+        weight.variable.assign(ops.where(mask, value + change, 0.0))
+    model.optimizer.iterations.assign_add(1000)
+
+
+def wait_for(model: keras.Model) -> None:
+    """Return when the device has done all that it was asked to do to the model."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        jax.block_until_ready([variable.value for variable in [*model.variables, *model.optimizer.variables]])
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.test.experimental.sync_devices()
+    elif backend == "torch":
+        import torch
+
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()
+
+
+def timed(reallocation: Reallocation) -> tuple[float, Outcome]:
+    """The seconds of one reallocation, to the last weight written, and what it did."""
+    wait_for(reallocation.model)
+    start = time.perf_counter()
+    outcome = reallocation()
+    wait_for(reallocation.model)
+    return time.perf_counter() - start, outcome
+
+
+def typical_seconds(reallocation: Reallocation, rounds: int, rng: np.random.Generator) -> float:
+    """The median seconds of a reallocation once it is compiled, the weights having moved before each."""
+    seconds = []
+    for _ in range(rounds + 1):
+        take_a_step(reallocation.model, rng)
+        seconds.append(timed(reallocation)[0])
+    return statistics.median(seconds[1:])
