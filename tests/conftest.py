@@ -22,7 +22,7 @@ import hypothesis
 import keras
 import pytest
 
-hypothesis.settings.register_profile("quick", deadline=None, derandomize=True, max_examples=15, database=None)
+hypothesis.settings.register_profile("quick", deadline=None, derandomize=True, max_examples=8, database=None)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300, database=None)
 
 
@@ -35,6 +35,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "thorough: takes too long for every change; runs with --thorough")
     config.addinivalue_line("markers", "backends(*names): only there does it test anything, or anything new")
     config.addinivalue_line("markers", "once: what it tests lies above the backend; on others than tensorflow thorough")
+    config.addinivalue_line("markers", "slow_on(*names): thorough there, as others test it sooner")
     hypothesis.settings.load_profile("thorough" if config.getoption("--thorough") else "quick")
 
 
@@ -44,14 +45,19 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if _is_for_this_backend(item)]
     if not config.getoption("--thorough"):
         for item in items:
-            if item.get_closest_marker("thorough") or (
-                item.get_closest_marker("once") and keras.backend.backend() != "tensorflow"
-            ):
+            if _takes_too_long(item):
                 item.add_marker(pytest.mark.skip(reason="runs with --thorough"))
 
 
 def _is_for_this_backend(item) -> bool:
     return all(keras.backend.backend() in marker.args for marker in item.iter_markers("backends"))
+
+
+def _takes_too_long(item) -> bool:
+    backend = keras.backend.backend()
+    slow_here = any(backend in marker.args for marker in item.iter_markers("slow_on"))
+    elsewhere = backend != "tensorflow" and item.get_closest_marker("once")
+    return bool(item.get_closest_marker("thorough") or slow_here or elsewhere)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from tests.networks import active_counts, batch, bits, compiled, digits, fit, pe
 no_backend = pytest.mark.backends("tensorflow")  # no backend does any of it
 compiles = pytest.mark.backends("tensorflow")  # with XLA; JAX always does, and with torch it takes minutes
 by_the_host = pytest.mark.backends("torch")  # decided in Python alone; nothing is traced there
-untraced = pytest.mark.backends("jax", "torch")  # TensorFlow has one such case; more would trace the same for long
+untraced = pytest.mark.slow_on("tensorflow")  # TensorFlow has one such case; more would trace the same for long
 several_steps = pytest.mark.backends("tensorflow", "jax")  # Keras refuses them on torch
 
 

@@ -7,6 +7,8 @@ import keras_dsr as dsr
 from keras_dsr.methods import SET, DeepR, GradualPruning
 from tests.networks import active_counts, bits, compiled, fit, perceptron, state_bits
 
+untraced = pytest.mark.slow_on("tensorflow")  # TensorFlow has one such case; more would trace the same for long
+
 
 def reallocating(period=3):
     return dsr.DSRCallback(target=40, initial_threshold=0.05, period=period)
@@ -29,8 +31,14 @@ def trained_model():
     return model
 
 
-def test_a_keras_file_brings_back_model_optimizer_masks_and_threshold(tmp_path):
-    model = trained_model()
+@pytest.fixture(scope="module")
+def trained():
+    """A trained model, which tests must not change."""
+    return trained_model()
+
+
+def test_a_keras_file_brings_back_model_optimizer_masks_and_threshold(tmp_path, trained):
+    model = trained
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert masks_and_threshold(loaded) == masks_and_threshold(model)
@@ -46,15 +54,15 @@ def test_training_goes_on_from_a_keras_file_bit_for_bit(tmp_path):
     assert state_bits(loaded) == state_bits(model)
 
 
-def test_a_weights_file_brings_back_masks_and_threshold(tmp_path):
-    model, other = trained_model(), fresh_model()
+def test_a_weights_file_brings_back_masks_and_threshold(tmp_path, trained):
+    model, other = trained, fresh_model()
     model.save_weights(tmp_path / "model.weights.h5")
     assert masks_and_threshold(other) != masks_and_threshold(model)
     other.load_weights(tmp_path / "model.weights.h5")
     assert masks_and_threshold(other) == masks_and_threshold(model)
 
 
-@pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
+@pytest.mark.parametrize("name", [pytest.param("model.keras", marks=untraced), "model.weights.h5"])
 def test_a_model_checkpoint_holds_what_the_epoch_ended_with(tmp_path, name):
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / name, save_weights_only=name.endswith(".h5"))
     model = fresh_model(seed=1)
@@ -86,7 +94,7 @@ class Interrupt(keras.callbacks.Callback):
 @pytest.mark.parametrize(
     ("period", "steps_per_execution"),
     [
-        (3, 1),
+        pytest.param(3, 1, marks=untraced),
         pytest.param(4, 1, marks=pytest.mark.thorough),
         pytest.param(5, 2, marks=pytest.mark.backends("tensorflow", "jax")),  # Keras refuses it on torch
     ],
@@ -116,7 +124,13 @@ METHODS = {
 
 
 @pytest.mark.parametrize(
-    ("method", "restored_first"), [("DeepR", False), ("DeepR", True), ("SET", False), ("pruning", False)]
+    ("method", "restored_first"),
+    [
+        pytest.param("DeepR", False, marks=untraced),
+        ("DeepR", True),
+        ("SET", False),
+        pytest.param("pruning", False, marks=untraced),
+    ],
 )
 def test_whatever_the_method_a_resumed_run_ends_with_the_bits_of_the_uninterrupted_one(
     tmp_path, method, restored_first
@@ -133,7 +147,13 @@ def test_whatever_the_method_a_resumed_run_ends_with_the_bits_of_the_uninterrupt
 
 
 @pytest.mark.parametrize(
-    ("method", "suffix"), [("DeepR", ".keras"), ("DeepR", ".weights.h5"), ("SET", ".keras"), ("pruning", ".keras")]
+    ("method", "suffix"),
+    [
+        pytest.param("DeepR", ".keras", marks=untraced),
+        ("DeepR", ".weights.h5"),
+        ("SET", ".keras"),
+        pytest.param("pruning", ".keras", marks=untraced),
+    ],
 )
 def test_training_goes_on_from_a_file_bit_for_bit_whatever_the_method(tmp_path, method, suffix):
     model = fresh_model(seed=1)
@@ -152,6 +172,7 @@ def test_training_goes_on_from_a_file_bit_for_bit_whatever_the_method(tmp_path, 
     assert state_bits(loaded) == state_bits(model)
 
 
+@untraced
 def test_initial_epoch_goes_on_with_the_steps_that_were_taken():
     whole, halves = fresh_model(seed=1), fresh_model(seed=1)
     fit(whole, reallocating(4), batches=6, epochs=2)
@@ -160,8 +181,8 @@ def test_initial_epoch_goes_on_with_the_steps_that_were_taken():
     assert state_bits(halves) == state_bits(whole)
 
 
-def test_a_truncated_file_is_refused_and_changes_nothing(tmp_path):
-    model = trained_model()
+def test_a_truncated_file_is_refused_and_changes_nothing(tmp_path, trained):
+    model = trained
     path = tmp_path / "model.weights.h5"
     model.save_weights(path)
     path.write_bytes(path.read_bytes()[:-500])

@@ -551,6 +551,7 @@ def test_subclassed_models_are_made_sparse_through_and_through():
     assert sum(active_counts(model)) == report.active
 
 
+@pytest.mark.slow_on("tensorflow")  # it is traced for long
 @pytest.mark.parametrize("suffix", [".keras", pytest.param(".weights.h5", marks=pytest.mark.thorough)])
 def test_a_subclassed_model_is_loaded_as_the_report_says(tmp_path, suffix):
     arguments = {"sparsity": 0.8, "distribution": "erk", "exclude": keras.layers.MultiHeadAttention}

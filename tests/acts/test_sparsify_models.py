@@ -135,7 +135,8 @@ CASES = {
     "hub_vit": Case(hub_vit, (16, 16, 3)),
     "hub_bert": Case(hub_bert, (12,), dtype="int32"),
 }
-SLOW_ON_JAX = ("MobileNetV3Small",)  # XLA takes minutes for it
+MANY_OPERATIONS = ("MobileNetV3Small",)  # which take long to trace or to compile, one by one, everywhere but on torch
+SLOW_TO_TRACE = ("subclassed", "lstm")  # on TensorFlow
 LARGE = ("EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "ResNet50", "VGG16", "InceptionV3")
 NOT_KERAS_OWN = ("subclassed", "hub_vit", "hub_bert")  # for which `load_model` cannot make sparse layers
 
@@ -156,8 +157,10 @@ def masks(model):
 
 
 def marks_of(name):
-    if name in SLOW_ON_JAX:
-        return pytest.mark.backends("tensorflow", "torch")
+    if name in MANY_OPERATIONS:
+        return pytest.mark.slow_on("tensorflow", "jax")
+    if name in SLOW_TO_TRACE:
+        return pytest.mark.slow_on("tensorflow")
     return pytest.mark.thorough if name in LARGE else ()
 
 

@@ -272,6 +272,7 @@ def test_bfloat16_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.backends("tensorflow", "torch")  # that of JAX knows it
 @converts
 def test_what_the_converter_does_not_know_is_named(tmp_path):
     inputs = keras.Input((64,))

@@ -69,17 +69,17 @@ CASES = [
     Case(DSR(target=1 / 3, initial_threshold=0.06), MOVED, KEPT),
     Case(DSR(target=1 / 3, initial_threshold=0.06, growth="initializer"), MOVED, DRAWN),
 ]
-ON_JAX = {type(case.method): case for case in CASES}.values()  # the last of each: what draws, where there is one
-ON_ALL = ("tensorflow", "jax", "torch")
-# JAX compiles each of them, so there it is one case of each method.
-method_of_each = pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=pytest.mark.backends(*(ON_ALL if case in ON_JAX else ("tensorflow", "torch"))))
-        for case in CASES
-    ],
-    ids=lambda case: repr(case.method),
-)
+ONE_OF_EACH = list({type(case.method): case for case in CASES}.values())
+
+
+def parametrized(mark):
+    """Every case, those that are not in ONE_OF_EACH with a mark."""
+    cases = [pytest.param(case, marks=() if case in ONE_OF_EACH else mark) for case in CASES]
+    return pytest.mark.parametrize("case", cases, ids=lambda case: repr(case.method))
+
+
+one_of_each = parametrized(pytest.mark.thorough)
+one_of_each_on_jax = parametrized(pytest.mark.backends("tensorflow", "torch"))  # it compiles each of them
 every_method = pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case.method))
 
 
@@ -108,7 +108,7 @@ def test_eight_weights_by_hand(case):
     np.testing.assert_allclose(weights, case.weights, rtol=1e-6, atol=0)
 
 
-@method_of_each
+@one_of_each_on_jax
 @settings(max_examples=12)
 @given(data=st.data(), seed=SEEDS)
 def test_every_update_keeps_the_promises(case, data, seed):
@@ -159,7 +159,7 @@ def test_every_update_keeps_the_promises(case, data, seed):
         assert int(new_state["pruned"]) == sum(dropped)
 
 
-@method_of_each
+@one_of_each
 def test_the_same_seed_and_step_give_the_same_bits_and_others_another_draw(case):
     first, same, seeded, later = (
         all_bits(first_update(case.method, normal_view(step), seed)) for seed, step in [(0, 7), (0, 7), (1, 7), (0, 8)]
@@ -168,7 +168,7 @@ def test_the_same_seed_and_step_give_the_same_bits_and_others_another_draw(case)
     assert (seeded != first) == (later != first) == case.random
 
 
-@method_of_each
+@one_of_each
 def test_two_tensors_of_one_shape_draw_independently(case):
     tensor = values(normal_view().weights[0]), values(normal_view().masks[0])
     _, (one, other), _ = first_update(case.method, view([tensor[0]] * 2, [tensor[1]] * 2))
@@ -176,7 +176,7 @@ def test_two_tensors_of_one_shape_draw_independently(case):
 
 
 @pytest.mark.backends("tensorflow")  # on JAX all of these tests are compiled, on torch none
-@every_method
+@one_of_each
 def test_compiled_gives_the_same_bits(case):
     seen = seen_by(case.method, normal_view())
     state = case.method.init(seen)
@@ -188,8 +188,8 @@ def test_compiled_gives_the_same_bits(case):
     assert all_bits(received) == all_bits(case.method.update(seen, state, 0))
 
 
-@method_of_each
-@pytest.mark.parametrize("sparsity", [0.0, 0.001])
+@one_of_each
+@pytest.mark.parametrize("sparsity", [0.0, pytest.param(0.001, marks=pytest.mark.thorough)])
 def test_saturated_tensors_lose_nothing(case, sparsity):
     seen = normal_view(sparsity=sparsity)
     _, masks, _ = first_update(case.method, seen)
@@ -197,7 +197,7 @@ def test_saturated_tensors_lose_nothing(case, sparsity):
         assert sum(values(mask).sum() for mask in masks) == sum(values(mask).sum() for mask in seen.masks)
 
 
-@method_of_each
+@one_of_each
 def test_several_updates_in_a_row_keep_one_unit_in_each_tensor(case):
     seen = seen_by(case.method, normal_view(sparsity=0.99))
     state = case.method.init(seen)

@@ -255,7 +255,7 @@ def test_another_seed_or_step_gives_other_masks():
     assert masks_after() != masks_after(step=8)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_compiled_gives_the_same_bits(jit_compile):
     method, seen = DSR(target=0.3), normal_view()
     state = method.init(seen)

@@ -88,7 +88,7 @@ def test_a_method_moves_them_and_keeps_the_total(method):
     assert all(np.isfinite(values(variable)).all() for variable in model.trainable_variables)
 
 
-@some_methods(methods.SNFS, methods.DSR, methods.DeepR)
+@some_methods(methods.SNFS, methods.DeepR)
 def test_a_loaded_model_goes_on_to_the_same_bits(method, tmp_path):
     model = wrapped()
     fit(model, reallocating(method))
