@@ -1,6 +1,7 @@
 """What every test has: one backend (KERAS_BACKEND), fixed random numbers, and property tests that repeat exactly."""
 
 import atexit
+import gc
 import os
 import shutil
 import subprocess
@@ -63,6 +64,14 @@ def _takes_too_long(item) -> bool:
 @pytest.fixture(autouse=True)
 def fixed_random_numbers():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_garbage_left_to_search():
+    """The graphs of a file's models stay with Keras and TensorFlow: later collections need not walk through them."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

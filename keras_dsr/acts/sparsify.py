@@ -18,7 +18,8 @@ from keras_dsr.decisions.initial_mask import (
     magnitude_mask,
     random_mask,
 )
-from keras_dsr.layers.masked import drawn_seed, unit_axes_of
+from keras_dsr.layers.building import drawn_seed
+from keras_dsr.layers.masked import unit_axes_of
 from keras_dsr.seam.candidates import Candidate
 from keras_dsr.seam.conversion import convert
 

@@ -1,5 +1,6 @@
 """Random numbers that depend on (seed, tensor, step) alone: nothing to save, the same on every replica."""
 
+import copy
 import hashlib
 
 import keras
@@ -23,6 +24,12 @@ class StepSeed(keras.random.SeedGenerator):
         digest = hashlib.sha256(f"{seed}/{tensor}/{purpose}".encode()).digest()
         self._word = int.from_bytes(digest[:4], "little") & 0x7FFFFFFF
         self._step = step
+
+    def in_round(self, number) -> "StepSeed":
+        """A seed for one of several draws for the same purpose; `number` is an int32 scalar tensor."""
+        other = copy.copy(self)
+        other._word = ops.cast((ops.cast(number, "int64") * 1000003 + self._word) % 2147483647, "int32")
+        return other
 
     def next(self, ordered=True):
         if keras.backend.backend() == "torch":  # torch adds the two words up: mix them into one

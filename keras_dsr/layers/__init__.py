@@ -1,6 +1,7 @@
 """State holders: sparse and tied layers, thin mixins over the stock Keras layers."""
 
 from keras_dsr.layers.attention import SparseGroupQueryAttention, SparseMultiHeadAttention
+from keras_dsr.layers.compact import COMPACT_LAYERS, CompactConv2D, CompactDense, CompactEinsumDense, CompactLayer
 from keras_dsr.layers.containers import MaskedContainer
 from keras_dsr.layers.convolution import (
     SparseConv1D,
@@ -63,11 +64,16 @@ MASKED_CONTAINERS: tuple[type[MaskedContainer], ...] = (
 )
 
 __all__ = [
+    "COMPACT_LAYERS",
     "MASKED_CONTAINERS",
     "MASKED_LAYERS",
     "MaskedContainer",
     "MaskedLayer",
     *(cls.__name__ for cls in MASKED_LAYERS + MASKED_CONTAINERS),
+    "CompactConv2D",
+    "CompactDense",
+    "CompactEinsumDense",
+    "CompactLayer",
     "TiedConv2D",
     "TiedDense",
     "TiedKernel",

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 
 from keras_dsr.decisions.initial_mask import active_units, check_granularity, check_sparsity, random_mask
+from keras_dsr.layers.building import drawn_seed
 from keras_dsr.layers.containers import MaskedContainer
 from keras_dsr.layers.dense import SparseEinsumDense
-from keras_dsr.layers.masked import Sparsity, drawn_seed
+from keras_dsr.layers.masked import Sparsity
 
 PROJECTIONS = {
     "query": "_query_dense",

@@ -2,7 +2,6 @@
 
 import contextlib
 import contextvars
-import random
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
@@ -18,6 +17,8 @@ from keras_dsr.decisions.initial_mask import (
     random_mask,
 )
 from keras_dsr.decisions.units import mask_weights
+from keras_dsr.layers.building import drawn_seed, unlocked
+from keras_dsr.layers.compact import check_storage, to_compact
 from keras_dsr.layers.masked_weight import HeldByLayer, MaskedWeight, OfActiveWeights
 from keras_dsr.placement import Initial, layout_beside, strategy_of
 
@@ -44,9 +45,12 @@ class MaskedLayer:
         mask_seed: int, where the first active weights lie. None draws one from Python's random numbers, which
             `keras.utils.set_random_seed` fixes.
         method_state: what methods keep with the layer (see `add_state`); Keras passes it when it loads a model.
+        storage: `"masked"`; or, for a layer that is a product with one matrix, `"compact"`: then it is made a
+            `CompactLayer`, which see.
+        capacity: with `storage="compact"`, what the layer has room for.
 
     Raises:
-        ValueError: a sparsity outside [0, 1) or of no weight of the layer, or an unknown granularity.
+        ValueError: a sparsity outside [0, 1) or of no weight of the layer, an unknown granularity or storage.
 
     Attributes:
         stock_class: The Keras layer class of the same name that `strip` turns the layer into.
@@ -68,10 +72,15 @@ class MaskedLayer:
         granularity: str = "element",
         mask_seed: int | None = None,
         method_state: dict[str, str] | None = None,
+        storage: str = "masked",
+        capacity: int | float | None = None,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.configure(sparsity, granularity, mask_seed, method_state)
+        if check_storage(storage, capacity, type(self)) == "compact":
+            to_compact(self, sparsity, granularity, mask_seed, capacity)
+        else:
+            self.configure(sparsity, granularity, mask_seed, method_state)
 
     def configure(self, sparsity: Sparsity, granularity: str, mask_seed: int | None, method_state: dict | None) -> None:
         """Check and keep the arguments that the stock class does not have."""
@@ -174,7 +183,7 @@ class MaskedLayer:
                 f"A method cannot keep {name!r} with the layers: {type(self).__name__} has a `{taken[0]}` of its own. "
                 "Give the list another name."
             )
-        with self._unlocked():
+        with unlocked(self):
             for role in self.sparse_roles:
                 weight = self.variable_of(role)
                 self._add_beside(weight, f"{role}_{name}", tuple(weight.shape), "zeros", dtype)
@@ -211,19 +220,10 @@ class MaskedLayer:
             del vars(self)["_read"]
 
     @contextlib.contextmanager
-    def _unlocked(self) -> Iterator[None]:
-        """Inside the block variables can be added to, and taken from, the built layer."""
-        self._tracker.unlock()
-        try:
-            yield
-        finally:
-            self._tracker.lock()
-
-    @contextlib.contextmanager
     def _state_set_aside(self) -> Iterator[None]:
         """Inside the block Keras finds the variables of the stock class alone in the layer."""
         state = list(self.state_variables.values())
-        with self._unlocked():
+        with unlocked(self):
             for variable in state:
                 self._tracker.untrack(variable)
             try:
@@ -294,7 +294,7 @@ class MaskedLayer:
         """
         layer.__class__ = cls
         layer.configure({role: 1 - float(mask.mean()) for role, mask in masks.items()}, granularity, mask_seed, None)
-        with layer._unlocked():
+        with unlocked(layer):
             for role, mask in masks.items():
                 variable = layer.variable_of(role)
                 layer._add_mask(role, variable, mask)
@@ -308,7 +308,7 @@ class MaskedLayer:
             mask = ops.convert_to_tensor(self.mask_of(role))
             variable.assign(mask_weights(ops.convert_to_tensor(variable), mask))
             variable.regularizer = getattr(variable.regularizer, "regularizer", None)
-        with self._unlocked():
+        with unlocked(self):
             for variable in self.state_variables.values():
                 self._tracker.untrack(variable)
         self.__class__ = self.stock_class
@@ -317,7 +317,7 @@ class MaskedLayer:
     def to_sparse(cls, layer: keras.layers.Layer) -> None:
         """Undo `to_stock`: masks and what methods keep are as they were."""
         layer.__class__ = cls
-        with layer._unlocked():
+        with unlocked(layer):
             for variable in layer.state_variables.values():
                 layer._tracker.add_to_store("non_trainable_variables", variable)
         for role in layer.sparse_roles:
@@ -341,11 +341,6 @@ def unit_axes_of(layer: keras.layers.Layer, role: str, granularity: str) -> tupl
     window = getattr(layer, "kernel_size", ()) if role in ("kernel", "depthwise_kernel") else ()
     is_slice = granularity == "kernel" and any(size > 1 for size in window)
     return tuple(range(len(window))) if is_slice else ()
-
-
-def drawn_seed(seed: int | None) -> int:
-    """The seed, or one from Python's random numbers for None."""
-    return random.randint(1, 10**9) if seed is None else seed
 
 
 def _roles_by_default(layer: MaskedLayer) -> list[str]:

@@ -8,10 +8,11 @@ import numpy as np
 from keras import ops
 
 from keras_dsr.decisions.tying import bank_size, check_budget, draw_index, draw_signs, expand_bank
+from keras_dsr.layers.refusing import RefusesVariants
 from keras_dsr.placement import Initial
 
 
-class TiedKernel:
+class TiedKernel(RefusesVariants):
     """Mixin for a Keras layer whose `kernel` is a property over `_kernel`, as in `Dense` and the convolutions.
 
     The layer stores one trainable vector, the bank, in place of its kernel. `layer.kernel` has the full shape: position
@@ -24,6 +25,7 @@ class TiedKernel:
     """
 
     stock_class: type[keras.layers.Layer]
+    why_not = "its kernel is made of shared values and is no variable of its own"
 
     def __init__(
         self, *args, budget: int | float = 0.1, signed: bool = False, seed: int | None = None, **kwargs
@@ -69,6 +71,13 @@ class TiedKernel:
         """The shared values: the variable of shape `(size,)` that is trained and saved in place of the kernel."""
         return self._kernel
 
+    beside_kernel = ()  # variables that go with the bank
+
+    @staticmethod
+    def forget(layer: keras.layers.Layer) -> None:
+        """Leave no trace in a layer that is of its stock class from now on."""
+        del layer._index, layer._signs
+
     @property
     def kernel(self):
         bank = super().kernel
@@ -78,20 +87,6 @@ class TiedKernel:
         if self.built:  # the stock layers would store `self.kernel`, at full size
             for number, variable in enumerate([self.bank] + ([] if self.bias is None else [self.bias])):
                 store[str(number)] = variable
-
-    def enable_lora(self, *args, **kwargs):
-        self._refuse("have LoRA weights", "`keras_dsr.strip(model)` first, and `enable_lora` on its stock layers")
-
-    def _check_quantize_args(self, *args, **kwargs):
-        # Keras's `quantize` calls this first. Overriding `quantize` would not do: Keras binds it to the layer at its
-        # construction, so it would still refuse after `strip`.
-        self._refuse("be quantized", "`keras_dsr.strip(model)` first, and quantize the stock layers that it leaves")
-
-    def _refuse(self, what: str, remedy: str) -> None:
-        raise NotImplementedError(
-            f"{type(self).__name__} {self.name!r} cannot {what}: its kernel is made of shared values and is no "
-            f"variable of its own. Call {remedy}."
-        )
 
     def get_config(self):
         return {**super().get_config(), "budget": self.budget, "signed": self.signed, "seed": self.seed}

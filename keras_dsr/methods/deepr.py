@@ -12,7 +12,7 @@ from keras import ops
 from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.decisions.selection import count_true
 from keras_dsr.methods.growth import grow, regrown, taken_in_each
-from keras_dsr.methods.view import View
+from keras_dsr.methods.view import Parts, View
 from keras_dsr.schedules import by_step
 
 
@@ -24,6 +24,8 @@ class DeepR:
     the optimizer's, each active theta moves by -eta * l1 + sqrt(2 * eta * T) * N(0, 1). Those below zero die, and as
     many dead places of the same tensor, chosen at random, become active with theta = 0: each tensor keeps its number of
     weights.
+
+    In compact storage the sign of a place is drawn anew each time that a weight is born there.
 
     It acts after every step of the optimizer: `period=1`, no `steps_per_execution`, granularity `"element"`.
 
@@ -45,6 +47,7 @@ class DeepR:
     conserves: ClassVar[bool] = True
     every_step: ClassVar[bool] = True
     gradient_decay: ClassVar[float | None] = None
+    grows_compact: ClassVar[bool] = True
 
     def __post_init__(self):
         for name in ("l1", "learning_rate"):
@@ -105,13 +108,23 @@ class DeepR:
             survivors.append(mask & (sign * ops.cast(moved, "float32") >= 0))
         counts = ops.stack([count_true(mask & ~kept) for mask, kept in zip(view.masks, survivors)])
         seeds = [StepSeed(seed, index, view.step, "deepr.grow") for index in range(len(view.masks))]
+        places = view.places or [None] * len(view.masks)
         born = ops.cond(  # with a low temperature most steps kill nothing
             ops.sum(counts) > 0,
-            lambda: grow(taken_in_each(view.masks, survivors, counts), counts, seeds),
-            lambda: [ops.zeros_like(mask) for mask in view.masks],
+            lambda: grow(taken_in_each(view.masks, survivors, counts, places), counts, seeds, places),
+            lambda: [ops.zeros((0,), "int64") if at else ops.zeros_like(mask) for mask, at in zip(view.masks, places)],
         )
         weights, masks = regrown(view._replace(weights=weights), survivors, born, "zeros", seed, "")
-        return weights, masks, {"pruned": ops.sum(counts)}
+        report = {"pruned": ops.sum(counts)}
+        if not any(places):
+            return weights, masks, report
+        # In compact storage no place without a weight has anything: a sign is drawn when a weight is born there.
+        signs = list(state["signs"])
+        for index, positions in enumerate(born):
+            if places[index]:
+                draw = keras.random.uniform(ops.shape(positions), seed=StepSeed(seed, index, view.step, "deepr.sign"))
+                signs[index] = Parts(signs[index], ops.where(draw < 0.5, -1, 1))
+        return weights, masks, {**report, "signs": signs}
 
 
 def _is_non_negative(value) -> bool:

@@ -45,6 +45,7 @@ class DSR:
     conserves: ClassVar[bool] = True
     every_step: ClassVar[bool] = False
     gradient_decay: ClassVar[float | None] = None
+    grows_compact: ClassVar[bool] = True
 
     def __post_init__(self):
         _check_target(self.target)
@@ -86,9 +87,10 @@ class DSR:
 
         threshold = adapt(state["threshold"], pruned, *self._accepted(ops.sum(active_counts)))
 
-        taken, capacities = taken_in_all(active, survivors)
+        taken, capacities = taken_in_all(active, survivors, view.places)
         shares = share_proportionally(pruned, survivor_counts, capacities)
-        born = grow(taken, shares, [StepSeed(seed, index, view.step, "dsr.grow") for index in range(len(active))])
+        seeds = [StepSeed(seed, index, view.step, "dsr.grow") for index in range(len(active))]
+        born = grow(taken, shares, seeds, view.places)
         weights, masks = regrown(view, survivors, born, self.growth, seed, "dsr.value")
         return weights, masks, {"threshold": threshold, "pruned": pruned}
 

@@ -4,10 +4,11 @@ import math
 
 from keras import ops
 
+from keras_dsr.decisions.positions import contains, free_positions
 from keras_dsr.decisions.randomness import StepSeed, random_keys
 from keras_dsr.decisions.selection import MAX_KEY, count_true, ordered_bits, select_smallest
 from keras_dsr.decisions.units import mask_weights, unit_magnitudes, weight_mask
-from keras_dsr.methods.view import View
+from keras_dsr.methods.view import Parts, View
 
 GROWTHS = ("zeros", "initializer")
 
@@ -21,19 +22,33 @@ def check_growth(growth: str, owner: str) -> None:
         )
 
 
-def grow(taken: list, shares, seeds: list[StepSeed]) -> list:
+def grow(taken: list, shares, seeds: list[StepSeed], places: list | None = None) -> list:
     """In each tensor, its share of places uniformly at random, without replacement, among those not taken.
 
     Args:
         taken: list of bool tensors, the units that must not be chosen.
         shares: int32 tensor of shape `(tensors,)`.
         seeds: the random numbers of each tensor at this step.
+        places: as in `View`.
 
     Returns:
-        A list of bool tensors of the same shapes, each with `share` true entries.
+        A list of bool tensors of the same shapes, each with `share` true entries; for a tensor in compact storage the
+        positions, an int64 tensor of shape `(share,)`, increasing.
     """
-    keys = [random_keys(units.shape, seed) for units, seed in zip(taken, seeds)]
-    return select_smallest(keys, [~units for units in taken], shares)
+    places = places or [None] * len(taken)
+    masked = [index for index, of_tensor in enumerate(places) if of_tensor is None]
+    born: list = [None] * len(taken)
+    if masked:
+        keys = [random_keys(taken[index].shape, seeds[index]) for index in masked]
+        free = [~taken[index] for index in masked]
+        chosen = select_smallest(keys, free, shares if len(masked) == len(taken) else ops.take(shares, masked))
+        for index, units in zip(masked, chosen):
+            born[index] = units
+    for index, of_tensor in enumerate(places):
+        if of_tensor is not None:
+            held = ops.take(of_tensor.positions, ops.nonzero(taken[index])[0])
+            born[index] = free_positions(held, shares[index], of_tensor.size, seeds[index])
+    return born
 
 
 def grow_where_largest(taken: list, shares, scores: list) -> list:
@@ -57,37 +72,58 @@ def gradient_magnitudes(view: View) -> list:
     return [unit_magnitudes(gradient, axes) for gradient, axes in zip(finite, view.unit_axes)]
 
 
-def taken_in_each(active: list, survivors: list, shares) -> list:
+def taken_in_each(active: list, survivors: list, shares, places: list | None = None) -> list:
     """Where each tensor must not grow: the units that were active, or only the survivors if there is no room else.
 
     Args:
         active: list of bool tensors, the active units before this update.
         survivors: list of bool tensors of the same shapes.
         shares: int32 tensor of shape `(tensors,)`, how many each tensor grows.
+        places: as in `View`.
     """
+    free = _free(active, places)
     return [
-        units & (kept | (count_true(~units) >= shares[index]))
-        for index, (units, kept) in enumerate(zip(active, survivors))
+        units & (kept | (free[index] >= shares[index])) for index, (units, kept) in enumerate(zip(active, survivors))
     ]
 
 
-def taken_in_all(active: list, survivors: list) -> tuple:
+def taken_in_all(active: list, survivors: list, places: list | None = None) -> tuple:
     """Where tensors that share what was pruned must not grow: as `taken_in_each`, with the room of all taken together.
 
     Args:
         active: list of bool tensors, the active units before this update.
         survivors: list of bool tensors of the same shapes.
+        places: as in `View`.
 
     Returns:
         `(taken, capacities)`: a list of bool tensors of the same shapes, and how many places each tensor has beside
-        them, an int32 tensor of shape `(tensors,)`.
+        them, an int32 tensor of shape `(tensors,)`; in compact storage no more than it has room for.
     """
-    sizes = ops.convert_to_tensor([math.prod(units.shape) for units in active], "int32")
-    dead_before = sizes - ops.stack([count_true(units) for units in active])
-    dead_now = sizes - ops.stack([count_true(units) for units in survivors])
-    crowded = ops.sum(dead_now - dead_before) > ops.sum(dead_before)  # then the places just pruned are free too
+    pruned = sum(count_true(units) - count_true(kept) for units, kept in zip(active, survivors))
+    dead_before, dead_now = _free(active, places), _free(survivors, places)
+    if any(places or ()):
+        room = [math.prod(kept.shape) - count_true(kept) for kept in survivors]
+        dead_before, dead_now = (
+            ops.stack(
+                [
+                    count if not of_tensor else ops.minimum(count, free)
+                    for count, free, of_tensor in zip(counts, room, places)
+                ]
+            )
+            for counts in (ops.unstack(dead_before, len(places)), ops.unstack(dead_now, len(places)))
+        )
+    crowded = pruned > ops.sum(dead_before)  # then the places just pruned are free too
     taken = ops.cond(crowded, lambda: survivors, lambda: active)
     return taken, ops.where(crowded, dead_now, dead_before)
+
+
+def _free(taken: list, places: list | None):
+    """How many places of each tensor are not taken, int32; at most 2**31 - 1."""
+    sizes = [
+        min(of_tensor.size, MAX_KEY) if of_tensor else math.prod(units.shape)
+        for units, of_tensor in zip(taken, places or [None] * len(taken))
+    ]
+    return ops.convert_to_tensor(sizes, "int32") - ops.stack([count_true(units) for units in taken])
 
 
 def regrown(view: View, survivors: list, born: list, growth: str, seed: int, purpose: str) -> tuple[list, list]:
@@ -96,21 +132,37 @@ def regrown(view: View, survivors: list, born: list, growth: str, seed: int, pur
     Args:
         view: what the update was given.
         survivors: list of bool tensors, the units that were kept.
-        born: list of bool tensors, the units that were grown; no survivor among them.
+        born: as `grow` returns them, the units that were grown; no survivor among them.
         growth: `"zeros"`, newborn weights start at 0; `"initializer"`, from a value drawn by the layer's initializer.
             One that was pruned in this very update (it happens where there is no other room) always starts at 0.
         seed, purpose: of the drawn values (see `StepSeed`).
 
     Returns:
-        `(weights, masks)`, lists of tensors of the shapes of the weights.
+        `(weights, masks)`, lists of tensors of the shapes of the weights; of `Parts` in compact storage.
     """
     weights, masks = [], []
     for index, (weight, mask) in enumerate(zip(view.weights, view.masks)):
+        drawn_from = view.initializers[index] if growth == "initializer" else None
+        step_seed = StepSeed(seed, index, view.step, purpose)
+        if view.places and view.places[index]:
+            old = ops.take(view.places[index].positions, ops.nonzero(mask)[0])
+            weights.append(
+                Parts(mask_weights(weight, survivors[index]), _newborn(born[index], old, weight, drawn_from, step_seed))
+            )
+            masks.append(Parts(survivors[index], born[index]))
+            continue
         kept, new = (weight_mask(units[index], weight.shape) for units in (survivors, born))
         value = mask_weights(weight, kept)
-        if growth == "initializer":
-            drawn = view.initializers[index](StepSeed(seed, index, view.step, purpose))
-            value = ops.where(new & ~mask, ops.cast(drawn, weight.dtype), value)
+        if drawn_from is not None:
+            value = ops.where(new & ~mask, ops.cast(drawn_from(step_seed), weight.dtype), value)
         weights.append(value)
         masks.append(kept | new)
     return weights, masks
+
+
+def _newborn(positions, old, weight, drawn_from, seed: StepSeed):
+    """The values that grown positions start from, where `old` are those that were active before."""
+    if drawn_from is None:
+        return ops.zeros((ops.shape(positions)[0],), weight.dtype)
+    drawn = ops.cast(drawn_from(seed, ops.shape(positions)[0]), weight.dtype)
+    return mask_weights(drawn, ~contains(old, positions))

@@ -43,6 +43,7 @@ class SET:
     conserves: ClassVar[bool] = True
     every_step: ClassVar[bool] = False
     gradient_decay: ClassVar[float | None] = None
+    grows_compact: ClassVar[bool] = True
 
     def __post_init__(self):
         check_fraction(self.fraction, "SET")
@@ -72,8 +73,9 @@ class SET:
         dropped = self._dropped(view, active)
         survivors = [units & ~drop for units, drop in zip(active, dropped)]
         counts = ops.stack([count_true(drop) for drop in dropped])
-        taken = taken_in_each(active, survivors, counts)
-        born = grow(taken, counts, [StepSeed(seed, index, view.step, "set.grow") for index in range(len(active))])
+        taken = taken_in_each(active, survivors, counts, view.places)
+        seeds = [StepSeed(seed, index, view.step, "set.grow") for index in range(len(active))]
+        born = grow(taken, counts, seeds, view.places)
         weights, masks = regrown(view, survivors, born, self.growth, seed, "set.value")
         return weights, masks, {"pruned": ops.sum(counts)}
 

@@ -22,6 +22,7 @@ class Static:
     conserves: ClassVar[bool] = True
     every_step: ClassVar[bool] = False
     gradient_decay: ClassVar[float | None] = None
+    grows_compact: ClassVar[bool] = True
 
     def init(self, view: View) -> dict:
         """Nothing to remember."""

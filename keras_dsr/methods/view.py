@@ -3,6 +3,31 @@
 from typing import Any, NamedTuple
 
 
+class Places(NamedTuple):
+    """Where the weights of a tensor in compact storage stand (see `View`).
+
+    Attributes:
+        positions: int64 tensor of shape `(capacity,)`, flat positions, increasing where the mask is true.
+        size: int, the number of places of the dense tensor; it may need more than 32 bits.
+    """
+
+    positions: Any
+    size: int
+
+
+class Parts(NamedTuple):
+    """What becomes of a tensor in compact storage, of its mask or of a list: old entries, then those of the newborn.
+
+    Attributes:
+        kept: tensor of shape `(capacity,)`. As a mask: bool, which entries survive. Else: their new values.
+        born: tensor of shape `(born,)`. As a mask: int64, the positions that are grown, distinct and increasing, none
+            of a survivor. Else: the values there.
+    """
+
+    kept: Any
+    born: Any
+
+
 class View(NamedTuple):
     """Tensors that a method decides from; lists have one entry a sparse weight, in the order of the model.
 
@@ -16,6 +41,11 @@ class View(NamedTuple):
     `every_step`, true if it must act at every step of the optimizer (checked); `gradient_decay`, None if it needs no
     gradients, else the decay beta in [0, 1) of their moving average (0: the gradient of the last step alone), which
     `SparseOptimizer` keeps: training with another optimizer is refused.
+
+    A tensor in compact storage comes as a list of entries: in `weights` and `masks` it has shape `(capacity,)`, and
+    `places` says where its entries stand; it is of element granularity. What decides by magnitudes alone needs to know
+    no more. Growth is told by `Parts` in the place of the tensors (see `methods.growth`). A method that knows of it has
+    a fourth constant, `grows_compact = True`; without it, training a model with such tensors is refused.
 
     In `state`, `"threshold"` (float32 scalar, positive) and every list (of tensors of the shapes of the weights) are
     kept with the layers and go on after a restart: `init` finds in `view.kept` what the layers hold of a list, zeros if
@@ -34,6 +64,7 @@ class View(NamedTuple):
         gradients: float tensors of the shapes of the weights: the moving average m <- beta * m + (1 - beta) * g of the
             loss's gradients, also at dead places, with the decay that the method asks for; None for a method that asks
             for none.
+        places: `Places` for a tensor in compact storage, None for others; None: there are only others.
         kept: for `init` alone: the lists that the layers hold, by name; one that they do not hold is absent.
     """
 
@@ -45,4 +76,5 @@ class View(NamedTuple):
     initializers: list
     names: list
     gradients: list | None = None
+    places: list | None = None
     kept: dict | None = None

@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 from keras import layers
 
-from keras_dsr.layers import MASKED_CONTAINERS, MASKED_LAYERS, TiedConv2D, TiedDense
+from keras_dsr.layers import COMPACT_LAYERS, MASKED_CONTAINERS, MASKED_LAYERS, TiedConv2D, TiedDense
 from keras_dsr.reporting.kernels import Kernel
 from keras_dsr.reporting.tracing import Call, Trace
 
-STOCK_CLASS_OF = {cls: cls.stock_class for cls in (*MASKED_LAYERS, *MASKED_CONTAINERS, TiedDense, TiedConv2D)}
+STOCK_CLASS_OF = {
+    cls: cls.stock_class for cls in (*MASKED_LAYERS, *MASKED_CONTAINERS, *COMPACT_LAYERS, TiedDense, TiedConv2D)
+}
 
 
 class Uses(NamedTuple):

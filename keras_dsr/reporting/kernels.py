@@ -22,7 +22,8 @@ class Kernel:
         layer: the layer that it belongs to.
         owners: the layers that the layer lies in, from the model on.
         role: what it is in the layer, such as `"kernel"`.
-        variable: its Keras variable; dead places may hold anything.
+        shape: of the dense tensor.
+        variable: its Keras variable; dead places may hold anything. In compact storage, the list of its weights.
         positions: flat positions of the active weights, int64, increasing; None: every weight is active.
     """
 
@@ -30,13 +31,9 @@ class Kernel:
     layer: keras.layers.Layer
     owners: tuple[keras.layers.Layer, ...]
     role: str
+    shape: tuple[int, ...]
     variable: keras.Variable
     positions: np.ndarray | None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the dense tensor."""
-        return tuple(self.variable.shape)
 
     @property
     def size(self) -> int:
@@ -79,7 +76,8 @@ class Kernel:
         if not self.is_sparse:
             return stored
         values = np.zeros(self.size, stored.dtype)
-        values[self.positions] = stored.reshape(-1)[self.positions]
+        is_compact = tuple(stored.shape) != self.shape
+        values[self.positions] = stored[: self.active] if is_compact else stored.reshape(-1)[self.positions]
         return values.reshape(self.shape)
 
 
@@ -111,8 +109,8 @@ def kernels_of(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None
         else:
             mask = (masks or {}).get(one.name)
             positions = None if mask is None else np.flatnonzero(mask)
-        role = weight.role if weight is not None else one.role
-        kernels.append(Kernel(one.name, one.layer, one.owners, role, one.variable, positions))
+        role, shape = (one.role, one.shape) if weight is None else (weight.role, weight.shape)
+        kernels.append(Kernel(one.name, one.layer, one.owners, role, shape, one.variable, positions))
     return kernels
 
 

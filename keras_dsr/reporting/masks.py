@@ -39,11 +39,9 @@ def mask_image(kernel: Kernel) -> MaskImage:
     Inputs and outputs of the kernel are the axes, the longer one across; of a convolution each pair of an input and an
     output channel is a tile of the window. Of a large kernel a pixel is the density of a block.
     """
-    mask = np.zeros(kernel.size, bool)
-    mask[kernel.positions] = True
-    plane, across, down = _plane(mask.reshape(kernel.shape))
-    step = tuple(math.ceil(size / LARGEST) for size in plane.shape)
-    density = block_means(plane, step)
+    rows, columns, shape, (down, across) = _plane(kernel.shape, kernel.positions)
+    step = tuple(math.ceil(size / LARGEST) for size in shape)
+    density = block_means(rows, columns, shape, step)
     height, width = density.shape
     counts = f"{kernel.active:,} of {kernel.size:,} weights active."
     axes = f"{across.capitalize()} from left to right, {down} from top to bottom."
@@ -58,30 +56,31 @@ def mask_image(kernel: Kernel) -> MaskImage:
     return MaskImage(kernel.name, _png(density / density.max()), width, height, shown, f"{counts} {axes} {how}")
 
 
-def block_means(plane: np.ndarray, step: tuple[int, int]) -> np.ndarray:
-    """The means of blocks of `step` entries of a matrix; those at the end may be smaller."""
-    sums = plane.astype("float64")
-    for axis, length in enumerate(step):
-        starts = np.arange(0, plane.shape[axis], length)
-        ends = np.append(starts[1:], plane.shape[axis])
-        shape = (-1, 1) if axis == 0 else (1, -1)
-        sums = np.add.reduceat(sums, starts, axis=axis) / (ends - starts).reshape(shape)
-    return sums
+def block_means(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], step: tuple[int, int]) -> np.ndarray:
+    """The share of places in use in each block of `step` places of a matrix; blocks at the end may be smaller.
+
+    Args:
+        rows, columns: where the places in use are.
+        shape: of the matrix, of which nothing of this size is made.
+        step: the size of a block.
+    """
+    blocks = tuple(math.ceil(size / length) for size, length in zip(shape, step))
+    counts = np.bincount((rows // step[0]) * blocks[1] + columns // step[1], minlength=math.prod(blocks))
+    lengths = [np.minimum(length, size - length * np.arange(n)) for size, length, n in zip(shape, step, blocks)]
+    return counts.reshape(blocks) / np.outer(*lengths)
 
 
-def _plane(mask: np.ndarray) -> tuple[np.ndarray, str, str]:
-    """A mask of any rank as a matrix that is wider than high, and the names of its axes."""
-    if mask.ndim == 1:
-        return mask[None, :], "places", "one row"
-    *window, inputs, outputs = mask.shape
-    names = "inputs", "outputs"
-    if window:
-        height, width = math.prod(window[:-1]), window[-1]
-        mask = mask.reshape(height, width, inputs, outputs).transpose(2, 0, 3, 1)
-        tiles = " (a window each)" if height * width > 1 else ""
-        names = f"input channels{tiles}", f"output channels{tiles}"
-    plane = mask.reshape(inputs * (height if window else 1), -1)
-    return (plane, names[1], names[0]) if plane.shape[1] >= plane.shape[0] else (plane.T, names[0], names[1])
+def _plane(shape: tuple[int, ...], positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, int], tuple]:
+    """The places of a tensor of any rank in a matrix that is wider than high: rows, columns, its shape, axes' names."""
+    if len(shape) == 1:
+        return np.zeros_like(positions), positions, (1, *shape), ("one row", "places")
+    *window, inputs, outputs = shape
+    height, width = (math.prod(window[:-1]), window[-1]) if window else (1, 1)
+    at = np.unravel_index(positions, (height, width, inputs, outputs))
+    rows, columns, size = at[2] * height + at[0], at[3] * width + at[1], (inputs * height, outputs * width)
+    tiles = " (a window each)" if height * width > 1 else ""
+    names = (f"input channels{tiles}", f"output channels{tiles}") if window else ("inputs", "outputs")
+    return (rows, columns, size, names) if size[1] >= size[0] else (columns, rows, size[::-1], names[::-1])
 
 
 def _png(shade: np.ndarray) -> str:

@@ -9,6 +9,7 @@ from keras_dsr.reporting.kernels import Kernel
 
 SECONDS_A_PRODUCT = 0.3
 SECONDS_IN_ALL = 30.0
+LARGEST = 2**28  # places: a dense product with more is not tried
 
 
 class Measured(NamedTuple):
@@ -67,4 +68,4 @@ def measure_all(
 
 
 def _is_product(kernel: Kernel) -> bool:
-    return kernel.is_sparse and kernel.role == "kernel" and is_product(kernel.layer)
+    return kernel.is_sparse and kernel.role == "kernel" and kernel.size <= LARGEST and is_product(kernel.layer)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import keras
 
-from keras_dsr.layers import MaskedLayer, TiedKernel
+from keras_dsr.layers import CompactLayer, MaskedLayer, TiedKernel
 from keras_dsr.seam.conversion import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 from keras_dsr.seam.weights import walk
 
@@ -82,7 +82,7 @@ def _obstacle(layer, owners) -> str | None:
     kind = type(layer)
     if any(isinstance(one, keras.layers.SpectralNormalization) for one in (layer, *owners)):
         return "SpectralNormalization writes the kernel itself"
-    if isinstance(layer, MaskedLayer):
+    if isinstance(layer, (MaskedLayer, CompactLayer)):
         return "the layer is sparse already"
     if isinstance(layer, TiedKernel):
         return "its kernel shares the values of a bank (HashedNet)"

@@ -1,13 +1,23 @@
 """Turn the layers of a model sparse, and back into the stock layers of Keras, in place, for good or for a while."""
 
 import contextlib
+import math
+import os
 from collections.abc import Iterator
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_dsr.layers import MASKED_CONTAINERS, MASKED_LAYERS, MaskedContainer, MaskedLayer, TiedKernel
+from keras_dsr.layers import (
+    MASKED_CONTAINERS,
+    MASKED_LAYERS,
+    CompactLayer,
+    MaskedContainer,
+    MaskedLayer,
+    TiedKernel,
+)
+from keras_dsr.layers.building import unlocked
 from keras_dsr.optimizers import fresh_without_masks, without_masks
 from keras_dsr.optimizers.slots import clear_dead_places, optimizer_slots
 from keras_dsr.seam.training import forget_compiled_functions, set_optimizer
@@ -48,6 +58,9 @@ def densify(model: keras.Model) -> keras.Model:
     `SparseOptimizer` the one inside, with its state. Training, test and prediction functions are traced again when next
     used.
 
+    A layer in compact storage gets a variable of its full kernel. The optimizer has no state for that variable, so a
+    compiled model with such layers gets a fresh optimizer of the same configuration, at iteration 0.
+
     Args:
         model: a built Keras model of any kind.
 
@@ -56,11 +69,14 @@ def densify(model: keras.Model) -> keras.Model:
 
     Raises:
         ValueError: the model has not been built.
+        MemoryError: kernels in compact storage that would not fit when dense. The model is as it was.
 
     Example:
 
     >>> keras_dsr.densify(model)
     """
+    compact = layers_of(model, CompactLayer)
+    _check_fits(compact)
     layers = layers_of(model, (MaskedLayer, MaskedContainer))
     for layer in layers:
         sparse_class = type(layer)
@@ -68,6 +84,7 @@ def densify(model: keras.Model) -> keras.Model:
         sparse_class.forget(layer)
     if sparse_optimizer(model) is not None:
         set_optimizer(model, without_masks(model.optimizer))
+    _expand(model, compact)
     forget_compiled_functions(model)
     return model
 
@@ -97,45 +114,76 @@ def strip(model: keras.Model) -> keras.Model:
     """
     tied = layers_of(model, TiedKernel)
     densify(model)
-    for layer in tied:
-        _untie(layer)
-        del layer._index, layer._signs
-    if tied and getattr(model, "optimizer", None) is not None:
-        set_optimizer(model, fresh_without_masks(model.optimizer))
-        model.optimizer.build(model.trainable_variables)
+    _expand(model, tied)
     return model
 
 
 @contextlib.contextmanager
 def stripped(model: keras.Model) -> Iterator[keras.Model]:
-    """The model with stock layers inside the `with` block, and as it was after it, also on an error."""
+    """The model with stock layers inside the `with` block, and as it was after it, also on an error.
+
+    Raises:
+        MemoryError: kernels in compact storage that would not fit when dense.
+    """
+    _check_fits(layers_of(model, CompactLayer))
     layers = [(layer, type(layer)) for layer in layers_of(model, (MaskedLayer, MaskedContainer))]
-    tied = [(layer, type(layer)) for layer in layers_of(model, TiedKernel)]
-    swapped, banks = [], []
+    expanded = [(layer, type(layer)) for layer in layers_of(model, (TiedKernel, CompactLayer))]
+    swapped, held = [], []
     try:
-        for layer, _ in tied:
-            banks.append(_untie(layer))
+        for layer, _ in expanded:
+            held.append(_expand_kernel(layer))
         for layer, sparse_class in layers:
             layer.to_stock()
             swapped.append((layer, sparse_class))
         yield model
     finally:
-        for (layer, tied_class), bank in zip(tied, banks):
-            layer.__class__ = tied_class
-            _replace_kernel(layer, bank)
+        for (layer, own_class), values in zip(expanded, held):
+            layer.__class__ = own_class
+            _replace_kernel(layer, values)
+            with unlocked(layer):
+                for variable in layer.beside_kernel:
+                    layer._tracker.add_to_store("non_trainable_variables", variable)
         for layer, sparse_class in swapped:
             sparse_class.to_sparse(layer)
 
 
-def _untie(layer) -> keras.Variable:
-    """Swap the class, and put a variable of the expanded kernel where the bank was; return the bank."""
-    bank = layer.bank
+def _expand(model: keras.Model, layers: list) -> None:
+    """Have layers that hold something else in the place of their kernels be of their stock classes for good."""
+    for layer in layers:
+        own_class = type(layer)
+        _expand_kernel(layer)
+        own_class.forget(layer)
+    if layers and getattr(model, "optimizer", None) is not None:
+        set_optimizer(model, fresh_without_masks(model.optimizer))
+        model.optimizer.build(model.trainable_variables)
+
+
+def _expand_kernel(layer) -> keras.Variable:
+    """Swap the class, and put a variable of the full kernel where the bank or the list was; return that."""
+    held = layer._kernel
     with layer._open_name_scope():
-        kernel = keras.Variable(layer.kernel, dtype=bank.dtype, trainable=bank.trainable, name="kernel")
+        kernel = keras.Variable(layer.kernel, dtype=held.dtype, trainable=held.trainable, name="kernel")
     kernel.regularizer = layer.kernel_regularizer
+    with unlocked(layer):
+        for variable in layer.beside_kernel:
+            layer._tracker.untrack(variable)
     _replace_kernel(layer, kernel)
     layer.__class__ = layer.stock_class
-    return bank
+    return held
+
+
+def _check_fits(layers: list[CompactLayer]) -> None:
+    """Raise `MemoryError` if the dense kernels of layers are more than the memory of this machine."""
+    if not layers or not hasattr(os, "sysconf"):
+        return
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    needed = sum(math.prod(layer.kernel_shape) * np.dtype(layer.variable_dtype).itemsize for layer in layers)
+    if needed > memory:
+        raise MemoryError(
+            f"Stock layers have dense kernels, and those of the {len(layers)} layers in compact storage would take "
+            f"{needed / 1e9:,.1f} GB; this machine has {memory / 1e9:,.1f} GB. To save the model as it is, use "
+            "keras_dsr.save(model, path, resumable=True)."
+        )
 
 
 def _replace_kernel(layer, variable: keras.Variable) -> None:

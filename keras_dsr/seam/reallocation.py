@@ -10,12 +10,13 @@ from keras import ops
 
 from keras_dsr.decisions.selection import count_true
 from keras_dsr.decisions.sharing import LARGEST_TOTAL
-from keras_dsr.decisions.units import mask_weights, unit_mask, unit_shape
+from keras_dsr.decisions.units import unit_mask, unit_shape
 from keras_dsr.layers import MaskedLayer
-from keras_dsr.methods.view import View
+from keras_dsr.methods.view import Places, View
 from keras_dsr.optimizers.slots import optimizer_slots
+from keras_dsr.seam.rewriting import rewritten_compact, rewritten_masked
 from keras_dsr.seam.training import renew_compiled_functions
-from keras_dsr.seam.weights import SparseWeight, sparse_optimizer, sparse_weights
+from keras_dsr.seam.weights import CompactWeight, SparseWeight, sparse_optimizer, sparse_weights
 
 
 class Outcome(NamedTuple):
@@ -61,12 +62,15 @@ class Reallocation:
 
     def is_of(self, model: keras.Model) -> bool:
         """Whether this was made for the model as it is: it may have been made dense and sparse again since."""
-        masks = [weight.mask for weight in self.weights]
-        now = [weight.mask for weight in sparse_weights(model)]
-        return self.model is model and list(map(id, masks)) == list(map(id, now))
+        held, now = (
+            [id(variable) for weight in weights for variable in weight.where]
+            for weights in (self.weights, sparse_weights(model))
+        )
+        return self.model is model and held == now
 
     def begin(self) -> None:
         """Have the method begin, or go on, with the model as it is: call it when training begins once more."""
+        self._check_knows_compact()
         if self.method.gradient_decay is not None:
             self._remember_gradients(self.method.gradient_decay)
         kept = {}
@@ -86,6 +90,19 @@ class Reallocation:
             self._kept[name] = [weight.states[name] for weight in self.weights]
         if has_new_variables:
             renew_compiled_functions(self.model)
+
+    def _check_knows_compact(self) -> None:
+        compact = [weight.name for weight in self.weights if isinstance(weight, CompactWeight)]
+        if compact and not getattr(self.method, "grows_compact", False):
+            why = (
+                "needs gradients of the size of the dense kernel"
+                if self.method.gradient_decay is not None
+                else ("does not move weights that are held as a list")
+            )
+            raise ValueError(
+                f"{type(self.method).__name__} {why}, and {compact[0]!r} is in compact storage. Build the layer with "
+                "storage='masked', or use DSR, SET, DeepR or Static."
+            )
 
     def _remember_gradients(self, decay: float) -> None:
         """Have the optimizer keep the dense gradients that the method needs."""
@@ -108,26 +125,26 @@ class Reallocation:
                 model is as it was before.
         """
         self._bind()
-        weights, masks, slot_values, before, after, state = self._decide()
+        tensors, before, after, state = self._decide()
         before, after = ops.convert_to_numpy(before), ops.convert_to_numpy(after)
         self._check_postconditions(before, after)
-        kept = {name: state.pop(name) for name in self._kept if name in state}
         state = {name: ops.convert_to_numpy(value) for name, value in state.items()}
 
-        for index, weight in enumerate(self.weights):
-            weight.variable.assign(weights[index])
-            weight.mask.assign(masks[index])
+        for index, (weight, written) in enumerate(zip(self.weights, tensors)):
+            weight.variable.assign(written.values)
+            for variable, value in zip(weight.where, written.where, strict=True):
+                variable.assign(value)
             if "threshold" in state:  # from the host: on JAX variables that share a buffer cannot be donated
                 weight.threshold.assign(state["threshold"])
-            for name, values in kept.items():
-                self._kept[name][index].assign(values[index])
-            for slot, value in zip(self._slots[index], slot_values[index]):
+            for name, value in written.kept.items():
+                self._kept[name][index].assign(value)
+            for slot, value in zip(self._slots[index], written.slots):
                 slot.variable.assign(value)
         return Outcome(after.astype("int64"), state)
 
     def active(self) -> np.ndarray:
         """The active units of each tensor, an int64 array of shape `(tensors,)`."""
-        masks = [ops.convert_to_tensor(weight.mask) for weight in self.weights]
+        masks = [_mask(weight) for weight in self.weights]
         unit_axes = [weight.unit_axes for weight in self.weights]
         return ops.convert_to_numpy(_count_units(masks, unit_axes)).astype("int64")
 
@@ -166,28 +183,31 @@ class Reallocation:
         if "threshold" in state:  # 0 in a layer means that no method has set it
             state["threshold"] = ops.where(stored_threshold > 0, stored_threshold, state["threshold"])
         weights, masks, state = self.method.update(view, state, self.seed)
+        lists = {name: state.pop(name, None) for name in kept}
 
-        new_slots = []
-        for index, old_mask in enumerate(view.masks):
-            weights[index] = mask_weights(weights[index], masks[index])
-            # Dead, newborn, or reborn where it had just died: its slots start over.
-            starts_over = (weights[index] == 0) | (masks[index] & ~old_mask)
-            new_slots.append(
-                [
-                    ops.where(starts_over, ops.cast(slot.initial_value, value.dtype), value)
-                    for slot, value in zip(self._slots[index], slots[index])
-                ]
-            )
-        return weights, masks, new_slots, _count_units(view.masks, unit_axes), _count_units(masks, unit_axes), state
+        tensors = []
+        for index, weight in enumerate(self.weights):
+            slots_of_it = [(value, slot.initial_value) for slot, value in zip(self._slots[index], slots[index])]
+            kept_of_it = {name: entries[index] for name, entries in lists.items() if entries is not None}
+            if isinstance(weight, CompactWeight):
+                kept_of_it = {name: kept_of_it.get(name, entries[index]) for name, entries in kept.items()}
+                columns = weight.layer.matrix_shape[1]
+                rest = view.places[index], columns, slots_of_it, kept_of_it
+                tensors.append(rewritten_compact(weights[index], masks[index], *rest))
+            else:
+                rest = view.masks[index], unit_axes[index], slots_of_it, kept_of_it
+                tensors.append(rewritten_masked(weights[index], masks[index], *rest))
+        return tensors, _count_units(view.masks, unit_axes), ops.stack([tensor.count for tensor in tensors]), state
 
     def _view(self) -> View:
         optimizer = self._optimizer
         return View(
             step=ops.cast(optimizer.iterations if optimizer else 0, "int32"),
             weights=[ops.convert_to_tensor(weight.variable) for weight in self.weights],
-            masks=[ops.convert_to_tensor(weight.mask) for weight in self.weights],
+            masks=[_mask(weight) for weight in self.weights],
             learning_rate=ops.convert_to_tensor(_learning_rate(optimizer), "float32"),
             gradients=self._gradients(),
+            places=[_places(weight) for weight in self.weights],
             **self._static(),
         )
 
@@ -214,9 +234,34 @@ class Reallocation:
                 f"{self.method} changed the number of active units from {before.sum()} to {after.sum()}: a conserving "
                 "method must keep it. The model was not changed."
             )
+        full = [
+            i
+            for i, weight in enumerate(self.weights)
+            if isinstance(weight, CompactWeight) and after[i] > weight.capacity
+        ]
+        if full:
+            raise RuntimeError(
+                f"{self.method} gave {self.weights[full[0]].name!r} {after[full[0]]} weights, more than the "
+                f"{self.weights[full[0]].capacity} that it has room for. The model was not changed."
+            )
         if after.min() < 1:
             dead = self.weights[int(after.argmin())].name
             raise RuntimeError(f"{self.method} left no active weight in {dead!r}. The model was not changed.")
+
+
+def _mask(weight: SparseWeight | CompactWeight):
+    """Which entries of the weight's variable are weights of the network."""
+    if isinstance(weight, CompactWeight):
+        return ops.arange(weight.capacity, dtype="int32") < ops.convert_to_tensor(weight.weights_held)
+    return ops.convert_to_tensor(weight.mask)
+
+
+def _places(weight: SparseWeight | CompactWeight) -> Places | None:
+    if not isinstance(weight, CompactWeight):
+        return None
+    rows = ops.cast(ops.convert_to_tensor(weight.rows), "int64")
+    positions = rows * weight.layer.matrix_shape[1] + ops.cast(ops.convert_to_tensor(weight.columns), "int64")
+    return Places(positions, weight.size)
 
 
 def _count_units(masks, unit_axes):
@@ -263,7 +308,10 @@ def _check(model: keras.Model, weights: list[SparseWeight]):
             f"Received: {', '.join(f'{kind!r} (layer {name!r})' for kind, name in granularities.items())}. "
             "Build them all with the same `granularity=`."
         )
-    places = sum(math.prod(unit_shape(weight.shape, weight.unit_axes)) for weight in weights)
+    places = sum(
+        weight.capacity if isinstance(weight, CompactWeight) else math.prod(unit_shape(weight.shape, weight.unit_axes))
+        for weight in weights
+    )
     if places >= LARGEST_TOTAL:
         raise ValueError(
             f"One reallocation covers fewer than {LARGEST_TOTAL:,} places. Received: {places:,} in {model.name!r}."

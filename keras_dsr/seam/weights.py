@@ -9,7 +9,8 @@ from keras import ops
 
 from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.decisions.units import mask_weights
-from keras_dsr.layers import MASKED_LAYERS, MaskedLayer
+from keras_dsr.layers import MASKED_LAYERS, CompactLayer, MaskedLayer
+from keras_dsr.layers.drawing import draw
 from keras_dsr.layers.masked import unit_axes_of
 from keras_dsr.optimizers import SparseOptimizer
 
@@ -42,6 +43,11 @@ class SparseWeight:
         self.threshold = held.threshold
         self.granularity = getattr(holder, "granularity", "element")
         self.unit_axes = unit_axes_of(layer, role, self.granularity)
+
+    @property
+    def where(self) -> list[keras.Variable]:
+        """The variables that say where the weights are: the mask."""
+        return [self.mask]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -118,7 +124,91 @@ class SparseWeight:
         return f"<SparseWeight {self.name} shape={self.shape} active={self.count()}>"
 
 
-def sparse_weights(model: keras.layers.Layer) -> list[SparseWeight]:
+class CompactWeight:
+    """One sparse weight in compact storage: the face of `SparseWeight`, with no mask.
+
+    Attributes:
+        holder, layer: the layer that it belongs to, a `CompactLayer`.
+        role: string, `"kernel"`.
+        name: string, the path of its values, such as `"dense/kernel_values"`.
+        variable: the values, a Keras variable of shape `(capacity,)`; what lies beyond the weights is zero.
+        rows, columns, weights_held: the integer variables that say where the weights are, and how many.
+        mask: None.
+        threshold: the float32 scalar Keras variable that holds H, 0 until a method has set it.
+        granularity: `"element"`.
+        unit_axes: `()`.
+    """
+
+    mask = None
+    gradient = None
+    unit_axes = ()
+
+    def __init__(self, layer: CompactLayer):
+        self.holder = self.layer = layer
+        self.role = "kernel"
+        self.variable = layer.kernel_values
+        self.name = self.variable.path
+        self.rows, self.columns, self.weights_held = layer.kernel_rows, layer.kernel_columns, layer.kernel_count
+        self.threshold = layer.kernel_threshold
+        self.granularity = layer.granularity
+
+    @property
+    def where(self) -> list[keras.Variable]:
+        """The variables that say where the weights are."""
+        return [self.rows, self.columns, self.weights_held]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the dense tensor."""
+        return self.layer.kernel_shape
+
+    @property
+    def size(self) -> int:
+        """The number of places of the dense tensor."""
+        return math.prod(self.shape)
+
+    @property
+    def capacity(self) -> int:
+        """The number of weights that there is room for."""
+        return self.variable.shape[0]
+
+    def count(self) -> int:
+        """The number of active weights."""
+        return int(ops.convert_to_numpy(self.weights_held))
+
+    def positions(self) -> np.ndarray:
+        """Flat positions of the active weights, int64, in increasing order."""
+        _, rows, columns = (ops.convert_to_numpy(part) for part in self.layer.entries())
+        return rows.astype("int64") * self.layer.matrix_shape[1] + columns
+
+    def values(self) -> np.ndarray:
+        """Values of the active weights, in the order of `positions()`."""
+        return ops.convert_to_numpy(self.layer.entries()[0])
+
+    def set_mask(self, mask: np.ndarray) -> None:
+        """Refused: a mask has the size of the dense tensor."""
+        raise NotImplementedError(
+            f"{self.name!r} is in compact storage and takes no mask. Build the layer with storage='masked' for that."
+        )
+
+    @property
+    def states(self) -> dict[str, keras.Variable]:
+        """The variables in which methods keep something for each weight, by name."""
+        return {name: getattr(self.layer, f"kernel_{name}") for name in self.layer.method_state}
+
+    def add_state(self, name: str, dtype: str) -> None:
+        """Give the weight a variable of shape `(capacity,)` for a method; zeros at first."""
+        self.layer.add_state(name, dtype)
+
+    def initial_values(self, seed: StepSeed, count):
+        """Values for `count` places, drawn as the layer's initializer draws them, from the given seed."""
+        return draw(self.layer.kernel_initializer, self.shape, count, self.variable.dtype, seed)
+
+    def __repr__(self) -> str:
+        return f"<CompactWeight {self.name} shape={self.shape} active={self.count()} capacity={self.capacity}>"
+
+
+def sparse_weights(model: keras.layers.Layer) -> list[SparseWeight | CompactWeight]:
     """The sparse weights of a model of any kind, in the order of the model: of its layers, then of a `SparseOptimizer`.
 
     Args:
@@ -126,7 +216,7 @@ def sparse_weights(model: keras.layers.Layer) -> list[SparseWeight]:
             compiled with a `SparseOptimizer` that has not been built, that is done now.
 
     Returns:
-        A list of `SparseWeight`, empty if nothing is sparse.
+        A list of `SparseWeight`, and of `CompactWeight` for layers in compact storage; empty if nothing is sparse.
 
     Raises:
         ValueError: the model has not been built, or a weight is sparse twice.
@@ -135,8 +225,12 @@ def sparse_weights(model: keras.layers.Layer) -> list[SparseWeight]:
 
     >>> [(weight.name, weight.count()) for weight in keras_dsr.sparse_weights(model)]
     """
-    layers = layers_of(model, MaskedLayer)
-    weights = [SparseWeight(layer, layer, role, layer.held(role)) for layer in layers for role in layer.sparse_roles]
+    weights: list[SparseWeight | CompactWeight] = []
+    for layer in layers_of(model, (MaskedLayer, CompactLayer)):
+        if isinstance(layer, CompactLayer):
+            weights.append(CompactWeight(layer))
+        else:
+            weights += [SparseWeight(layer, layer, role, layer.held(role)) for role in layer.sparse_roles]
     optimizer = sparse_optimizer(model)
     if optimizer is None:
         return weights

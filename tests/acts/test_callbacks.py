@@ -184,7 +184,7 @@ def test_the_budget_is_the_same_after_every_batch(granularity):
     ("jit_compile", "dtype"),
     [
         pytest.param(True, None, marks=compiles),
-        (None, "mixed_bfloat16"),
+        pytest.param(None, "mixed_bfloat16", marks=pytest.mark.slow_on("tensorflow")),
         (None, "mixed_float16"),
         pytest.param(True, "mixed_float16", marks=[pytest.mark.backends("tensorflow"), pytest.mark.thorough]),
     ],

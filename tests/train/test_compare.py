@@ -174,6 +174,7 @@ def stopped_in_mid_run(out, send) -> str:
     return process.communicate(timeout=30)[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
 def test_a_comparison_that_is_killed_leaves_nothing_running_and_goes_on(tmp_path):
     out = tmp_path / "out"
@@ -196,6 +197,7 @@ def test_an_interruption_ends_all_with_one_line(tmp_path):
     assert "Traceback" not in output
 
 
+@pytest.mark.thorough
 def test_one_at_a_time_gives_the_same_rows_up_to_rounding(everything, tmp_path):
     _, out, *_ = everything
     common = dataclasses.replace(SHORT, out=str(tmp_path / "out"))
@@ -209,6 +211,7 @@ def test_one_at_a_time_gives_the_same_rows_up_to_rounding(everything, tmp_path):
         assert float(ours["test_accuracy"]) == pytest.approx(float(theirs["test_accuracy"]), abs=0.05)
 
 
+@pytest.mark.thorough
 def test_a_run_that_fails_ends_it_with_one_line_and_the_others_stay(tmp_path):
     out = tmp_path / "out"
     flags = ["--methods=dense,dsr", "--epochs=1", "--steps_per_epoch=2"]

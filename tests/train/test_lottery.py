@@ -94,7 +94,7 @@ def test_the_mask_never_changes(finished, tmp_path):
     assert not any(name.startswith("dsr_") for name in rows_of(result.folder)[0])
 
 
-@pytest.mark.parametrize("init_from", ["random", None])
+@pytest.mark.parametrize("init_from", ["random", pytest.param(None, marks=pytest.mark.thorough)])
 def test_it_ends_with_the_same_bits_after_an_interruption(finished, init_from, tmp_path):
     origin, _ = finished
     whole, stopped = (

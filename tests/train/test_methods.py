@@ -133,7 +133,7 @@ class Interrupt(keras.callbacks.Callback):
 @pytest.mark.once
 @pytest.mark.parametrize(
     "method",
-    ["deepr", "compressed", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("set", "hashed", "snfs"))],
+    ["deepr", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("compressed", "set", "hashed", "snfs"))],
 )
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(method, tmp_path):
     whole, stopped = (
@@ -164,7 +164,9 @@ def test_deepr_acts_at_every_step_and_has_no_weight_decay(tmp_path):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("method", ["dsr", "set", "deepr"])
+@pytest.mark.parametrize(
+    "method", ["dsr", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("set", "deepr"))]
+)
 def test_after_stop_at_no_weights_move(method, tmp_path):
     settings = dataclasses.replace(SHORT, method=method, epochs=3, stop_at=1, out=str(tmp_path / "run"))
     result = train(settings)
@@ -193,7 +195,7 @@ def test_the_last_kernel_is_cut_less_and_the_others_make_up_for_it(sizes, sparsi
 
 
 @pytest.mark.once
-@pytest.mark.parametrize(("epochs", "steps"), [(1, 5), (1, 1), (2, 3)])
+@pytest.mark.parametrize(("epochs", "steps"), [pytest.param(1, 5, marks=pytest.mark.thorough), (1, 1), (2, 3)])
 def test_a_run_too_short_for_twenty_prunings_still_ends_at_its_sparsity(epochs, steps, tmp_path):
     settings = Settings(method="compressed", epochs=epochs, steps_per_epoch=steps, out=str(tmp_path / "run"))
     assert train(settings).active_weights == 1004
@@ -254,7 +256,7 @@ def test_the_target_by_slices_is_the_recipes():
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("method", ["static", "rigl"])
+@pytest.mark.parametrize("method", ["static", pytest.param("rigl", marks=pytest.mark.thorough)])
 def test_the_budget_can_be_spread_by_erdos_renyi_kernel(method, tmp_path):
     settings = dataclasses.replace(SHORT, method=method, distribution="erk", seed=3, out=str(tmp_path / "run"))
     result = train(settings)

@@ -62,7 +62,7 @@ def test_sigkill_in_mid_epoch_changes_no_bit(flags, tmp_path):
     assert_same_bits(whole, killed)
 
 
-@pytest.mark.once
+@pytest.mark.thorough
 def test_sigkill_in_each_phase_of_dsd_changes_no_bit(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     flags = ["--method=dsd", *LENET, "--epochs=8"]

@@ -1,0 +1,239 @@
+"""Training with weights in compact storage: against dense and masked, in time and in memory.
+
+    python -m benchmarks.truly_sparse --part=steps     # about 6 minutes on 2 cores: seconds a step through `fit`
+    python -m benchmarks.truly_sparse --part=memory    # about 3 minutes: the peak memory of a process that trains
+    python -m benchmarks.truly_sparse --part=set --data_dir=...  # the network of the SET paper on CIFAR-10
+    python -m benchmarks.truly_sparse --part=huge      # about 2 minutes: 103 GB of dense kernels
+    KERAS_BACKEND=torch python -m benchmarks.truly_sparse --part=steps
+
+`steps` and `memory`: two hidden layers of 4096 (or `--width`) units, and 10 classes. Each round of `steps` trains each
+form for as many steps of `fit`, in turn; of each the fastest round is shown, as noise only ever adds time. Each
+process of `memory`, `set` and `huge` reports its own largest resident set.
+"""
+
+import functools
+import itertools
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import app, flags
+from rich.console import Console
+from rich.table import Table
+
+import keras_dsr as dsr
+from benchmarks.training import interleaved, step_timer
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("part", "steps", ["steps", "memory", "set", "huge"], "What is measured.")
+flags.DEFINE_multi_integer("width", None, "Units of a hidden layer; default: 4096, and 8192 for memory.")
+flags.DEFINE_multi_string("case", ["0.99/64", "0.99/8", "0.98/64", "0.95/64", "0.95/8", "0.9/8"], "SPARSITY/BATCH.")
+flags.DEFINE_integer("rounds", 9, "Timed rounds of each form.", lower_bound=1)
+flags.DEFINE_integer("steps", 8, "Of a form in a round.", lower_bound=1)
+flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets are, for the set.")
+flags.DEFINE_integer("epochs", 10, "Of the set.", lower_bound=1)
+flags.DEFINE_multi_enum("method", ["set", "dsr"], ["set", "dsr"], "Of the set.")
+flags.DEFINE_integer("seed", 0, "Of the set.")
+flags.DEFINE_string("form", None, "For the process of one form (this program starts it).")
+
+FORMS = ("dense", "masked", "compact")
+
+
+def layer_of(form: str, sparsity: float, **settings):
+    """The constructor of a hidden layer."""
+    if form == "dense":
+        return functools.partial(keras.layers.Dense, **settings)
+    return functools.partial(dsr.SparseDense, sparsity=sparsity, storage=form, mask_seed=1, **settings)
+
+
+def perceptron(form: str, sparsity: float, width: int, optimizer) -> keras.Model:
+    layer = layer_of(form, sparsity, activation="relu")
+    model = keras.Sequential([keras.Input((width,)), layer(width), layer(width), keras.layers.Dense(10)])
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def peak_megabytes() -> float:
+    """The largest resident set of this process so far, in 10^6 bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def batches(width: int, batch_size: int, count: int):
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(batch_size * count, width)).astype("float32")
+    return inputs, rng.integers(10, size=batch_size * count)
+
+
+# Seconds a step
+
+
+def steps_part(console: Console) -> None:
+    for width in FLAGS.width or [4096]:
+        table = Table(title=f"Milliseconds a step of fit, two hidden layers of {width}, {keras.backend.backend()}")
+        for column in ("sparsity, batch", *FORMS, "compact over dense", "compact over masked"):
+            table.add_column(column, justify="right" if column != "sparsity, batch" else "left")
+        for case in FLAGS.case:
+            sparsity, batch_size = float(case.split("/")[0]), int(case.split("/")[1])
+            best = seconds_a_step(sparsity, batch_size, width)
+            ratios = (f"{best[form] / best['compact']:.2f} x" for form in ("dense", "masked"))
+            table.add_row(f"{sparsity:g}, {batch_size}", *(f"{best[form] * 1e3:.1f}" for form in FORMS), *ratios)
+            print(case, {form: round(seconds * 1e3, 2) for form, seconds in best.items()}, flush=True)
+        console.print(table)
+
+
+def seconds_a_step(sparsity: float, batch_size: int, width: int) -> dict[str, float]:
+    """The fastest round of each form, in seconds a step; sparse ones as a user trains, between two reallocations."""
+    timers = {}
+    for form in FORMS:
+        callbacks = [] if form == "dense" else [dsr.DSRCallback(target=0.1, period=10**9)]
+        model = perceptron(form, sparsity, width, keras.optimizers.SGD(0.01, momentum=0.9))
+        timers[form] = step_timer(model, batch_size, *callbacks)
+    rounds = interleaved(timers, FLAGS.steps, FLAGS.rounds, lambda done: None)
+    return {form: min(times[form] for times in rounds) for form in FORMS}
+
+
+# Memory
+
+
+def in_a_process(*arguments: str) -> dict:
+    """What this program prints as its last line in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.truly_sparse", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def memory_part(console: Console) -> None:
+    if FLAGS.form is not None:
+        (width,) = FLAGS.width
+        before = peak_megabytes()
+        model = perceptron(FLAGS.form, 0.99, width, "adam")
+        model.fit(*batches(width, 64, 4), batch_size=64, verbose=0)
+        print(json.dumps({"peak": peak_megabytes(), "before": before}))
+        return
+    table = Table(title=f"Peak memory of a process that trains with Adam at 0.99, batch 64, {keras.backend.backend()}")
+    for column in ("width", "form", "peak, 10^6 bytes", "above the libraries'"):
+        table.add_column(column, justify="right" if "form" not in column else "left")
+    for width in FLAGS.width or [4096, 8192]:
+        for form in FORMS:
+            found = in_a_process("--part=memory", f"--width={width}", f"--form={form}")
+            table.add_row(str(width), form, f"{found['peak']:,.0f}", f"{found['peak'] - found['before']:,.0f}")
+    console.print(table)
+
+
+# The network of the SET paper
+
+
+def set_part(console: Console) -> None:
+    if FLAGS.form is not None:
+        print(json.dumps(trained_on_cifar10(FLAGS.form, FLAGS.method[0], FLAGS.epochs, FLAGS.seed)))
+        return
+    table = Table(title=f"CIFAR-10, 3072-4000-1000-4000-10, epsilon 20, {FLAGS.epochs} epochs, seed {FLAGS.seed}")
+    for column in ("method", "form", "weights", "s an epoch", "test %", "peak, 10^6 bytes"):
+        table.add_column(column, justify="right" if column not in ("method", "form") else "left")
+    for method in FLAGS.method:
+        for form in FORMS:
+            if form == "dense" and method != FLAGS.method[0]:
+                continue
+            given = (f"--epochs={FLAGS.epochs}", f"--seed={FLAGS.seed}", f"--data_dir={FLAGS.data_dir}")
+            found = in_a_process("--part=set", f"--form={form}", f"--method={method}", *given)
+            print(method, form, found, flush=True)
+            row = (
+                f"{found['weights']:,}",
+                f"{found['seconds']:.1f}",
+                f"{found['accuracy']:.2%}",
+                f"{found['peak']:,.0f}",
+            )
+            table.add_row("" if form == "dense" else method, form, *row)
+    console.print(table)
+
+
+def trained_on_cifar10(form: str, method: str, epochs: int, seed: int) -> dict:
+    """One training: SGD 0.01 with momentum 0.9, batch 100, dropout 0.3, as in Mocanu et al. 2018; ReLU for SReLU."""
+    import tensorflow_datasets as tfds
+
+    (images, classes), test = (
+        tfds.as_numpy(tfds.load("cifar10", split=split, batch_size=-1, as_supervised=True, data_dir=FLAGS.data_dir))
+        for split in ("train", "test")
+    )
+    mean, deviation = images.mean((0, 1, 2)), images.std((0, 1, 2))
+    inputs, test_inputs = (
+        ((given - mean) / deviation).reshape(len(given), -1).astype("float32") for given in (images, test[0])
+    )
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential([keras.Input((3072,))])
+    sizes, epsilon = (3072, 4000, 1000, 4000), 20
+    for before, after in itertools.pairwise(sizes):
+        density = epsilon * (before + after) / (before * after)  # Mocanu et al. 2018, eq. 3
+        model.add(layer_of(form, 1 - density, activation="relu", kernel_initializer="he_uniform")(after))
+        model.add(keras.layers.Dropout(0.3))
+    model.add(keras.layers.Dense(10))  # that density is above 1
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, metrics=["accuracy"])
+    rule = dsr.methods.SET(0.3) if method == "set" else dsr.methods.DSR(target=0.1)
+    callbacks = [] if form == "dense" else [dsr.Reallocate(rule, period=500 if method == "set" else 250, seed=seed)]
+    model.fit(inputs[:400], classes[:400], batch_size=100, verbose=0)  # compiles; 4 steps
+    start = time.perf_counter()
+    model.fit(inputs, classes, batch_size=100, epochs=epochs, callbacks=callbacks, verbose=0)
+    seconds = (time.perf_counter() - start) / epochs
+    _, accuracy = model.evaluate(test_inputs, test[1], batch_size=1000, verbose=0)
+    weights = sum(weight.count() for weight in dsr.sparse_weights(model)) or sum(
+        layer.kernel.shape[0] * layer.kernel.shape[1] for layer in model.layers[:-1] if hasattr(layer, "kernel")
+    )
+    return {"weights": weights, "seconds": seconds, "accuracy": accuracy, "peak": peak_megabytes()}
+
+
+# A network that does not fit when dense
+
+
+def huge_part(console: Console) -> None:
+    layers, width, sparsity = 6, 65_536, 0.9999
+    layer = layer_of("compact", sparsity, activation="relu", use_bias=False)
+    keras.utils.set_random_seed(0)
+    start = time.perf_counter()
+    model = keras.Sequential([keras.Input((width,)), *(layer(width) for _ in range(layers)), keras.layers.Dense(10)])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    table = Table("figure", "value", title=f"{layers} layers of {width:,} x {width:,}, sparsity {sparsity}")
+    places = sum(weight.size for weight in dsr.sparse_weights(model))
+    table.add_row("places, and their bytes when dense", f"{places:,}, {places * 4 / 1e9:,.1f} GB")
+    table.add_row("weights", f"{sum(weight.count() for weight in dsr.sparse_weights(model)):,}")
+    table.add_row("seconds to build", f"{time.perf_counter() - start:.1f}")
+    data = batches(width, 32, 20)
+    callback = dsr.DSRCallback(target=0.05, period=10)
+    model.fit(*data, batch_size=32, verbose=0, callbacks=[callback])
+    start = time.perf_counter()
+    model.fit(*data, batch_size=32, verbose=0, callbacks=[callback])
+    table.add_row("steps a second, batch 32, reallocated every 10", f"{20 / (time.perf_counter() - start):.2f}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        start = time.perf_counter()
+        dsr.save(model, path, resumable=True)
+        table.add_row("seconds to save, bytes", f"{time.perf_counter() - start:.1f}, {path.stat().st_size:,}")
+        start = time.perf_counter()
+        loaded = keras.models.load_model(path)
+        table.add_row("seconds to load", f"{time.perf_counter() - start:.1f}")
+        same = np.array_equal(model.predict(data[0][:32], verbose=0), loaded.predict(data[0][:32], verbose=0))
+        table.add_row("the loaded network gives the same bits", str(same))
+        start = time.perf_counter()
+        dsr.summary(loaded)
+        dsr.report(loaded, Path(folder, "report.html"), batch_sizes=())
+        table.add_row("seconds for summary and report", f"{time.perf_counter() - start:.1f}")
+    table.add_row("peak memory, 10^6 bytes", f"{peak_megabytes():,.0f}")
+    console.print(table)
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    if FLAGS.part == "set" and FLAGS.data_dir is None:
+        raise app.UsageError("--part=set needs --data_dir=..., where TensorFlow Datasets has cifar10")
+    {"steps": steps_part, "memory": memory_part, "set": set_part, "huge": huge_part}[FLAGS.part](Console())
+
+
+if __name__ == "__main__":
+    app.run(main)
