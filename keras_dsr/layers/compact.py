@@ -21,8 +21,8 @@ from keras_dsr.products.training import check_backend, is_supported, multiply
 class CompactLayer(RefusesVariants):
     """Mixin for a Keras layer that is a product of its inputs with one matrix, whose weights are few.
 
-    The trainable variable is `kernel_values`, of shape `(capacity,)`. Beside it lie `kernel_rows` and `kernel_columns`
-    (int32, of the same shape: where in the matrix of `matrix_shape` each weight stands, in row-major order),
+    The trainable variable is `kernel_values`, of shape `(capacity,)`. Beside it lie `kernel_indices` (int64, of shape
+    `(capacity, 2)`: the row and column of each weight in the matrix of `matrix_shape`, in row-major order),
     `kernel_count` (int32 scalar: how many there are; what lies beyond is zero) and `kernel_threshold` (float32 scalar:
     H of DSR). A step, a save and a reallocation take memory in proportion to the capacity. `layer.kernel` makes the
     dense kernel anew each time that it is read.
@@ -112,9 +112,8 @@ class CompactLayer(RefusesVariants):
         variable = super().add_weight(
             *args, name="kernel_values", shape=(size,), initializer=Initial(values), **{**kwargs, "autocast": False}
         )
-        at = np.divmod(positions, self.matrix_shape[1])
-        for axis, given in zip(("rows", "columns"), at):
-            self._add_beside(f"kernel_{axis}", (size,), np.pad(given, (0, size - count)), "int32")
+        indices = np.stack(np.divmod(positions, self.matrix_shape[1]), axis=1)
+        self._add_beside("kernel_indices", (size, 2), np.pad(indices, [(0, size - count), (0, 0)]), "int64")
         self._add_beside("kernel_count", (), np.asarray(count), "int32")
         self._add_beside("kernel_threshold", (), np.zeros(()), "float32")
         for state, dtype in self.method_state.items():
@@ -152,14 +151,16 @@ class CompactLayer(RefusesVariants):
     @property
     def kernel(self):
         """The dense kernel, a tensor that is made now: of the full size."""
-        values, rows, columns = self.entries()
-        flat = ops.scatter(ops.stack([rows, columns], axis=1), values, self.matrix_shape)
-        return ops.reshape(flat, self.kernel_shape)
+        values, indices = self.entries()
+        return ops.reshape(ops.scatter(indices, values, self.matrix_shape), self.kernel_shape)
+
+    def __dir__(self):
+        # Keras's saving reads every attribute that `dir` names: it would make the dense kernel, and not write it.
+        return [name for name in super().__dir__() if name != "kernel"]
 
     def entries(self) -> tuple:
-        """The weights that exist, and the rows and columns of the matrix where they stand: three tensors."""
-        parts = (self.kernel_values, self.kernel_rows, self.kernel_columns)
-        return tuple(part.value[: self.kernel_count.value] for part in parts)
+        """The weights that exist, and their rows and columns in the matrix: tensors of shapes `(n,)` and `(n, 2)`."""
+        return tuple(part.value[: self.kernel_count.value] for part in (self.kernel_values, self.kernel_indices))
 
     def product(self, inputs):
         """The product of inputs of shape `(..., rows of the matrix)` with the matrix."""
@@ -167,8 +168,7 @@ class CompactLayer(RefusesVariants):
         product = multiply(
             flat,
             self.kernel_values.value,
-            self.kernel_rows.value,
-            self.kernel_columns.value,
+            self.kernel_indices.value,
             self.kernel_count.value,
             self.matrix_shape,
         )
@@ -180,22 +180,19 @@ class CompactLayer(RefusesVariants):
         return outputs if self.activation is None else self.activation(outputs)
 
     @property
-    def _stored(self) -> dict[str, keras.Variable]:
-        """The variables of which a file holds the part that exists, by name."""
-        kinds = ("values", "rows", "columns", *self.method_state)
-        return {f"kernel_{kind}": getattr(self, f"kernel_{kind}") for kind in kinds}
+    def _lists(self) -> dict[str, keras.Variable]:
+        """The variables of shape `(capacity,)`, by name."""
+        return {f"kernel_{kind}": getattr(self, f"kernel_{kind}") for kind in ("values", *self.method_state)}
 
     @property
     def beside_kernel(self) -> list[keras.Variable]:
         """The variables that go with the values."""
-        return [
-            getattr(self, f"kernel_{kind}") for kind in ("rows", "columns", "count", "threshold", *self.method_state)
-        ]
+        return [getattr(self, f"kernel_{kind}") for kind in ("indices", "count", "threshold", *self.method_state)]
 
     @staticmethod
     def forget(layer: keras.layers.Layer) -> None:
         """Leave no trace in a layer that is of its stock class from now on."""
-        for kind in ("rows", "columns", "count", "threshold", *layer.method_state):
+        for kind in ("indices", "count", "threshold", *layer.method_state):
             setattr(layer, f"kernel_{kind}", None)
             delattr(layer, f"kernel_{kind}")
         for name in ("sparsity", "capacity", "mask_seed", "method_state", "kernel_shape", "matrix_shape"):
@@ -205,8 +202,10 @@ class CompactLayer(RefusesVariants):
         if not self.built:
             return
         count = int(ops.convert_to_numpy(self.kernel_count))
-        for name, variable in self._stored.items():
+        for name, variable in self._lists.items():
             store[name] = ops.convert_to_numpy(variable)[:count]
+        indices = ops.convert_to_numpy(self.kernel_indices)[:count].astype("int32")
+        store["kernel_rows"], store["kernel_columns"] = indices[:, 0], indices[:, 1]
         store["kernel_threshold"] = self.kernel_threshold
         if self.bias is not None:
             store["bias"] = self.bias
@@ -216,10 +215,13 @@ class CompactLayer(RefusesVariants):
             return super().load_own_variables(store)
         entries: dict[str, Any] = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no mapping)
         checked = self._checked(entries)
-        for name in sorted(set(entries) - set(self._stored) - {"kernel_threshold", "bias"}):
+        own = {*self._lists, "kernel_rows", "kernel_columns", "kernel_threshold", "bias"}
+        for name in sorted(set(entries) - own):
             self.add_state(name.removeprefix("kernel_"), str(entries[name].dtype))
         size, count = self.kernel_values.shape[0], len(checked["kernel_values"])
-        for name, variable in self._stored.items():  # a method that left nothing there begins anew
+        indices = np.stack([checked["kernel_rows"], checked["kernel_columns"]], axis=1)
+        self.kernel_indices.assign(np.pad(indices, [(0, size - count), (0, 0)]).astype("int64"))
+        for name, variable in self._lists.items():  # a method that left nothing there begins anew
             given = checked.get(name, np.zeros(count))
             variable.assign(np.pad(given, (0, size - count)).astype(variable.dtype))
         self.kernel_count.assign(count)

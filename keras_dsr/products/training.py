@@ -24,14 +24,14 @@ def check_backend(owner: str) -> None:
         )
 
 
-def multiply(inputs, values, rows, columns, count, shape: tuple[int, int]):
+def multiply(inputs, values, indices, count, shape: tuple[int, int]):
     """`inputs @ matrix`, differentiable in the inputs and the values.
 
     Args:
         inputs: float32 or float64 tensor of shape `(batch, shape[0])`.
         values: tensor of shape `(capacity,)` of the same dtype, the weights; those from `count` on are not read, and
             have a gradient of 0.
-        rows, columns: int32 tensors of shape `(capacity,)`, where the weights stand in the matrix, in row-major order.
+        indices: int64 tensor of shape `(capacity, 2)`, their rows and columns in the matrix, in row-major order.
         count: int32 scalar tensor, how many there are.
         shape: of the matrix.
 
@@ -42,4 +42,4 @@ def multiply(inputs, values, rows, columns, count, shape: tuple[int, int]):
         from keras_dsr.products.training_tensorflow import multiply as of_backend
     else:
         from keras_dsr.products.training_torch import multiply as of_backend
-    return of_backend(inputs, values, rows, columns, count, shape)
+    return of_backend(inputs, values, indices, count, shape)

@@ -2,19 +2,23 @@
 
 import tensorflow as tf
 
-BLOCK = 4096
+# Numbers of each factor that are gathered at a time, so that they stay in cache (2 MB of float32).
+GATHERED = 2**19
+# Up to so many rows in a batch, gathering and summing in one loop compiled by XLA is faster than gathering first.
+FUSED = 16
 
 
-def multiply(inputs, values, rows, columns, count, shape):
+def multiply(inputs, values, indices, count, shape):
     """As `products.training.multiply`."""
-    capacity = values.shape[0]
     count = tf.convert_to_tensor(count)
-    rows, columns = rows[:count], columns[:count]
+    indices = tf.convert_to_tensor(indices)
 
     @tf.custom_gradient
     def product(inputs, values):
-        indices = tf.cast(tf.stack([rows, columns], axis=1), tf.int64)
-        kernel = tf.raw_ops.SparseTensorToCSRSparseMatrix(indices=indices, values=values[:count], dense_shape=shape)
+        # Without a gradient of its own: what follows has one.
+        kernel = tf.raw_ops.SparseTensorToCSRSparseMatrix(
+            indices=indices[:count], values=values[:count], dense_shape=shape
+        )
         transposed = tf.raw_ops.SparseMatrixTranspose(input=kernel, conjugate=False, type=values.dtype)
         outputs = _times(transposed, inputs)
         outputs.set_shape([inputs.shape[0], shape[1]])
@@ -22,10 +26,7 @@ def multiply(inputs, values, rows, columns, count, shape):
         def gradient(upstream):
             of_inputs = _times(kernel, upstream)
             of_inputs.set_shape(inputs.shape)
-            of_values = sampled(tf.transpose(inputs), tf.transpose(upstream), rows, columns)
-            of_values = tf.pad(of_values, [[0, capacity - count]])
-            of_values.set_shape([capacity])
-            return of_inputs, of_values
+            return of_inputs, sampled(inputs, upstream, indices, count)
 
         return outputs, gradient
 
@@ -37,6 +38,47 @@ def _times(matrix, rows):
     return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=rows, transpose_b=True, transpose_output=True)
 
 
-def sampled(first, second, rows, columns):
-    """`sum(first[row] * second[column])` for each pair of a row and a column: some entries of a dense product."""
-    return tf.reduce_sum(tf.gather(first, rows) * tf.gather(second, columns), axis=1)
+def sampled(first, second, indices, count):
+    """Some entries of `first.T @ second`, a matrix that is never made.
+
+    Args:
+        first: tensor of shape `(batch, n)`.
+        second: tensor of shape `(batch, m)`.
+        indices: int64 tensor of shape `(capacity, 2)`, rows and columns of the entries.
+        count: int32 scalar; entries from it on are 0.
+
+    Returns:
+        A tensor of shape `(capacity,)`.
+    """
+    batch = first.shape[0]
+    if batch is not None:
+        return (_sampled_fused if batch <= FUSED else _sampled_in_blocks)(first, second, indices, count)
+    return tf.cond(
+        tf.shape(first)[0] <= FUSED,
+        lambda: _sampled_fused(first, second, indices, count),
+        lambda: _sampled_in_blocks(first, second, indices, count),
+    )
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _sampled_fused(first, second, indices, count):
+    chosen = tf.gather(first, indices[:, 0], axis=1) * tf.gather(second, indices[:, 1], axis=1)
+    capacity = indices.shape[0]
+    return tf.where(tf.range(capacity) < count, tf.reduce_sum(chosen, axis=0), tf.zeros((), first.dtype))
+
+
+def _sampled_in_blocks(first, second, indices, count):
+    capacity = indices.shape[0]
+    first, second = tf.transpose(first), tf.transpose(second)
+    block = tf.maximum(1, GATHERED // tf.shape(first)[1])
+
+    def one_block(number, parts):
+        at = indices[number * block : tf.minimum((number + 1) * block, count)]
+        chosen = tf.gather(first, at[:, 0]) * tf.gather(second, at[:, 1])
+        return number + 1, parts.write(number, tf.reduce_sum(chosen, axis=1))
+
+    blocks = -(-count // block)
+    parts = tf.TensorArray(first.dtype, size=blocks, infer_shape=False, element_shape=[None])
+    _, parts = tf.while_loop(lambda number, _: number < blocks, one_block, (0, parts), parallel_iterations=2)
+    result = tf.pad(parts.concat(), [[0, capacity - count]])
+    return tf.ensure_shape(result, [capacity])

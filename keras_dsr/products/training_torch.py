@@ -5,10 +5,10 @@ import warnings
 import torch
 
 
-def multiply(inputs, values, rows, columns, count, shape):
+def multiply(inputs, values, indices, count, shape):
     """As `products.training.multiply`."""
-    count = int(count)
-    return _Product.apply(inputs, values, rows[:count], columns[:count], shape)
+    rows, columns = indices[: int(count)].T.contiguous()
+    return _Product.apply(inputs, values, rows, columns, shape)
 
 
 class _Product(torch.autograd.Function):

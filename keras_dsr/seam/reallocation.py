@@ -259,9 +259,8 @@ def _mask(weight: SparseWeight | CompactWeight):
 def _places(weight: SparseWeight | CompactWeight) -> Places | None:
     if not isinstance(weight, CompactWeight):
         return None
-    rows = ops.cast(ops.convert_to_tensor(weight.rows), "int64")
-    positions = rows * weight.layer.matrix_shape[1] + ops.cast(ops.convert_to_tensor(weight.columns), "int64")
-    return Places(positions, weight.size)
+    indices = weight.indices.value
+    return Places(indices[:, 0] * weight.layer.matrix_shape[1] + indices[:, 1], weight.size)
 
 
 def _count_units(masks, unit_axes):

@@ -73,6 +73,6 @@ def rewritten_compact(weight, mask, places: Places, columns: int, slots: list, k
     for value, initial in slots:
         initial = ops.cast(initial, value.dtype)
         new_slots.append(ops.where(values == 0, initial, moved(value, initial)))
-    where = [ops.cast(rows, "int32"), ops.cast(positions - rows * columns, "int32"), ops.cast(count, "int32")]
+    where = [ops.stack([rows, positions - rows * columns], axis=1), ops.cast(count, "int32")]
     kept = {name: moved(entries) for name, entries in kept.items()}
     return Rewritten(values, where, new_slots, kept, where[-1])

@@ -132,7 +132,7 @@ class CompactWeight:
         role: string, `"kernel"`.
         name: string, the path of its values, such as `"dense/kernel_values"`.
         variable: the values, a Keras variable of shape `(capacity,)`; what lies beyond the weights is zero.
-        rows, columns, weights_held: the integer variables that say where the weights are, and how many.
+        indices, weights_held: the integer variables that say where the weights are, and how many.
         mask: None.
         threshold: the float32 scalar Keras variable that holds H, 0 until a method has set it.
         granularity: `"element"`.
@@ -148,14 +148,14 @@ class CompactWeight:
         self.role = "kernel"
         self.variable = layer.kernel_values
         self.name = self.variable.path
-        self.rows, self.columns, self.weights_held = layer.kernel_rows, layer.kernel_columns, layer.kernel_count
+        self.indices, self.weights_held = layer.kernel_indices, layer.kernel_count
         self.threshold = layer.kernel_threshold
         self.granularity = layer.granularity
 
     @property
     def where(self) -> list[keras.Variable]:
         """The variables that say where the weights are."""
-        return [self.rows, self.columns, self.weights_held]
+        return [self.indices, self.weights_held]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -178,8 +178,8 @@ class CompactWeight:
 
     def positions(self) -> np.ndarray:
         """Flat positions of the active weights, int64, in increasing order."""
-        _, rows, columns = (ops.convert_to_numpy(part) for part in self.layer.entries())
-        return rows.astype("int64") * self.layer.matrix_shape[1] + columns
+        indices = ops.convert_to_numpy(self.layer.entries()[1])
+        return indices[:, 0] * self.layer.matrix_shape[1] + indices[:, 1]
 
     def values(self) -> np.ndarray:
         """Values of the active weights, in the order of `positions()`."""

@@ -53,8 +53,7 @@ def check(weight) -> None:
     if weight.mask is None:
         assert count <= weight.capacity
         assert not held[count:].any()
-        for name in ("rows", "columns"):
-            assert not values(getattr(weight, name))[count:].any()
+        assert not values(weight.indices)[count:].any()
 
 
 METHODS = {
