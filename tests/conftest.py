@@ -35,7 +35,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "thorough: takes too long for every change; runs with --thorough")
     config.addinivalue_line("markers", "backends(*names): only there does it test anything, or anything new")
-    config.addinivalue_line("markers", "once: what it tests lies above the backend; on others than tensorflow thorough")
+    config.addinivalue_line(
+        "markers", "once: what it tests lies above the backend; on others than torch, the quickest, thorough"
+    )
     config.addinivalue_line("markers", "slow_on(*names): thorough there, as others test it sooner")
     hypothesis.settings.load_profile("thorough" if config.getoption("--thorough") else "quick")
 
@@ -57,7 +59,7 @@ def _is_for_this_backend(item) -> bool:
 def _takes_too_long(item) -> bool:
     backend = keras.backend.backend()
     slow_here = any(backend in marker.args for marker in item.iter_markers("slow_on"))
-    elsewhere = backend != "tensorflow" and item.get_closest_marker("once")
+    elsewhere = backend != "torch" and item.get_closest_marker("once")
     return bool(item.get_closest_marker("thorough") or slow_here or elsewhere)
 
 

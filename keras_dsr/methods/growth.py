@@ -81,9 +81,9 @@ def taken_in_each(active: list, survivors: list, shares, places: list | None = N
         shares: int32 tensor of shape `(tensors,)`, how many each tensor grows.
         places: as in `View`.
     """
-    free = _free(active, places)
+    room = _room(active, survivors, places)
     return [
-        units & (kept | (free[index] >= shares[index])) for index, (units, kept) in enumerate(zip(active, survivors))
+        units & (kept | (room[index] >= shares[index])) for index, (units, kept) in enumerate(zip(active, survivors))
     ]
 
 
@@ -100,30 +100,23 @@ def taken_in_all(active: list, survivors: list, places: list | None = None) -> t
         them, an int32 tensor of shape `(tensors,)`; in compact storage no more than it has room for.
     """
     pruned = sum(count_true(units) - count_true(kept) for units, kept in zip(active, survivors))
-    dead_before, dead_now = _free(active, places), _free(survivors, places)
-    if any(places or ()):
-        room = [math.prod(kept.shape) - count_true(kept) for kept in survivors]
-        dead_before, dead_now = (
-            ops.stack(
-                [
-                    count if not of_tensor else ops.minimum(count, free)
-                    for count, free, of_tensor in zip(counts, room, places)
-                ]
-            )
-            for counts in (ops.unstack(dead_before, len(places)), ops.unstack(dead_now, len(places)))
-        )
-    crowded = pruned > ops.sum(dead_before)  # then the places just pruned are free too
+    before, now = _room(active, survivors, places), _room(survivors, survivors, places)
+    crowded = pruned > ops.sum(before)  # then the places just pruned are free too
     taken = ops.cond(crowded, lambda: survivors, lambda: active)
-    return taken, ops.where(crowded, dead_now, dead_before)
+    return taken, ops.where(crowded, now, before)
 
 
-def _free(taken: list, places: list | None):
-    """How many places of each tensor are not taken, int32; at most 2**31 - 1."""
-    sizes = [
-        min(of_tensor.size, MAX_KEY) if of_tensor else math.prod(units.shape)
-        for units, of_tensor in zip(taken, places or [None] * len(taken))
-    ]
-    return ops.convert_to_tensor(sizes, "int32") - ops.stack([count_true(units) for units in taken])
+def _room(taken: list, survivors: list, places: list | None):
+    """How many units each tensor can take beside its survivors where others are taken, int32."""
+    room = []
+    for index, units in enumerate(taken):
+        entries, of_tensor = math.prod(units.shape), places[index] if places else None
+        if of_tensor is None:
+            room.append(entries - count_true(units))
+        else:
+            free = min(of_tensor.size, MAX_KEY) - count_true(units)
+            room.append(ops.minimum(free, entries - count_true(survivors[index])))
+    return ops.stack(room)
 
 
 def regrown(view: View, survivors: list, born: list, growth: str, seed: int, purpose: str) -> tuple[list, list]:

@@ -94,11 +94,9 @@ class Reallocation:
     def _check_knows_compact(self) -> None:
         compact = [weight.name for weight in self.weights if isinstance(weight, CompactWeight)]
         if compact and not getattr(self.method, "grows_compact", False):
-            why = (
-                "needs gradients of the size of the dense kernel"
-                if self.method.gradient_decay is not None
-                else ("does not move weights that are held as a list")
-            )
+            needs_gradients = self.method.gradient_decay is not None
+            lack = "needs gradients of the size of the dense kernel"
+            why = lack if needs_gradients else "does not move weights that are held as a list"
             raise ValueError(
                 f"{type(self.method).__name__} {why}, and {compact[0]!r} is in compact storage. Build the layer with "
                 "storage='masked', or use DSR, SET, DeepR or Static."
@@ -191,12 +189,11 @@ class Reallocation:
             kept_of_it = {name: entries[index] for name, entries in lists.items() if entries is not None}
             if isinstance(weight, CompactWeight):
                 kept_of_it = {name: kept_of_it.get(name, entries[index]) for name, entries in kept.items()}
-                columns = weight.layer.matrix_shape[1]
-                rest = view.places[index], columns, slots_of_it, kept_of_it
-                tensors.append(rewritten_compact(weights[index], masks[index], *rest))
+                lies = view.places[index], weight.layer.matrix_shape[1]
+                tensors.append(rewritten_compact(weights[index], masks[index], *lies, slots_of_it, kept_of_it))
             else:
-                rest = view.masks[index], unit_axes[index], slots_of_it, kept_of_it
-                tensors.append(rewritten_masked(weights[index], masks[index], *rest))
+                lay = view.masks[index], unit_axes[index]
+                tensors.append(rewritten_masked(weights[index], masks[index], *lay, slots_of_it, kept_of_it))
         return tensors, _count_units(view.masks, unit_axes), ops.stack([tensor.count for tensor in tensors]), state
 
     def _view(self) -> View:

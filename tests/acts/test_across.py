@@ -17,6 +17,7 @@ from tests.networks import compiled, fit, perceptron
 NEXT = {"tensorflow": "jax", "jax": "torch", "torch": "tensorflow"}
 
 
+@pytest.mark.slow_on("torch")  # which the other two write for, and read
 def test_another_backend_reads_the_same_network_and_decides_the_same_by_the_same_weights(tmp_path):
     other = NEXT[keras.backend.backend()]
     if importlib.util.find_spec(other) is None:

@@ -185,7 +185,7 @@ def test_the_budget_is_the_same_after_every_batch(granularity):
     [
         pytest.param(True, None, marks=compiles),
         pytest.param(None, "mixed_bfloat16", marks=pytest.mark.slow_on("tensorflow")),
-        (None, "mixed_float16"),
+        pytest.param(None, "mixed_float16", marks=pytest.mark.slow_on("tensorflow")),
         pytest.param(True, "mixed_float16", marks=[pytest.mark.backends("tensorflow"), pytest.mark.thorough]),
     ],
 )
@@ -203,6 +203,7 @@ def test_fit_reallocates_compiled_or_not_and_in_mixed_precision(jit_compile, dty
         assert not values(weight.variable)[~values(weight.mask)].any()
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():
     def trained(seed):
         keras.utils.set_random_seed(0)
@@ -317,6 +318,7 @@ def test_deepr_acts_at_optimizer_steps_where_gradients_are_accumulated():
 
 
 @pytest.mark.parametrize("jit_compile", [None, pytest.param(True, marks=[compiles, pytest.mark.thorough])])
+@pytest.mark.slow_on("tensorflow")
 def test_deepr_learns_digits(jit_compile):
     images, classes = digits()
     model = compiled(perceptron(sparsity=0.8), keras.optimizers.Adam(0.01), jit_compile=jit_compile)

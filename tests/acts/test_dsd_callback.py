@@ -61,6 +61,9 @@ class Watch(keras.callbacks.Callback):
             self.rates.append(float(self.model.optimizer.learning_rate))
 
 
+traces_much = pytest.mark.slow_on("tensorflow")
+
+
 def test_eight_weights_by_hand(tmp_path):
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1, use_bias=False, name="only")])
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", jit_compile=keras.backend.backend() == "jax")
@@ -110,6 +113,7 @@ def test_it_learns_in_every_phase():
         pytest.param(recurrent, marks=pytest.mark.backends("tensorflow", "torch")),  # it compiles for long on JAX
     ],
 )
+@traces_much
 def test_every_phase_of_several_kinds_of_layers(build):
     model, watch = compiled(build(), "adam"), Watch()
     classes = [type(layer) for layer in model._flatten_layers()]
@@ -130,12 +134,14 @@ def test_every_phase_of_several_kinds_of_layers(build):
         ({"exclude": "classes", "cut_first_convolution": True}, ["first", "second"]),
     ],
 )
+@traces_much
 def test_the_first_convolution_is_cut_only_by_an_argument_of_its_own(settings, cut):
     model, watch = compiled(convolutional()), Watch()
     fit(model, silent(0.5, 1, 1, **settings), watch, batches=2, epochs=3)
     assert [name.split("/")[-2] for name in watch.sparsities[1]] == cut
 
 
+@traces_much
 def test_two_rounds_with_lower_sparsity_and_learning_rate():
     model, watch = compiled(plain(), keras.optimizers.SGD(0.1)), Watch()
     callback = silent([0.5, 0.25], [2, 1], 1, sparse_learning_rate_factor=0.5)
@@ -160,6 +166,7 @@ def test_the_users_schedule_is_scaled_and_given_back():
 @pytest.mark.parametrize(
     "first", [pytest.param(True, id="listed_before", marks=by_the_host), pytest.param(False, id="listed_after")]
 )
+@traces_much
 def test_schedulers_of_the_user_go_on_beneath(first):
     absolute = keras.callbacks.LearningRateScheduler(lambda epoch, rate: [0.4, 0.3, 0.2, 0.1][epoch])
     model, watch = compiled(plain(), keras.optimizers.SGD(0.9)), Watch()
@@ -174,6 +181,7 @@ def test_schedulers_of_the_user_go_on_beneath(first):
     assert watch.rates == pytest.approx([0.4, 0.2, 0.01, 0.005])
 
 
+@traces_much
 def test_phases_by_step_are_those_by_epoch():
     by_epoch, by_step = (compiled(plain(), keras.optimizers.SGD(0.1, momentum=0.9)) for _ in range(2))
     fit(by_epoch, silent(0.5, 1, 2), batches=6, epochs=4)
@@ -196,6 +204,7 @@ def test_a_phase_may_begin_in_mid_epoch_and_between_executions():
     assert counts == [1776, 888, 888, 1776, 1776]  # after 4, 8, 12, 16, 20 steps
 
 
+@traces_much
 def test_two_fits_are_one():
     whole, halves = (compiled(plain(), keras.optimizers.Adam(0.01)) for _ in range(2))
     fit(whole, silent(0.5, 1, 2), epochs=5)
@@ -208,6 +217,7 @@ def test_two_fits_are_one():
     ]
 
 
+@traces_much
 def test_backup_and_restore_goes_on_in_the_sparse_phase(tmp_path):
     def trained(folder, stops_in=None):
         class Stop(keras.callbacks.Callback):
@@ -232,6 +242,7 @@ def test_backup_and_restore_goes_on_in_the_sparse_phase(tmp_path):
     assert [bits(v) for v in again.trainable_variables] == [bits(v) for v in whole.trainable_variables]
 
 
+@traces_much
 def test_sparse_layers_and_sparse_optimizers_are_used_as_they_are():
     sparse = compiled(perceptron(sparsity=0.0))
     wrapped = compiled(plain(), dsr.SparseOptimizer(keras.optimizers.SGD(0.1), sparsity=0.0))
@@ -253,6 +264,7 @@ def test_sparsities_by_name_and_by_a_function_of_the_model():
         assert list(watch.sparsities[1].values()) == [0.75, 0]
 
 
+@traces_much
 def test_what_sensitivity_chooses_is_cut_in_the_same_fit():
     images, classes = digits()
     examples = images[:200], classes[:200]
@@ -267,6 +279,7 @@ def test_what_sensitivity_chooses_is_cut_in_the_same_fit():
 
 
 @untraced
+@traces_much
 def test_a_random_cut_is_another_one_and_depends_on_the_seed():
     masks = {}
     for name, settings in {"smallest": {}, "random": {"cut": "random"}, "seeded": {"cut": "random", "seed": 1}}.items():

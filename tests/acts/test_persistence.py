@@ -128,7 +128,7 @@ METHODS = {
     [
         pytest.param("DeepR", False, marks=untraced),
         ("DeepR", True),
-        ("SET", False),
+        pytest.param("SET", False, marks=untraced),
         pytest.param("pruning", False, marks=untraced),
     ],
 )
@@ -151,7 +151,7 @@ def test_whatever_the_method_a_resumed_run_ends_with_the_bits_of_the_uninterrupt
     [
         pytest.param("DeepR", ".keras", marks=untraced),
         ("DeepR", ".weights.h5"),
-        ("SET", ".keras"),
+        pytest.param("SET", ".keras", marks=untraced),
         pytest.param("pruning", ".keras", marks=untraced),
     ],
 )

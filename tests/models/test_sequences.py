@@ -141,6 +141,7 @@ def assert_same(outputs, expected):
 
 @pytest.mark.parametrize("bidirectional", [layers.Bidirectional, dsr.SparseBidirectional])
 @pytest.mark.parametrize("builder", [deep_speech, neural_talk])
+@pytest.mark.slow_on("tensorflow")
 def test_a_sparse_network_trains_and_its_stripped_file_is_keras_own(builder, bidirectional, tmp_path):
     recurrent = functools.partial(dsr.SparseLSTM if builder is neural_talk else dsr.SparseSimpleRNN, sparsity=0.5)
     model, inputs = small(builder, **SPARSE | {"recurrent": recurrent, "bidirectional": bidirectional})

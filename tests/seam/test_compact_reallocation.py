@@ -14,6 +14,7 @@ from tests.layers.test_compact import perceptron
 from tests.networks import compiled, fit, state_bits, values
 
 pytestmark = pytest.mark.backends("tensorflow", "torch")
+traces_much = pytest.mark.slow_on("tensorflow")
 
 
 def network(shapes, sparsity, capacity, storages=("compact",), optimizer=None, dtype=None) -> keras.Model:
@@ -98,7 +99,7 @@ def test_the_budget_is_exact_and_positions_are_distinct_and_increasing(
             assert outcome.active.tolist() == before
 
 
-@pytest.mark.parametrize("name", ["DSR", "SET", "DeepR"])
+@pytest.mark.parametrize("name", ["DSR", *(pytest.param(one, marks=traces_much) for one in ("SET", "DeepR"))])
 def test_thousands_of_reallocations_change_no_total(name, request):
     model = network([(40, 30), (30, 20), (20, 10)], 0.9, 1.5, optimizer=keras.optimizers.SGD(momentum=0.9))
     weights = dsr.sparse_weights(model)
@@ -181,7 +182,10 @@ def test_slots_move_with_their_weights_and_those_of_newborn_start_over(optimizer
         assert not weight.values()[born[born < len(new)]].any()
 
 
-@pytest.mark.parametrize("method", [DSR(target=40), SET(0.3), DeepR(temperature=1e-3)])
+@pytest.mark.parametrize(
+    "method",
+    [DSR(target=40), *(pytest.param(one, marks=traces_much) for one in (SET(0.3), DeepR(temperature=1e-3)))],
+)
 def test_a_resumed_run_goes_on_to_the_same_bits(method, tmp_path):
     def reallocating():
         return dsr.Reallocate(method, period=1 if method.every_step else 2)

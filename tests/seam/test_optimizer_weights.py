@@ -136,6 +136,7 @@ def test_growth_sees_the_dense_gradient_of_the_loss(method):
         assert expected[~values(weight.mask)].any()
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_second_fit_by_a_method_that_needs_gradients_has_them():
     model = wrapped()
     fit(model, reallocating(methods.SET()))

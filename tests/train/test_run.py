@@ -82,6 +82,7 @@ def test_the_config_holds_no_place(finished):
     assert settings.out not in json.dumps(config)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_the_same_settings_give_the_same_bits_in_the_same_process(finished, tmp_path):
     settings, result = finished
     again = train(dataclasses.replace(settings, out=str(tmp_path / "again")))
@@ -176,6 +177,7 @@ def test_what_the_data_or_the_network_cannot_do_is_refused(given, message, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path):
     command = [sys.executable, "-m", "train.run", "--dataset=mnist", f"--data_dir={tmp_path}", f"--out={tmp_path}/run"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=120)
