@@ -17,7 +17,13 @@ def layers_of(model):
     return list(model._flatten_layers())
 
 
-@pytest.mark.parametrize("build", [perceptron, functional_model, shared_model, nested_model, subclassed_model])
+@pytest.mark.parametrize(
+    "build",
+    [
+        *(perceptron, functional_model, shared_model, nested_model),
+        pytest.param(subclassed_model, marks=pytest.mark.slow_on("tensorflow")),
+    ],
+)
 def test_strip_leaves_the_same_network_of_stock_layers(build):
     model = build()
     for weight in dsr.sparse_weights(model):
