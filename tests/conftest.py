@@ -27,6 +27,9 @@ hypothesis.settings.register_profile("quick", deadline=None, derandomize=True, m
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300, database=None)
 
 
+SLOWEST_FIRST = ("train", "distribution")
+
+
 def pytest_addoption(parser):
     help_ = "run what takes too long for every change: large networks, and property tests with more examples"
     parser.addoption("--thorough", action="store_true", help=help_)
@@ -46,6 +49,7 @@ def pytest_collection_modifyitems(config, items):
     elsewhere = [item for item in items if not _is_for_this_backend(item)]
     config.hook.pytest_deselected(items=elsewhere)
     items[:] = [item for item in items if _is_for_this_backend(item)]
+    items.sort(key=lambda item: item.path.parent.name not in SLOWEST_FIRST)  # so that no process works alone at the end
     if not config.getoption("--thorough"):
         for item in items:
             if _takes_too_long(item):
