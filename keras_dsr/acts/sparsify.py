@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 import keras
 import numpy as np
 from keras import ops
+from rich.console import Console
+from rich.progress import track
 
 from keras_dsr.acts.choosing import Selector, built_candidates, check_matched, check_selector, choose, matches
 from keras_dsr.acts.sparsify_report import SkippedRow, SparseRow, SparsifyReport
@@ -19,9 +21,11 @@ from keras_dsr.decisions.initial_mask import (
     random_mask,
 )
 from keras_dsr.layers.building import drawn_seed
+from keras_dsr.layers.compact import room_for
 from keras_dsr.layers.masked import unit_axes_of
+from keras_dsr.layers.storage import StorageChoice, check_storage, choose_storage
 from keras_dsr.seam.candidates import Candidate
-from keras_dsr.seam.conversion import convert
+from keras_dsr.seam.conversion import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF, Conversion, convert
 
 Distribution = str | Mapping[Selector, float] | Callable[[Candidate], float]
 
@@ -35,6 +39,9 @@ def sparsify(
     granularity: str = "element",
     mask: str = "random",
     seed: int | None = None,
+    storage: str = "masked",
+    capacity: int | float | None = None,
+    batch_size: int | None = None,
 ) -> SparsifyReport:
     """Make a built model sparse, in place: sequential, functional, subclassed or nested, with layers shared or not.
 
@@ -58,13 +65,19 @@ def sparsify(
         granularity: `"element"` or `"kernel"`, the unit that is pruned and grown: a weight, or a k x k slice.
         mask: `"random"`; or `"magnitude"`, the largest weights (units) of each tensor stay: for a pretrained model.
         seed: int, of random masks. None draws one from Python's random numbers.
+        storage: how weights are held (see `keras_dsr.SparseDense`). `"masked"`; `"compact"`: as a list where the layer
+            is a product with one matrix; or `"auto"`: as a list where that makes a step faster on this machine, which
+            is timed, some seconds for each size. The report says what was chosen, and why. A compiled model with
+            layers in compact storage gets a fresh optimizer of the same configuration, at iteration 0.
+        capacity: what layers in compact storage have room for; None: 1.5 times their weights.
+        batch_size: int, for how many examples `storage="auto"` times a step; None: 64.
 
     Returns:
         A `SparsifyReport`, which prints as a table.
 
     Raises:
         ValueError: an argument out of range, a selector that matches nothing, an unbuilt model, or a budget too small
-            for the number of tensors. The model is as it was before.
+            for the number of tensors, or a capacity below the weights of a layer. The model is as it was before.
 
     Example:
 
@@ -72,6 +85,7 @@ def sparsify(
     """
     check_granularity(granularity, "sparsify")
     check_mask(mask, "sparsify")
+    check_storage(storage, capacity, batch_size, "sparsify")
     sparsity = check_sparsity(sparsity, "sparsify")
     found, unbuilt = built_candidates(model, "sparsify")
     chosen, skipped = choose(found, include, exclude, "sparsify")
@@ -87,13 +101,41 @@ def sparsify(
             of_layer[one.role] = magnitude_mask(ops.convert_to_numpy(one.variable), active[index], axes[index])
         else:
             of_layer[one.role] = random_mask(one.shape, active[index], axes[index], [seed, index])
+    choices = _choose_storages(by_layer, chosen, storage, capacity, batch_size)
     rows = tuple(
-        SparseRow(one.name, one.shape, int(by_layer[id(one.layer)][1][one.role].sum()), type(one.layer).__name__)
+        SparseRow(
+            one.name,
+            one.shape,
+            int(by_layer[id(one.layer)][1][one.role].sum()),
+            type(one.layer).__name__,
+            *(("masked", "") if storage == "masked" else choices[id(one.layer)][:2]),
+        )
         for one in chosen
     )
-    convert(model, list(by_layer.values()), granularity, seed)
+    conversions = [Conversion(*of_layer, choices[key].storage) for key, of_layer in by_layer.items()]
+    convert(model, conversions, granularity, seed, capacity)
     skipped += [SkippedRow(layer.name, type(layer).__name__, 0, "not built: never called yet") for layer in unbuilt]
     return SparsifyReport(rows, tuple(skipped), _own_classes(chosen))
+
+
+def _choose_storages(by_layer: dict, chosen: list[Candidate], storage: str, capacity, batch_size) -> dict:
+    """The `StorageChoice` of each layer, by its identity."""
+    owners = {id(one.layer): one.owners for one in chosen}
+    choices = {}
+    progress = Console(stderr=True, quiet=storage != "auto")
+    for key, (layer, masks) in track(by_layer.items(), "Timing storages", console=progress, transient=True):
+        container = next((type(owner) for owner in owners[key] if type(owner) in SPARSE_CONTAINER_OF), None)
+        if container is not None and storage != "masked":
+            choices[key] = StorageChoice("masked", f"{container.__name__} makes masked layers when it is loaded")
+            continue
+        sparsity = {role: 1 - float(mask.mean()) for role, mask in masks.items()}
+        shape = (layer.get_build_config() or {}).get("input_shape")
+        kind = SPARSE_CLASS_OF[type(layer)]
+        choices[key] = choose_storage(layer, kind, sparsity, shape, storage, capacity, batch_size)
+        if choices[key].storage == "compact":
+            (mask,) = masks.values()
+            room_for(capacity, int(mask.sum()), mask.size, f"sparsify of {layer.name!r}")
+    return choices
 
 
 def _distribute(distribution: Distribution, sparsity: float, chosen: list[Candidate], units: list[int]) -> list[int]:

@@ -12,9 +12,17 @@ from keras_dsr.acts.rows import Totals, WeightRow
 
 @dataclasses.dataclass(frozen=True)
 class SparseRow(WeightRow):
-    """A weight that was made sparse, and the class that its layer had."""
+    """A weight that was made sparse.
+
+    Attributes:
+        layer: the class that its layer had.
+        storage: `"masked"` or `"compact"`.
+        why: why it is that, where there was a choice; else "".
+    """
 
     layer: str
+    storage: str
+    why: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +65,8 @@ class SparsifyReport(Totals):
         text = io.StringIO()
         console = Console(file=text, width=120)
         console.print(self._sparse_table())
+        if any(row.why for row in self.rows):
+            console.print(self._storage_table())
         if self.skipped:
             console.print(self._skipped_table())
         return text.getvalue() + self.loading + "\n"
@@ -70,6 +80,15 @@ class SparsifyReport(Totals):
             table.add_row(row.name, row.layer, shape, f"{row.size:,}", f"{row.active:,}", f"{row.sparsity:.2%}")
         table.add_section()
         table.add_row("in all", "", "", f"{self.size:,}", f"{self.active:,}", f"{self.sparsity:.2%}", style="bold")
+        return table
+
+    def _storage_table(self) -> Table:
+        """How each weight is held, and why."""
+        table = Table(title="How it is held")
+        for column in ("weight", "storage", "why"):
+            table.add_column(column, overflow="fold")
+        for row in self.rows:
+            table.add_row(row.name, row.storage, row.why)
         return table
 
     def _skipped_table(self) -> Table:

@@ -1,7 +1,8 @@
 """State holders: sparse and tied layers, thin mixins over the stock Keras layers."""
 
 from keras_dsr.layers.attention import SparseGroupQueryAttention, SparseMultiHeadAttention
-from keras_dsr.layers.compact import COMPACT_LAYERS, CompactConv2D, CompactDense, CompactEinsumDense, CompactLayer
+from keras_dsr.layers.compact import CompactLayer
+from keras_dsr.layers.compact_kinds import COMPACT_LAYERS, CompactConv2D, CompactDense, CompactEinsumDense
 from keras_dsr.layers.containers import MaskedContainer
 from keras_dsr.layers.convolution import (
     SparseConv1D,

@@ -20,3 +20,12 @@ def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
 def drawn_seed(seed: int | None) -> int:
     """The seed, or one from Python's random numbers for None."""
     return random.randint(1, 10**9) if seed is None else seed
+
+
+def replace_kernel(layer, variable: keras.Variable) -> None:
+    """Have a variable take the kernel's place: in the attribute, and in the layer's list, whose order files follow."""
+    replaced = layer._kernel
+    layer._tracker.replace_tracked_value("trainable_variables", replaced, variable)
+    layer._post_untrack_variable(replaced)
+    layer._kernel = variable
+    layer._post_track_variable(variable)

@@ -2,20 +2,22 @@
 
 import math
 import numbers
-import warnings
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_dsr.decisions.initial_mask import active_units, check_granularity, check_sparsity
+from keras_dsr.decisions.initial_mask import active_units, check_sparsity
 from keras_dsr.decisions.positions import random_positions
-from keras_dsr.layers.building import drawn_seed, unlocked
+from keras_dsr.layers.building import drawn_seed, replace_kernel, unlocked
+from keras_dsr.layers.compact_entries import check_entries
 from keras_dsr.layers.drawing import check_draws_each_alone, draw
 from keras_dsr.layers.refusing import RefusesVariants
 from keras_dsr.placement import Initial
-from keras_dsr.products.training import check_backend, is_supported, multiply
+from keras_dsr.products.training import check_backend, multiply
+
+CAPACITY = 1.5
 
 
 class CompactLayer(RefusesVariants):
@@ -31,7 +33,7 @@ class CompactLayer(RefusesVariants):
         sparsity: float in [0, 1), the share of weights that are zero; or `{"kernel": 0.99}`. Of `n` places
             `round((1 - sparsity) * n)` have a weight at first, at least one.
         capacity: what the layer has room for, as reallocation may move weights to it from others: a float of at least 1
-            is a multiple of the weights that it starts with, an int a number of weights.
+            is a multiple of the weights that it starts with, an int a number of weights. None: 1.5.
         mask_seed: int, where the first weights lie. None draws one from Python's random numbers.
         method_state: what methods keep with the layer; Keras passes it when it loads a model.
 
@@ -46,13 +48,12 @@ class CompactLayer(RefusesVariants):
     stock_class: ClassVar[type[keras.layers.Layer]]
     initializers: ClassVar[dict[str, str]] = {"kernel": "kernel_initializer"}
     granularity = "element"  # a unit is one weight; "kernel" where other layers of the model have it
-    supports_jit = False  # the stock CSR operations are not compiled by XLA
 
     def __init__(
         self,
         *args,
         sparsity: float | dict[str, float] = 0.9,
-        capacity: int | float = 1.5,
+        capacity: int | float | None = None,
         mask_seed: int | None = None,
         method_state: dict[str, str] | None = None,
         **kwargs,
@@ -64,32 +65,38 @@ class CompactLayer(RefusesVariants):
         """Check and keep the arguments that the stock class does not have, and check those that it has."""
         owner = type(self).__name__
         check_backend(owner)
-        if isinstance(sparsity, dict):
-            if list(sparsity) != ["kernel"]:
-                raise ValueError(
-                    f"{owner}(sparsity=...) must be a number, or name the kernel alone: in compact storage the bias "
-                    f"stays dense. Received: sparsity={sparsity!r}"
-                )
-            sparsity = sparsity["kernel"]
-        self.sparsity = check_sparsity(sparsity, owner)
-        self.capacity = _check_capacity(capacity, owner)
+        self.check_possible(self, sparsity)
+        self.sparsity = check_sparsity(sparsity["kernel"] if isinstance(sparsity, dict) else sparsity, owner)
+        self.capacity = check_capacity(CAPACITY if capacity is None else capacity, owner)
         self.mask_seed = drawn_seed(mask_seed)
         self.method_state = dict(method_state or {})
-        if self.compute_dtype != self.variable_dtype or self.compute_dtype not in ("float32", "float64"):
+        self.supports_jit = False  # the stock CSR operations are not compiled by XLA
+
+    @classmethod
+    def check_possible(cls, layer: keras.layers.Layer, sparsity: float | dict[str, float]) -> None:
+        """Raise `ValueError` if a layer of the kind, stock or sparse, cannot be in compact storage."""
+        owner = cls.__name__
+        if isinstance(sparsity, dict) and list(sparsity) != ["kernel"]:
+            raise ValueError(
+                f"{owner}(sparsity=...) must be a number, or name the kernel alone: in compact storage the bias "
+                f"stays dense. Received: sparsity={sparsity!r}"
+            )
+        if layer.compute_dtype != layer.variable_dtype or layer.compute_dtype not in ("float32", "float64"):
             raise ValueError(
                 f"{owner} computes in float32 or float64: the sparse product has no other. Use storage='masked' for "
-                f"mixed precision. Received: dtype policy {self.dtype_policy.name!r}"
+                f"mixed precision. Received: dtype policy {layer.dtype_policy.name!r}"
             )
-        if self.kernel_constraint is not None:
+        if layer.kernel_constraint is not None:
             raise ValueError(
                 f"{owner}(kernel_constraint=...) must be None: Keras would apply it to the list of weights, whose "
-                f"shape is not the kernel's. Use `kernel_regularizer`. Received: {self.kernel_constraint!r}"
+                f"shape is not the kernel's. Use `kernel_regularizer`. Received: {layer.kernel_constraint!r}"
             )
-        check_draws_each_alone(self.kernel_initializer, owner)
-        self._check_is_product()
+        check_draws_each_alone(layer.kernel_initializer, owner)
+        cls.check_is_product(layer)
 
-    def _check_is_product(self) -> None:
-        """Raise `ValueError` if the layer is no product with one matrix."""
+    @staticmethod
+    def check_is_product(layer: keras.layers.Layer) -> None:
+        """Raise `ValueError` if a layer of the kind is no product with one matrix."""
 
     def _rows_of_matrix(self, shape: tuple[int, ...]) -> int:
         """How many of the kernel's places, of the given shape, are one column of the matrix."""
@@ -98,19 +105,23 @@ class CompactLayer(RefusesVariants):
     def add_weight(self, *args, name=None, shape=None, initializer=None, **kwargs):
         if name != "kernel":
             return super().add_weight(*args, name=name, shape=shape, initializer=initializer, **kwargs)
+        places = math.prod(shape)
+        count = active_units(places, self.sparsity)
+        positions = random_positions(places, count, self.mask_seed)
+        return self._hold(
+            shape, positions, lambda dtype: draw(initializer, self.kernel_shape, count, dtype), *args, **kwargs
+        )
+
+    def _hold(self, shape, positions: np.ndarray, values, *args, **kwargs) -> keras.Variable:
+        """Make the variables of the layer, with weights at flat positions; `values` makes them, of a dtype."""
         self.kernel_shape = tuple(shape)
-        places = math.prod(self.kernel_shape)
+        places, count = math.prod(shape), len(positions)
         rows = self._rows_of_matrix(self.kernel_shape)
         self.matrix_shape = rows, places // rows
-        count = active_units(places, self.sparsity)
-        size = _capacity_of(self.capacity, count, places, type(self).__name__)
-        positions = random_positions(places, count, self.mask_seed)
-
-        def values(_, dtype):
-            return ops.pad(draw(initializer, self.kernel_shape, count, dtype), (0, size - count))
-
+        size = room_for(self.capacity, count, places, type(self).__name__)
+        initial = Initial(lambda _, dtype: ops.pad(values(dtype), (0, size - count)))
         variable = super().add_weight(
-            *args, name="kernel_values", shape=(size,), initializer=Initial(values), **{**kwargs, "autocast": False}
+            *args, name="kernel_values", shape=(size,), initializer=initial, **{**kwargs, "autocast": False}
         )
         indices = np.stack(np.divmod(positions, self.matrix_shape[1]), axis=1)
         self._add_beside("kernel_indices", (size, 2), np.pad(indices, [(0, size - count), (0, 0)]), "int64")
@@ -119,6 +130,33 @@ class CompactLayer(RefusesVariants):
         for state, dtype in self.method_state.items():
             self._add_beside(f"kernel_{state}", (size,), np.zeros(size), dtype)
         return variable
+
+    @classmethod
+    def convert(cls, layer: keras.layers.Layer, mask: np.ndarray, capacity: int | float | None, mask_seed: int) -> None:
+        """Turn a built layer of the stock class into one of this class, in place, with the weights under a mask.
+
+        Args:
+            layer: a built layer whose class is `cls.stock_class`.
+            mask: bool array of the shape of its kernel, with at least one true entry.
+            capacity: see the class.
+            mask_seed: int, for the config.
+
+        Raises:
+            ValueError: as the class. The layer is as it was.
+        """
+        cls.check_possible(layer, 0.0)
+        kernel, positions = layer._kernel, np.flatnonzero(mask)
+        held = ops.convert_to_numpy(kernel).reshape(-1)[positions]
+        room_for(capacity, len(positions), mask.size, cls.__name__)
+        layer.__class__ = cls
+        layer.configure(1 - float(mask.mean()), capacity, mask_seed, None)
+        with unlocked(layer), layer._open_name_scope():
+            values = layer._hold(
+                mask.shape, positions, lambda dtype: ops.convert_to_tensor(held, dtype), trainable=kernel.trainable
+            )
+            layer._tracker.untrack(values)
+        values.regularizer = kernel.regularizer
+        replace_kernel(layer, values)
 
     def _add_beside(self, name: str, shape: tuple[int, ...], value: np.ndarray, dtype: str) -> None:
         given = Initial(lambda _, dtype: ops.convert_to_tensor(value, dtype=dtype))
@@ -197,6 +235,8 @@ class CompactLayer(RefusesVariants):
             delattr(layer, f"kernel_{kind}")
         for name in ("sparsity", "capacity", "mask_seed", "method_state", "kernel_shape", "matrix_shape"):
             delattr(layer, name)
+        for name in ("granularity", "storage_choice"):  # of a layer that was masked before it was built
+            vars(layer).pop(name, None)
 
     def save_own_variables(self, store):
         if not self.built:
@@ -214,11 +254,12 @@ class CompactLayer(RefusesVariants):
         if not self.built:
             return super().load_own_variables(store)
         entries: dict[str, Any] = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no mapping)
-        checked = self._checked(entries)
+        size, bias = self.kernel_values.shape[0], None if self.bias is None else tuple(self.bias.shape)
+        checked = check_entries(entries, self.matrix_shape, size, bias, f"{type(self).__name__} {self.name!r}")
         own = {*self._lists, "kernel_rows", "kernel_columns", "kernel_threshold", "bias"}
         for name in sorted(set(entries) - own):
             self.add_state(name.removeprefix("kernel_"), str(entries[name].dtype))
-        size, count = self.kernel_values.shape[0], len(checked["kernel_values"])
+        count = len(checked["kernel_values"])
         indices = np.stack([checked["kernel_rows"], checked["kernel_columns"]], axis=1)
         self.kernel_indices.assign(np.pad(indices, [(0, size - count), (0, 0)]).astype("int64"))
         for name, variable in self._lists.items():  # a method that left nothing there begins anew
@@ -229,102 +270,13 @@ class CompactLayer(RefusesVariants):
         if self.bias is not None:
             self.bias.assign(entries["bias"])
 
-    def _checked(self, entries: dict) -> dict[str, np.ndarray]:
-        """The stored lists, or a `ValueError` before anything is assigned."""
-        missing = {"kernel_values", "kernel_rows", "kernel_columns", "kernel_threshold"} - set(entries)
-        if missing or (self.bias is not None) != ("bias" in entries):
-            raise ValueError(
-                f"The weights that are loaded into {type(self).__name__} {self.name!r} are not those of a compact "
-                f"layer like it: it expects kernel_values, kernel_rows, kernel_columns"
-                f"{', bias' if self.bias is not None else ''}. Received: {', '.join(sorted(entries)) or 'nothing'}. "
-                "Build the layer with the storage with which it was saved."
-            )
-        lists = {name: np.asarray(value) for name, value in entries.items() if np.ndim(value) == 1 and name != "bias"}
-        positions = lists["kernel_rows"].astype("int64") * self.matrix_shape[1] + lists["kernel_columns"]
-        inside = positions.size and positions[0] >= 0 and positions[-1] < math.prod(self.matrix_shape)
-        if len({len(value) for value in lists.values()}) > 1 or not inside or (np.diff(positions) <= 0).any():
-            raise ValueError(
-                f"The positions that are loaded into {type(self).__name__} {self.name!r} are not distinct places of a "
-                f"matrix of shape {self.matrix_shape} in increasing order: the file is damaged, or of another layer."
-            )
-        if len(positions) > self.kernel_values.shape[0]:
-            raise ValueError(
-                f"{type(self).__name__} {self.name!r} has room for {self.kernel_values.shape[0]:,} weights. Received: "
-                f"{len(positions):,} in the file. Build it with a larger capacity, such as capacity={len(positions)}."
-            )
-        return lists
-
     def get_config(self):
         config = {"sparsity": self.sparsity, "capacity": self.capacity, "mask_seed": self.mask_seed}
         state = {"method_state": dict(self.method_state)} if self.method_state else {}
         return {**super().get_config(), **config, **state}
 
 
-@keras.saving.register_keras_serializable(package="keras_dsr")
-class CompactDense(CompactLayer, keras.layers.Dense):
-    """What `SparseDense(..., storage="compact")` makes: `keras.layers.Dense` in compact storage."""
-
-    stock_class = keras.layers.Dense
-
-    def call(self, inputs, training=None):
-        return self._finished(self.product(inputs))
-
-
-@keras.saving.register_keras_serializable(package="keras_dsr")
-class CompactEinsumDense(CompactLayer, keras.layers.EinsumDense):
-    """What `SparseEinsumDense(..., storage="compact")` makes, of an equation that is a product with a matrix.
-
-    It sums over the last axes of the inputs, which are the first of the kernel in the same order; the others of the
-    kernel are the last of the outputs: `"...a,ab->...b"`, `"abc,cde->abde"`, `"abde,dec->abc"`.
-    """
-
-    stock_class = keras.layers.EinsumDense
-
-    def _check_is_product(self) -> None:
-        terms, _, outputs = self.equation.replace(" ", "").partition("->")
-        inputs, _, kernel = terms.partition(",")
-        summed = [axis for axis in kernel if axis in inputs and axis not in outputs]
-        self._summed = len(summed)
-        kept = inputs[: len(inputs) - len(summed)]
-        if kernel[: len(summed)] != "".join(summed) or (kept + "".join(summed), kept + kernel[len(summed) :]) != (
-            inputs,
-            outputs,
-        ):
-            raise ValueError(
-                "SparseEinsumDense(storage='compact') needs an equation that is a product with a matrix: the last axes "
-                "of the inputs are summed over, and are the first of the kernel, as in '...a,ab->...b' or "
-                f"'abc,cde->abde'. Use storage='masked' for another. Received: {self.equation!r}"
-            )
-
-    def _rows_of_matrix(self, shape):
-        return math.prod(shape[: self._summed])
-
-    def call(self, inputs, training=None):
-        kept = ops.shape(inputs)[: len(inputs.shape) - self._summed]
-        product = self.product(ops.reshape(inputs, (*kept, self.matrix_shape[0])))
-        return self._finished(ops.reshape(product, (*kept, *self.kernel_shape[self._summed :])))
-
-
-@keras.saving.register_keras_serializable(package="keras_dsr")
-class CompactConv2D(CompactLayer, keras.layers.Conv2D):
-    """What `SparseConv2D(..., storage="compact")` makes, of a window of 1, one group and channels last."""
-
-    stock_class = keras.layers.Conv2D
-
-    def _check_is_product(self) -> None:
-        if set(self.kernel_size) != {1} or self.groups != 1 or self.data_format != "channels_last":
-            raise ValueError(
-                "SparseConv2D(storage='compact') needs a window of 1, one group and channels last: that is a product "
-                "with a matrix. Use storage='masked' for another. Received: "
-                f"kernel_size={self.kernel_size}, groups={self.groups}, data_format={self.data_format!r}"
-            )
-
-    def call(self, inputs):
-        strides = (slice(None, None, stride) for stride in self.strides)
-        return self._finished(self.product(inputs[(slice(None), *strides)]))
-
-
-def _check_capacity(capacity: int | float, owner: str) -> int | float:
+def check_capacity(capacity: int | float, owner: str) -> int | float:
     """Return the capacity, or raise `ValueError` if it is neither a multiple of at least 1 nor a positive int."""
     is_number = isinstance(capacity, numbers.Real) and not isinstance(capacity, bool)
     if not is_number or not 1 <= capacity < math.inf:
@@ -335,7 +287,9 @@ def _check_capacity(capacity: int | float, owner: str) -> int | float:
     return int(capacity) if isinstance(capacity, numbers.Integral) else float(capacity)
 
 
-def _capacity_of(capacity: int | float, count: int, places: int, owner: str) -> int:
+def room_for(capacity: int | float | None, count: int, places: int, owner: str) -> int:
+    """For how many weights a layer that starts with `count` has room, or raise `ValueError` if for fewer than that."""
+    capacity = CAPACITY if capacity is None else capacity
     size = capacity if isinstance(capacity, int) else math.ceil(capacity * count)
     if size < count:
         raise ValueError(
@@ -343,49 +297,3 @@ def _capacity_of(capacity: int | float, count: int, places: int, owner: str) -> 
             f"Received: capacity={capacity!r}"
         )
     return min(size, places)
-
-
-COMPACT_LAYERS: tuple[type[CompactLayer], ...] = (CompactDense, CompactEinsumDense, CompactConv2D)
-
-
-def check_storage(storage: str, capacity: int | float | None, kind: type[keras.layers.Layer]) -> str:
-    """The storage that a sparse layer gets.
-
-    Args:
-        storage: as it was asked for.
-        capacity: as it was asked for, or None.
-        kind: the class of the layer.
-
-    Raises:
-        ValueError: no such storage, one that the layer cannot have, or a capacity where there is none.
-    """
-    if storage not in ("masked", "compact"):
-        raise ValueError(
-            f"{kind.__name__}(storage=...) must be 'masked' (a dense kernel and a mask) or 'compact' (the weights that "
-            f"exist and their positions). Received: storage={storage!r}"
-        )
-    if storage == "masked" and capacity is not None:
-        raise ValueError(
-            f"{kind.__name__}(capacity=...) is for storage='compact': a masked layer has room for every place. "
-            f"Received: capacity={capacity!r} with storage='masked'"
-        )
-    if storage == "compact" and kind.stock_class not in {one.stock_class for one in COMPACT_LAYERS}:
-        raise ValueError(
-            f"{kind.__name__}(storage='compact') does not exist: SparseDense, SparseEinsumDense and SparseConv2D with "
-            "a window of 1 are products with a matrix and can be compact. Use storage='masked'."
-        )
-    if storage == "compact" and not is_supported():
-        warnings.warn(
-            f"{kind.__name__}(storage='compact') is made with storage='masked': {keras.backend.backend()} has no "
-            "sparse product that was measured to be faster. Set KERAS_BACKEND=tensorflow for compact storage.",
-            stacklevel=4,
-        )
-        return "masked"
-    return storage
-
-
-def to_compact(layer: keras.layers.Layer, sparsity, granularity: str, mask_seed: int | None, capacity) -> None:
-    """Have a layer that has not been built be of the compact class of its kind."""
-    layer.__class__ = next(one for one in COMPACT_LAYERS if one.stock_class is layer.stock_class)
-    layer.granularity = check_granularity(granularity, type(layer).__name__)
-    layer.configure(sparsity, 1.5 if capacity is None else capacity, mask_seed, None)

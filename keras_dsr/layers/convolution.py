@@ -5,6 +5,7 @@ from typing import ClassVar
 import keras
 
 from keras_dsr.layers.masked import MaskedLayer
+from keras_dsr.layers.storage import HasStorage
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")
@@ -15,7 +16,7 @@ class SparseConv1D(MaskedLayer, keras.layers.Conv1D):
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")
-class SparseConv2D(MaskedLayer, keras.layers.Conv2D):
+class SparseConv2D(HasStorage, MaskedLayer, keras.layers.Conv2D):
     """`keras.layers.Conv2D` with a sparse kernel of shape `(height, width, inputs, filters)`; the bias stays dense.
 
     Args:
@@ -27,10 +28,11 @@ class SparseConv2D(MaskedLayer, keras.layers.Conv2D):
             one output channel). In a window of size 1 a slice is one weight.
         mask_seed: int, where the first active weights lie. `None` draws one from Python's random numbers, which
             `keras.utils.set_random_seed` fixes.
+        storage, capacity, batch_size: as `SparseDense`, for a window of 1.
         **kwargs: every other argument of `keras.layers.Conv2D`.
 
     Raises:
-        ValueError: `sparsity` outside [0, 1) or an unknown `granularity`.
+        ValueError: `sparsity` outside [0, 1), an unknown `granularity` or `storage`.
 
     Example:
 

@@ -5,10 +5,11 @@ from typing import ClassVar
 import keras
 
 from keras_dsr.layers.masked import MaskedLayer
+from keras_dsr.layers.storage import HasStorage
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")
-class SparseDense(MaskedLayer, keras.layers.Dense):
+class SparseDense(HasStorage, MaskedLayer, keras.layers.Dense):
     """`keras.layers.Dense` with a sparse kernel of shape `(inputs, units)`; the bias stays dense.
 
     Args:
@@ -20,10 +21,13 @@ class SparseDense(MaskedLayer, keras.layers.Dense):
             of a model that are reallocated together need the same one.
         mask_seed: int, where the first active weights lie. `None` draws one from Python's random numbers, which
             `keras.utils.set_random_seed` fixes.
+        storage: how the weights are held: `"masked"`, `"compact"` or `"auto"` (see `layers.storage.HasStorage`).
+        capacity: int or float, what the layer has room for in compact storage; None: 1.5 times its weights.
+        batch_size: int, for how many examples `storage="auto"` times a step; None: 64.
         **kwargs: every other argument of `keras.layers.Dense`.
 
     Raises:
-        ValueError: `sparsity` outside [0, 1) or an unknown `granularity`.
+        ValueError: `sparsity` outside [0, 1), an unknown `granularity` or `storage`.
 
     Example:
 
@@ -37,7 +41,7 @@ class SparseDense(MaskedLayer, keras.layers.Dense):
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")
-class SparseEinsumDense(MaskedLayer, keras.layers.EinsumDense):
+class SparseEinsumDense(HasStorage, MaskedLayer, keras.layers.EinsumDense):
     """`keras.layers.EinsumDense` with a sparse kernel; its arguments, and those of `SparseDense`."""
 
     stock_class = keras.layers.EinsumDense

@@ -18,7 +18,6 @@ from keras_dsr.decisions.initial_mask import (
 )
 from keras_dsr.decisions.units import mask_weights
 from keras_dsr.layers.building import drawn_seed, unlocked
-from keras_dsr.layers.compact import check_storage, to_compact
 from keras_dsr.layers.masked_weight import HeldByLayer, MaskedWeight, OfActiveWeights
 from keras_dsr.placement import Initial, layout_beside, strategy_of
 
@@ -45,12 +44,9 @@ class MaskedLayer:
         mask_seed: int, where the first active weights lie. None draws one from Python's random numbers, which
             `keras.utils.set_random_seed` fixes.
         method_state: what methods keep with the layer (see `add_state`); Keras passes it when it loads a model.
-        storage: `"masked"`; or, for a layer that is a product with one matrix, `"compact"`: then it is made a
-            `CompactLayer`, which see.
-        capacity: with `storage="compact"`, what the layer has room for.
 
     Raises:
-        ValueError: a sparsity outside [0, 1) or of no weight of the layer, an unknown granularity or storage.
+        ValueError: a sparsity outside [0, 1) or of no weight of the layer, an unknown granularity.
 
     Attributes:
         stock_class: The Keras layer class of the same name that `strip` turns the layer into.
@@ -72,15 +68,10 @@ class MaskedLayer:
         granularity: str = "element",
         mask_seed: int | None = None,
         method_state: dict[str, str] | None = None,
-        storage: str = "masked",
-        capacity: int | float | None = None,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        if check_storage(storage, capacity, type(self)) == "compact":
-            to_compact(self, sparsity, granularity, mask_seed, capacity)
-        else:
-            self.configure(sparsity, granularity, mask_seed, method_state)
+        self.configure(sparsity, granularity, mask_seed, method_state)
 
     def configure(self, sparsity: Sparsity, granularity: str, mask_seed: int | None, method_state: dict | None) -> None:
         """Check and keep the arguments that the stock class does not have."""

@@ -2,8 +2,8 @@
 
 import contextlib
 import math
-import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -17,9 +17,11 @@ from keras_dsr.layers import (
     MaskedLayer,
     TiedKernel,
 )
-from keras_dsr.layers.building import unlocked
+from keras_dsr.layers.building import replace_kernel, unlocked
+from keras_dsr.layers.storage import COMPACT_OF
 from keras_dsr.optimizers import fresh_without_masks, without_masks
 from keras_dsr.optimizers.slots import clear_dead_places, optimizer_slots
+from keras_dsr.placement import machine_memory
 from keras_dsr.seam.training import forget_compiled_functions, set_optimizer
 from keras_dsr.seam.weights import layers_of, sparse_optimizer, sparse_weights, walk
 
@@ -27,27 +29,56 @@ SPARSE_CLASS_OF = {cls.stock_class: cls for cls in MASKED_LAYERS}
 SPARSE_CONTAINER_OF = {cls.stock_class: cls for cls in MASKED_CONTAINERS}
 
 
+class Conversion(NamedTuple):
+    """What one layer is to be made.
+
+    Attributes:
+        layer: a built layer, of a class in `SPARSE_CLASS_OF`.
+        masks: bool arrays by the names of its weights.
+        storage: `"masked"` or `"compact"`.
+    """
+
+    layer: keras.layers.Layer
+    masks: dict[str, np.ndarray]
+    storage: str
+
+
 def convert(
-    model: keras.Model, masks: list[tuple[keras.layers.Layer, dict[str, np.ndarray]]], granularity: str, seed: int
+    model: keras.Model,
+    conversions: list[Conversion],
+    granularity: str,
+    seed: int,
+    capacity: int | float | None = None,
 ) -> None:
     """Make layers of a model sparse, in place: graph, optimizer and the values of active weights stay.
 
+    A layer that is made compact gets another variable. The optimizer has no state for that, so a compiled model with
+    such layers gets a fresh optimizer of the same configuration, at iteration 0.
+
     Args:
         model: a built Keras model.
-        masks: pairs of a layer of it, of a class in `SPARSE_CLASS_OF`, and masks by the names of its weights.
+        conversions: what its layers are to be made.
         granularity: of the masks.
         seed: int; the layers get it and those that follow, for their configs.
+        capacity: of layers in compact storage.
     """
-    for index, (layer, of_layer) in enumerate(masks):
-        SPARSE_CLASS_OF[type(layer)].convert(layer, of_layer, granularity, seed + index)
+    has_compact = any(conversion.storage == "compact" for conversion in conversions)
+    for index, (layer, masks, storage) in enumerate(conversions):
+        if storage == "compact":
+            COMPACT_OF[type(layer)].convert(layer, masks["kernel"], capacity, seed + index)
+        else:
+            SPARSE_CLASS_OF[type(layer)].convert(layer, masks, granularity, seed + index)
     for layer, _ in walk(model):
         container = SPARSE_CONTAINER_OF.get(type(layer))
         if container is not None and any(isinstance(inner, MaskedLayer) for inner, _ in walk(layer)):
             container.to_sparse(layer)
     optimizers = [getattr(part, "optimizer", None) for part, _ in walk(model) if isinstance(part, keras.Model)]
     for weight in sparse_weights(model):
-        slots = [slot for optimizer in optimizers for slot in optimizer_slots(optimizer, weight.variable)]
-        clear_dead_places(weight.variable, ops.convert_to_tensor(weight.mask), slots)
+        if weight.mask is not None:
+            slots = [slot for optimizer in optimizers for slot in optimizer_slots(optimizer, weight.variable)]
+            clear_dead_places(weight.variable, ops.convert_to_tensor(weight.mask), slots)
+    if has_compact:
+        _renew_optimizer(model)
     forget_compiled_functions(model)
 
 
@@ -139,7 +170,7 @@ def stripped(model: keras.Model) -> Iterator[keras.Model]:
     finally:
         for (layer, own_class), values in zip(expanded, held):
             layer.__class__ = own_class
-            _replace_kernel(layer, values)
+            replace_kernel(layer, values)
             with unlocked(layer):
                 for variable in layer.beside_kernel:
                     layer._tracker.add_to_store("non_trainable_variables", variable)
@@ -153,7 +184,13 @@ def _expand(model: keras.Model, layers: list) -> None:
         own_class = type(layer)
         _expand_kernel(layer)
         own_class.forget(layer)
-    if layers and getattr(model, "optimizer", None) is not None:
+    if layers:
+        _renew_optimizer(model)
+
+
+def _renew_optimizer(model: keras.Model) -> None:
+    """Give a compiled model that has other variables than before a fresh optimizer of the same configuration."""
+    if getattr(model, "optimizer", None) is not None:
         set_optimizer(model, fresh_without_masks(model.optimizer))
         model.optimizer.build(model.trainable_variables)
 
@@ -167,29 +204,18 @@ def _expand_kernel(layer) -> keras.Variable:
     with unlocked(layer):
         for variable in layer.beside_kernel:
             layer._tracker.untrack(variable)
-    _replace_kernel(layer, kernel)
+    replace_kernel(layer, kernel)
     layer.__class__ = layer.stock_class
     return held
 
 
 def _check_fits(layers: list[CompactLayer]) -> None:
     """Raise `MemoryError` if the dense kernels of layers are more than the memory of this machine."""
-    if not layers or not hasattr(os, "sysconf"):
-        return
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = machine_memory()
     needed = sum(math.prod(layer.kernel_shape) * np.dtype(layer.variable_dtype).itemsize for layer in layers)
-    if needed > memory:
+    if memory is not None and needed > memory:
         raise MemoryError(
             f"Stock layers have dense kernels, and those of the {len(layers)} layers in compact storage would take "
             f"{needed / 1e9:,.1f} GB; this machine has {memory / 1e9:,.1f} GB. To save the model as it is, use "
             "keras_dsr.save(model, path, resumable=True)."
         )
-
-
-def _replace_kernel(layer, variable: keras.Variable) -> None:
-    """Have a variable take the kernel's place: in the attribute, and in the layer's list, whose order files follow."""
-    replaced = layer._kernel
-    layer._tracker.replace_tracked_value("trainable_variables", replaced, variable)
-    layer._post_untrack_variable(replaced)
-    layer._kernel = variable
-    layer._post_track_variable(variable)
