@@ -289,7 +289,10 @@ def test_a_file_with_more_weights_than_there_is_room_for_is_refused(tmp_path):
         (lambda: dsr.SparseDense(3, storage="compact", kernel_initializer="orthogonal"), "draw each weight by itself"),
         (lambda: dsr.SparseConv2D(3, 3, storage="compact"), "needs a window of 1, one group and channels last"),
         (lambda: dsr.SparseConv2D(4, 1, groups=2, storage="compact"), "needs a window of 1, one group"),
-        (lambda: dsr.SparseConv1D(3, 1, storage="compact"), "Unrecognized keyword .* SparseConv1D: .*'storage': 'compact'"),
+        (
+            lambda: dsr.SparseConv1D(3, 1, storage="compact"),
+            "Unrecognized .* SparseConv1D: .*storage.: .compact",
+        ),
         (lambda: dsr.SparseEinsumDense("abc,bde->ade", (2, 3), storage="compact"), "a product with a matrix"),
         (lambda: dsr.SparseEinsumDense("abc,acd->abd", (2, 3), storage="compact"), "a product with a matrix"),
     ],

@@ -19,7 +19,7 @@ from tests.methods.views import view
 from tests.networks import int32, program, values
 
 STEP = 100
-WEIGHTS = [((6, 7), ()), ((7, 3), ()), ((4,), ())]
+WEIGHTS = [((6, 7), ()), ((4,), ()), ((6, 7), ())]  # two of one shape, apart
 SLICES = [((3, 3, 4, 5), (0, 1)), ((5, 9), ())]
 
 
@@ -75,9 +75,14 @@ def room(active, survivors, dropped):
     return [~kept if crowded else ~units for units, kept in zip(active, survivors)]
 
 
+def rounded(fraction, size) -> int:
+    """In float32, halves to the even number."""
+    return int(np.round(np.float32(fraction) * np.float32(size)))
+
+
 def fraction_dropped(tensors, fraction):
     """The smallest of each tensor, at least one stays."""
-    numbers = [min(round(float(np.float32(fraction)) * units.sum()), units.sum() - 1) for units in tensors.active]
+    numbers = [min(rounded(fraction, units.sum()), units.sum() - 1) for units in tensors.active]
     return [smallest(*of_tensor) for of_tensor in zip(tensors.magnitudes, tensors.active, numbers)]
 
 
@@ -107,7 +112,7 @@ def signed(tensors, fraction):
     dropped = []
     for weight, units in zip(tensors.weights, tensors.active):
         below, above = units & (weight < 0), units & ~(weight < 0)
-        minus, plus = (round(float(np.float32(fraction)) * side.sum()) for side in (below, above))
+        minus, plus = (rounded(fraction, side.sum()) for side in (below, above))
         plus = min(plus, max(units.sum() - 1 - minus, 0))
         minus = min(minus, units.sum() - 1 - plus)
         dropped.append(smallest(np.abs(weight), below, minus) | smallest(np.abs(weight), above, plus))
