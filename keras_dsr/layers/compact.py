@@ -14,7 +14,7 @@ from keras_dsr.layers.building import drawn_seed, replace_kernel, unlocked
 from keras_dsr.layers.compact_entries import check_entries
 from keras_dsr.layers.drawing import check_draws_each_alone, draw
 from keras_dsr.layers.refusing import RefusesVariants
-from keras_dsr.placement import Initial
+from keras_dsr.placement import Initial, strategy_of
 from keras_dsr.products.training import check_backend, multiply
 
 CAPACITY = 1.5
@@ -150,7 +150,7 @@ class CompactLayer(RefusesVariants):
         room_for(capacity, len(positions), mask.size, cls.__name__)
         layer.__class__ = cls
         layer.configure(1 - float(mask.mean()), capacity, mask_seed, None)
-        with unlocked(layer), layer._open_name_scope():
+        with unlocked(layer), strategy_of(kernel), layer._open_name_scope():
             values = layer._hold(
                 mask.shape, positions, lambda dtype: ops.convert_to_tensor(held, dtype), trainable=kernel.trainable
             )
@@ -177,7 +177,7 @@ class CompactLayer(RefusesVariants):
                 "own. Give the list another name."
             )
         size = self.kernel_values.shape[0]
-        with unlocked(self):
+        with unlocked(self), strategy_of(self.kernel_values):
             self._add_beside(f"kernel_{name}", (size,), np.zeros(size), dtype)
         self.method_state = {**self.method_state, name: dtype}
 

@@ -26,7 +26,14 @@ METHODS = {
     "RigL": ("optimizer", dsr.methods.RigL(), 10),
     "SNFS": ("optimizer", dsr.methods.SNFS(), 10),
 }
-QUICK_METHODS = {"jax": ("SET", "DeepR, optimizer", "RigL"), "tensorflow": ("DeepR", "RigL")}[keras.backend.backend()]
+if keras.backend.backend() == "tensorflow":  # JAX has no compact storage
+    METHODS["DSR, compact"] = ("compact", DSR, 20)
+    METHODS["DeepR, compact"] = ("compact", dsr.methods.DeepR(temperature=1e-4), 1)
+QUICK_METHODS = {
+    "jax": ("SET", "DeepR, optimizer", "RigL"),
+    "tensorflow": ("DeepR", "RigL", "DSR, compact", "DeepR, compact"),
+}[keras.backend.backend()]
+COMPARED = ("RigL", "DSR, compact")
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -74,7 +81,7 @@ def by_other_methods(count: int, thorough: bool) -> dict:
     for name in METHODS if thorough else QUICK_METHODS:
         storage, method, period = METHODS[name]
         many = one_run(data_parallel(count), storage, method, period, 2)
-        compared = thorough or name == "RigL"
+        compared = thorough or name in COMPARED
         one = one_run(ONE_DEVICE, storage, method, period, 2) if compared else many
         found[name] = {
             **difference(one, many),

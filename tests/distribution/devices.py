@@ -4,6 +4,7 @@ For programs, not for tests: a backend is told of its devices before anything ru
 """
 
 import contextlib
+import functools
 from collections.abc import Callable
 
 import keras
@@ -20,12 +21,18 @@ def make_tensorflow_devices(count: int) -> None:
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], logical)
 
 
+@functools.cache
+def _mirrored(count: int):
+    """One strategy for all models: TensorFlow mixes up the sums of two strategies of the same devices."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(count)])
+
+
 def data_parallel(count: int) -> Scope:
     """What makes the scope in which a model has a copy on each of so many devices."""
     if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(count)]).scope
+        return _mirrored(count).scope
     return keras.distribution.DataParallel(devices=keras.distribution.list_devices()[:count]).scope
 
 

@@ -17,25 +17,26 @@ def network(storage: str, convolutional: bool = False) -> keras.Model:
     """64-64-12, perhaps after a convolution, at sparsity 0.8.
 
     Args:
-        storage: `"layers"`: sparse layers; `"sparsified"`: by `dsr.sparsify`; `"optimizer"`: by `dsr.SparseOptimizer`;
+        storage: `"layers"`: sparse layers; `"compact"`: those in compact storage (not the convolution);
+            `"sparsified"`: by `dsr.sparsify`; `"optimizer"`: by `dsr.SparseOptimizer`;
             `"dense"`: nothing is sparse.
         convolutional: with 8 filters of 3x3 first.
     """
     keras.utils.set_random_seed(0)
-    layers = storage == "layers"
+    layers = storage in ("layers", "compact")
+    held = {"storage": "compact"} if storage == "compact" else {}
     conv, dense = (dsr.SparseConv2D, dsr.SparseDense) if layers else (keras.layers.Conv2D, keras.layers.Dense)
     settings = [{"sparsity": 0.8, "mask_seed": seed} if layers else {} for seed in (1, 2, 3)]
-    images = [
-        keras.layers.Reshape((8, 8, 1)),
-        conv(8, 3, activation="relu", name="conv", **settings[0]),
-        keras.layers.Flatten(),
-    ]
+    images = []
+    if convolutional:
+        filters = conv(8, 3, activation="relu", name="conv", **settings[0])
+        images = [keras.layers.Reshape((8, 8, 1)), filters, keras.layers.Flatten()]
     model = keras.Sequential(
         [
             keras.Input((64,)),
-            *(images if convolutional else []),
-            dense(64, activation="relu", name="hidden", **settings[1]),
-            dense(12, name="classes", **settings[2]),
+            *images,
+            dense(64, activation="relu", name="hidden", **settings[1], **held),
+            dense(12, name="classes", **settings[2], **held),
         ],
         name="network",
     )
@@ -55,7 +56,21 @@ class MasksAfter(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if self.masks is None and batch + 1 == self._batches:
-            self.masks = [values(weight.mask) for weight in dsr.sparse_weights(self.model)]
+            self.masks = [active_places(weight) for weight in dsr.sparse_weights(self.model)]
+
+
+def active_places(weight) -> np.ndarray:
+    """A flat mask of a sparse weight in either storage."""
+    mask = np.zeros(weight.size, bool)
+    mask[weight.positions()] = True
+    return mask
+
+
+def dense_values(weight) -> np.ndarray:
+    """All places of a sparse weight in either storage, flat."""
+    dense = np.zeros(weight.size, "float32")
+    dense[weight.positions()] = weight.values()
+    return dense
 
 
 @dataclasses.dataclass
@@ -89,8 +104,8 @@ def all_variables(model: keras.Model) -> list[keras.Variable]:
 def difference(one: Run, other: Run) -> dict:
     """How far two runs lie apart: their masks, as a share of the active weights; weights where both are active."""
     pairs = list(zip(dsr.sparse_weights(one.model), dsr.sparse_weights(other.model), strict=True))
-    masks = [(values(left.mask), values(right.mask)) for left, right in pairs]
-    weights = [np.abs(values(left.variable) - values(right.variable)) for left, right in pairs]
+    masks = [(active_places(left), active_places(right)) for left, right in pairs]
+    weights = [np.abs(dense_values(left) - dense_values(right)) for left, right in pairs]
     return {
         "budgets": [one.budget, sum(active_counts(one.model)), other.budget, sum(active_counts(other.model))],
         "reallocations": [one.reallocations, other.reallocations],
