@@ -23,9 +23,11 @@ from keras_dsr.decisions.initial_mask import (
 from keras_dsr.layers.building import drawn_seed
 from keras_dsr.layers.compact import room_for
 from keras_dsr.layers.masked import unit_axes_of
-from keras_dsr.layers.storage import StorageChoice, check_storage, choose_storage
+from keras_dsr.layers.storage import check_storage
+from keras_dsr.layers.storage_choice import StorageChoice, choose_storage
 from keras_dsr.seam.candidates import Candidate
 from keras_dsr.seam.conversion import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF, Conversion, convert
+from keras_dsr.seam.weights import sparse_optimizer
 
 Distribution = str | Mapping[Selector, float] | Callable[[Candidate], float]
 
@@ -113,6 +115,11 @@ def sparsify(
         for one in chosen
     )
     conversions = [Conversion(*of_layer, choices[key].storage) for key, of_layer in by_layer.items()]
+    if sparse_optimizer(model) is not None and any(one.storage == "compact" for one in conversions):
+        raise ValueError(
+            "sparsify(storage=...) must be 'masked' for a model that is compiled with a SparseOptimizer: its masks are "
+            f"those of variables that compact layers replace. Received: storage={storage!r}"
+        )
     convert(model, conversions, granularity, seed, capacity)
     skipped += [SkippedRow(layer.name, type(layer).__name__, 0, "not built: never called yet") for layer in unbuilt]
     return SparsifyReport(rows, tuple(skipped), _own_classes(chosen))

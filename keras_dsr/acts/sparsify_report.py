@@ -58,7 +58,18 @@ class SparsifyReport(Totals):
         return (
             f"To load what you save: build the model, call sparsify with the same arguments, then "
             f"model.load_weights(path) (it reads .keras and .weights.h5). load_model cannot: "
-            f"{', '.join(self.own_classes)} would make stock layers."
+            f"{', '.join(self.own_classes)} would make stock layers.{self._loading_compact}"
+        )
+
+    @property
+    def _loading_compact(self) -> str:
+        compact = [row.name for row in self.rows if row.storage == "compact"]
+        if not compact:
+            return ""
+        return (
+            f" Compact storage must lie where it lies now ({', '.join(compact[:3])}{', ...' * (len(compact) > 3)}): "
+            "storage='auto' could choose otherwise, so call sparsify once with storage='compact' for these, and once "
+            "for the others."
         )
 
     def __str__(self) -> str:

@@ -70,7 +70,7 @@ def _interpreter():
     except ImportError as error:
         raise ImportError(
             "export(format='litert') checks each file with the interpreter of the package 'ai-edge-litert', which "
-            f'cannot be imported ({error}). Install it: pip install "keras-dsr[litert]"'
+            f"cannot be imported ({error}). Install it: pip install ai-edge-litert"
         ) from error
     return Interpreter
 

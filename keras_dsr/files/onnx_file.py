@@ -85,10 +85,9 @@ def _require(*packages: str | None) -> None:
         try:
             importlib.import_module(package)
         except ImportError as error:
-            extra = "" if package in ("onnx", "tf2onnx") else f" {package}"
             raise ImportError(
                 f"export(format='onnx') needs the package {package!r}, which cannot be imported ({error}). "
-                f'Install it: pip install "keras-dsr[onnx]"{extra}'
+                f"Install it: pip install {' '.join(dict.fromkeys(('onnx', 'tf2onnx', package)))}"
             ) from error
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import keras
 
@@ -15,6 +15,16 @@ def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
         yield
     finally:
         layer._tracker.lock()
+
+
+def remove_attributes(layer: keras.layers.Layer, names: Iterable[str]) -> None:
+    """Delete attributes of a layer, and what Keras on TensorFlow remembers of them to look for in a SavedModel."""
+    names = [name for name in names if name in vars(layer)]
+    for name in names:
+        setattr(layer, name, None)  # deleting a variable itself would collect garbage once for each
+        delattr(layer, name)
+    if hasattr(layer, "_tracked"):
+        layer._tracked[:] = [name for name in layer._tracked if name not in names]
 
 
 def drawn_seed(seed: int | None) -> int:

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_dsr.decisions.initial_mask import active_units, check_sparsity
 from keras_dsr.decisions.positions import random_positions
-from keras_dsr.layers.building import drawn_seed, replace_kernel, unlocked
+from keras_dsr.layers.building import drawn_seed, remove_attributes, replace_kernel, unlocked
 from keras_dsr.layers.compact_entries import check_entries
 from keras_dsr.layers.drawing import check_draws_each_alone, draw
 from keras_dsr.layers.refusing import RefusesVariants
@@ -18,6 +18,7 @@ from keras_dsr.placement import Initial, strategy_of
 from keras_dsr.products.training import check_backend, multiply
 
 CAPACITY = 1.5
+_OF_SINGLE_WEIGHTS = (type(None), keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
 
 
 class CompactLayer(RefusesVariants):
@@ -47,7 +48,6 @@ class CompactLayer(RefusesVariants):
 
     stock_class: ClassVar[type[keras.layers.Layer]]
     initializers: ClassVar[dict[str, str]] = {"kernel": "kernel_initializer"}
-    granularity = "element"  # a unit is one weight; "kernel" where other layers of the model have it
 
     def __init__(
         self,
@@ -91,6 +91,17 @@ class CompactLayer(RefusesVariants):
                 f"{owner}(kernel_constraint=...) must be None: Keras would apply it to the list of weights, whose "
                 f"shape is not the kernel's. Use `kernel_regularizer`. Received: {layer.kernel_constraint!r}"
             )
+        if not isinstance(layer.kernel_regularizer, _OF_SINGLE_WEIGHTS):
+            raise ValueError(
+                f"{owner}(kernel_regularizer=...) must be None, L1, L2 or L1L2, which sum over single weights: Keras "
+                f"applies it to the list of weights, whose shape is not the kernel's. Received: "
+                f"{layer.kernel_regularizer!r}"
+            )
+        if getattr(layer, "lora_rank", None) or getattr(layer, "quantization_mode", None):
+            raise ValueError(
+                f"{owner} has no LoRA weights and is not quantized: use storage='masked', or strip the model first. "
+                f"Received: lora_rank={layer.lora_rank!r}, quantization_mode={layer.quantization_mode!r}"
+            )
         check_draws_each_alone(layer.kernel_initializer, owner)
         cls.check_is_product(layer)
 
@@ -105,6 +116,7 @@ class CompactLayer(RefusesVariants):
     def add_weight(self, *args, name=None, shape=None, initializer=None, **kwargs):
         if name != "kernel":
             return super().add_weight(*args, name=name, shape=shape, initializer=initializer, **kwargs)
+        self.check_possible(self, self.sparsity)  # its dtype can depend on its path, which is known only now
         places = math.prod(shape)
         count = active_units(places, self.sparsity)
         positions = random_positions(places, count, self.mask_seed)
@@ -230,13 +242,11 @@ class CompactLayer(RefusesVariants):
     @staticmethod
     def forget(layer: keras.layers.Layer) -> None:
         """Leave no trace in a layer that is of its stock class from now on."""
-        for kind in ("indices", "count", "threshold", *layer.method_state):
-            setattr(layer, f"kernel_{kind}", None)
-            delattr(layer, f"kernel_{kind}")
-        for name in ("sparsity", "capacity", "mask_seed", "method_state", "kernel_shape", "matrix_shape"):
-            delattr(layer, name)
-        for name in ("granularity", "storage_choice"):  # of a layer that was masked before it was built
-            vars(layer).pop(name, None)
+        variables = [f"kernel_{kind}" for kind in ("indices", "count", "threshold", *layer.method_state)]
+        own = ("sparsity", "capacity", "mask_seed", "method_state", "kernel_shape", "matrix_shape")
+        # The last two are of a layer that was masked before it was built.
+        remove_attributes(layer, [*variables, *own, "granularity", "storage_choice"])
+        layer.supports_jit = True
 
     def save_own_variables(self, store):
         if not self.built:
@@ -290,7 +300,7 @@ def check_capacity(capacity: int | float, owner: str) -> int | float:
 def room_for(capacity: int | float | None, count: int, places: int, owner: str) -> int:
     """For how many weights a layer that starts with `count` has room, or raise `ValueError` if for fewer than that."""
     capacity = CAPACITY if capacity is None else capacity
-    size = capacity if isinstance(capacity, int) else math.ceil(capacity * count)
+    size = int(capacity) if isinstance(capacity, numbers.Integral) else math.ceil(capacity * count)
     if size < count:
         raise ValueError(
             f"{owner}(capacity=...) must have room for the {count:,} weights that the layer starts with. "

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_dsr.layers.compact import CompactLayer
+from keras_dsr.layers.einsum import summed_axes, terms
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")
@@ -30,8 +31,8 @@ class CompactEinsumDense(CompactLayer, keras.layers.EinsumDense):
 
     @staticmethod
     def check_is_product(layer):
-        inputs, kernel, outputs = _terms(layer.equation)
-        summed = _summed_axes(layer.equation)
+        inputs, kernel, outputs = terms(layer.equation)
+        summed = summed_axes(layer.equation)
         kept = inputs[: len(inputs) - summed]
         if (kept + kernel[:summed], kept + kernel[summed:]) != (inputs, outputs):
             raise ValueError(
@@ -41,26 +42,13 @@ class CompactEinsumDense(CompactLayer, keras.layers.EinsumDense):
             )
 
     def _rows_of_matrix(self, shape):
-        return math.prod(shape[: _summed_axes(self.equation)])
+        return math.prod(shape[: summed_axes(self.equation)])
 
     def call(self, inputs, training=None):
-        summed = _summed_axes(self.equation)
+        summed = summed_axes(self.equation)
         kept = ops.shape(inputs)[: len(inputs.shape) - summed]
         product = self.product(ops.reshape(inputs, (*kept, self.matrix_shape[0])))
         return self._finished(ops.reshape(product, (*kept, *self.kernel_shape[summed:])))
-
-
-def _terms(equation: str) -> tuple[str, str, str]:
-    """The axes of the inputs, of the kernel and of the outputs."""
-    terms, _, outputs = equation.replace(" ", "").partition("->")
-    inputs, _, kernel = terms.partition(",")
-    return inputs, kernel, outputs
-
-
-def _summed_axes(equation: str) -> int:
-    """Over how many axes is summed."""
-    inputs, kernel, outputs = _terms(equation)
-    return sum(axis in inputs and axis not in outputs for axis in kernel)
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")
@@ -84,3 +72,4 @@ class CompactConv2D(CompactLayer, keras.layers.Conv2D):
 
 
 COMPACT_LAYERS: tuple[type[CompactLayer], ...] = (CompactDense, CompactEinsumDense, CompactConv2D)
+COMPACT_OF = {cls.stock_class: cls for cls in COMPACT_LAYERS}

@@ -18,6 +18,7 @@ from keras_dsr.decisions.initial_mask import (
 )
 from keras_dsr.decisions.units import mask_weights
 from keras_dsr.layers.building import drawn_seed, unlocked
+from keras_dsr.layers.in_place import SwappedInPlace
 from keras_dsr.layers.masked_weight import HeldByLayer, MaskedWeight, OfActiveWeights
 from keras_dsr.placement import Initial, layout_beside, strategy_of
 
@@ -26,7 +27,7 @@ _clean_layers: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("
 Sparsity = float | dict[str, float]
 
 
-class MaskedLayer:
+class MaskedLayer(SwappedInPlace):
     """Mixin for a Keras layer some of whose weights are sparse.
 
     For each sparse weight, such as `kernel`, the layer stores the dense variable, and beside it two variables that are
@@ -252,6 +253,11 @@ class MaskedLayer:
             sorted(name.removesuffix("_mask") for name in names if name.endswith("_mask"))
             for names in (state, self.state_variables)
         )
+        if "kernel_rows" in state:
+            raise ValueError(
+                f"The weights that are loaded into {type(self).__name__} {self.name!r} are of a layer in compact "
+                "storage, and this one is masked. Build it with storage='compact'."
+            )
         if stored != own:
             raise ValueError(
                 f"The weights that are loaded into {type(self).__name__} {self.name!r} have masks for "
@@ -268,63 +274,6 @@ class MaskedLayer:
 
     def get_config(self):
         return {**super().get_config(), **self.sparse_config()}
-
-    # In place
-
-    @classmethod
-    def convert(cls, layer: keras.layers.Layer, masks: dict[str, np.ndarray], granularity: str, mask_seed: int) -> None:
-        """Turn a built layer of the stock class into one of this class, with the given masks, in place.
-
-        Weights keep their values where they are active and become 0 elsewhere. Graphs and optimizers stay as they are.
-
-        Args:
-            layer: a built layer whose class is `cls.stock_class`.
-            masks: dict from names of weights to bool arrays of their shapes, drawn in whole units.
-            granularity: of the masks.
-            mask_seed: int, for the config.
-        """
-        layer.__class__ = cls
-        layer.configure({role: 1 - float(mask.mean()) for role, mask in masks.items()}, granularity, mask_seed, None)
-        with unlocked(layer):
-            for role, mask in masks.items():
-                variable = layer.variable_of(role)
-                layer._add_mask(role, variable, mask)
-                layer._regularize(role, variable, variable.regularizer)
-                variable.assign(mask_weights(ops.convert_to_tensor(variable), mask))
-
-    def to_stock(self) -> None:
-        """Turn the layer into one of its stock class, in place, with zeros stored at dead places; see `to_sparse`."""
-        for role in self.sparse_roles:
-            variable = self.variable_of(role)
-            mask = ops.convert_to_tensor(self.mask_of(role))
-            variable.assign(mask_weights(ops.convert_to_tensor(variable), mask))
-            variable.regularizer = getattr(variable.regularizer, "regularizer", None)
-        with unlocked(self):
-            for variable in self.state_variables.values():
-                self._tracker.untrack(variable)
-        self.__class__ = self.stock_class
-
-    @classmethod
-    def to_sparse(cls, layer: keras.layers.Layer) -> None:
-        """Undo `to_stock`: masks and what methods keep are as they were."""
-        layer.__class__ = cls
-        with unlocked(layer):
-            for variable in layer.state_variables.values():
-                layer._tracker.add_to_store("non_trainable_variables", variable)
-        for role in layer.sparse_roles:
-            variable = layer.variable_of(role)
-            layer._regularize(role, variable, variable.regularizer)
-
-    @classmethod
-    def forget(cls, layer: keras.layers.Layer) -> None:
-        """After `to_stock`: have the layer be of its stock class for good, without a trace of what it was."""
-        roles = [role for role in cls.initializers if f"{role}_mask" in vars(layer)]
-        kinds = ("mask", "threshold", *layer.method_state)
-        for name in [f"{role}_{kind}" for role in roles for kind in kinds]:
-            setattr(layer, name, None)  # deleting a variable itself would collect garbage once for each
-            delattr(layer, name)
-        for name in ("sparsity", "granularity", "mask_seed", "method_state"):
-            delattr(layer, name)
 
 
 def unit_axes_of(layer: keras.layers.Layer, role: str, granularity: str) -> tuple[int, ...]:

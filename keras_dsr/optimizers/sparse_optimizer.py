@@ -14,6 +14,7 @@ from keras import ops
 from keras_dsr.decisions.distribution import active_counts, check_distribution
 from keras_dsr.decisions.initial_mask import check_mask, check_sparsity, magnitude_mask, random_mask
 from keras_dsr.decisions.units import mask_weights
+from keras_dsr.optimizers.checking import check_initialized, check_select, check_wrapping, checked_decay
 from keras_dsr.optimizers.choosing import Select, chosen_variables
 from keras_dsr.optimizers.slots import (
     Slot,
@@ -106,10 +107,10 @@ class SparseOptimizer(WrappingOptimizer):
         **settings,
     ):
         inner_optimizer = keras.optimizers.get(inner_optimizer)
-        _check_wrapping(inner_optimizer)
+        check_wrapping(inner_optimizer, SparseOptimizer)
         check_distribution(distribution, "SparseOptimizer")
         check_mask(mask, "SparseOptimizer")
-        _check_select(select)
+        check_select(select)
         super().__init__(inner_optimizer, name, **settings)
         self.sparsity = check_sparsity(sparsity, "SparseOptimizer")
         self.select = select
@@ -117,7 +118,7 @@ class SparseOptimizer(WrappingOptimizer):
         self.mask = mask
         self.seed = random.randint(1, 10**9) if seed is None else seed
         self.state = dict(state or {})
-        self.gradient_decay = None if gradient_decay is None else _checked_decay(gradient_decay)
+        self.gradient_decay = None if gradient_decay is None else checked_decay(gradient_decay)
         self.sparse_variables = []
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -129,7 +130,7 @@ class SparseOptimizer(WrappingOptimizer):
         if self.built:
             return
         with _outside_traces(), strategy_of(variables[0]):
-            _check_initialized(variables)
+            check_initialized(variables)
             chosen = chosen_variables(variables, self.select)
             masks = self._initial_masks(chosen)
             threshold = self.add_variable((), dtype="float32", layout=layout_beside(chosen[0], ()), name="threshold")
@@ -195,7 +196,7 @@ class SparseOptimizer(WrappingOptimizer):
             ValueError: a decay out of its range, or the optimizer has not been built.
         """
         self._check_built("remember_gradients")
-        self.gradient_decay = _checked_decay(decay)
+        self.gradient_decay = checked_decay(decay)
         if self.sparse_variables[0].gradient is None:
             self._add_gradient_variables()
 
@@ -349,48 +350,3 @@ def _outside_traces():
     import tensorflow as tf
 
     return tf.init_scope()
-
-
-def _check_initialized(variables):
-    if keras.backend.backend() != "tensorflow":
-        return
-    waiting = [variable.path for variable in variables if not variable.value.is_initialized()]
-    if waiting:
-        raise ValueError(
-            "SparseOptimizer clears weights before the first training step, so they must exist by then. Received: "
-            f"{waiting[0]!r}, which has no value yet, because the model is built inside that step. Give the model an "
-            "`Input`, call it once on a batch, or call `model.build(input_shape)` before `fit`."
-        )
-
-
-def _check_wrapping(optimizer):
-    while optimizer is not None:
-        if isinstance(optimizer, SparseOptimizer):
-            raise ValueError(
-                "SparseOptimizer(inner_optimizer=...) must not hold another SparseOptimizer: each would have masks of "
-                f"its own. Received: {optimizer.name!r}. Use one, whose `select` names all that is to be sparse."
-            )
-        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and keras.backend.backend() == "jax":
-            raise ValueError(
-                "SparseOptimizer(inner_optimizer=...) cannot be a LossScaleOptimizer on JAX, where that one works only "
-                "as the outermost. Wrap the other way round: LossScaleOptimizer(SparseOptimizer(...))."
-            )
-        optimizer = getattr(optimizer, "inner_optimizer", None)
-
-
-def _check_select(select):
-    is_list = isinstance(select, (list, tuple)) and all(isinstance(pattern, str) for pattern in select)
-    if not (select is None or isinstance(select, str) or is_list or callable(select)):
-        raise ValueError(
-            "SparseOptimizer(select=...) must be None (all kernels), a regular expression or a list of them, or a "
-            f"function of a variable that returns a bool. Received: select={select!r}"
-        )
-
-
-def _checked_decay(decay: float) -> float:
-    if not 0 <= decay < 1:
-        raise ValueError(
-            "The decay of remembered gradients must be a number in [0, 1): 0 keeps the last gradient alone. "
-            f"Received: {decay!r}"
-        )
-    return float(decay)

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+CLEAR = 3  # how many times slower the slowest is than the fastest, where one round says enough
+
 
 def step_seconds(
     layers: dict[str, keras.layers.Layer], input_shape: tuple[int, ...], rounds: int = 15, seconds: float = 1.0
@@ -19,8 +21,8 @@ def step_seconds(
     Args:
         layers: layers that have not been built, by name.
         input_shape: of a batch, all sizes known.
-        rounds: int, how often each takes a step at most, after two that do not count.
-        seconds: float, after how long no further round is begun; at least 3 are done.
+        rounds: int, how often each takes a step at most, after one that does not count.
+        seconds: float, after how long no further round is begun; at least 3 are done, or one where it is clear.
     """
     steps = {}
     for name, layer in layers.items():
@@ -30,17 +32,17 @@ def step_seconds(
         )
         model.compile(keras.optimizers.SGD(0.0, momentum=0.9), lambda _, outputs: ops.mean(outputs))
         steps[name] = model, inputs, np.zeros((len(inputs), 1))
-        for _ in range(2):  # traces and compiles
-            model.train_on_batch(*steps[name][1:])
+        model.train_on_batch(*steps[name][1:])  # traces and compiles
     fastest = dict.fromkeys(steps, math.inf)
     end = time.perf_counter() + seconds
     for number in range(rounds):
-        if number >= 3 and time.perf_counter() > end:
-            break
         for name, (model, *batch) in steps.items():
             start = time.perf_counter()
             model.train_on_batch(*batch)
             fastest[name] = min(fastest[name], time.perf_counter() - start)
+        is_late = time.perf_counter() > end
+        if is_late and (number >= 2 or max(fastest.values()) > CLEAR * min(fastest.values())):
+            break
     return fastest
 
 

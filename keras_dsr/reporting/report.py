@@ -30,7 +30,7 @@ def report(
     Which weights are active is what the model's masks say, or the checkpoint of a run. Of a model without masks, such
     as one after `keras_dsr.strip`, it is those that are not zero.
 
-    It needs `pip install "keras-dsr[report]"`. The file is written under another name and renamed.
+    It needs jinja2 and matplotlib. The file is written under another name and renamed.
 
     Args:
         model_or_run: a built Keras model of any kind, or the folder of a finished run of `train.run`.
@@ -68,7 +68,7 @@ def _check_installed() -> None:
     if missing:
         raise ImportError(
             f"keras_dsr.report needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
-            'installed. Install with: pip install "keras-dsr[report]"'
+            f"installed. Install with: pip install {' '.join(missing)}"
         )
 
 

@@ -18,7 +18,7 @@ from keras_dsr.layers import (
     TiedKernel,
 )
 from keras_dsr.layers.building import replace_kernel, unlocked
-from keras_dsr.layers.storage import COMPACT_OF
+from keras_dsr.layers.compact_kinds import COMPACT_OF
 from keras_dsr.optimizers import fresh_without_masks, without_masks
 from keras_dsr.optimizers.slots import clear_dead_places, optimizer_slots
 from keras_dsr.placement import machine_memory
@@ -78,7 +78,11 @@ def convert(
             slots = [slot for optimizer in optimizers for slot in optimizer_slots(optimizer, weight.variable)]
             clear_dead_places(weight.variable, ops.convert_to_tensor(weight.mask), slots)
     if has_compact:
-        _renew_optimizer(model)
+        _renew_optimizers(model)
+        for part in _compiled_models(model):
+            wanted = part.jit_compile
+            part.jit_compile = False
+            part.jit_compile = wanted  # Keras says so, and leaves it off, where a layer cannot have it
     forget_compiled_functions(model)
 
 
@@ -185,14 +189,25 @@ def _expand(model: keras.Model, layers: list) -> None:
         _expand_kernel(layer)
         own_class.forget(layer)
     if layers:
-        _renew_optimizer(model)
+        _renew_optimizers(model)
 
 
-def _renew_optimizer(model: keras.Model) -> None:
-    """Give a compiled model that has other variables than before a fresh optimizer of the same configuration."""
-    if getattr(model, "optimizer", None) is not None:
-        set_optimizer(model, fresh_without_masks(model.optimizer))
-        model.optimizer.build(model.trainable_variables)
+def _compiled_models(model: keras.Model) -> list[keras.Model]:
+    """The model and those in it, if they are compiled with an optimizer."""
+    return [
+        part
+        for part, _ in walk(model)
+        if isinstance(part, keras.Model) and getattr(part, "optimizer", None) is not None
+    ]
+
+
+def _renew_optimizers(model: keras.Model) -> None:
+    """Give compiled models that have other variables than before fresh optimizers of the same configuration."""
+    for part in _compiled_models(model):
+        known = {id(variable) for variable in part.optimizer._trainable_variables}
+        if part is model or any(id(variable) not in known for variable in part.trainable_variables):
+            set_optimizer(part, fresh_without_masks(part.optimizer))
+            part.optimizer.build(part.trainable_variables)
 
 
 def _expand_kernel(layer) -> keras.Variable:

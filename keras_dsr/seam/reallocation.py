@@ -297,7 +297,8 @@ def _check(model: keras.Model, weights: list[SparseWeight]):
             "layers, such as `keras_dsr.SparseDense(units, sparsity=0.9)` for `keras.layers.Dense(units)`, call "
             "`keras_dsr.sparsify(model)`, or compile it with `keras_dsr.SparseOptimizer(optimizer)`."
         )
-    granularities = {weight.granularity: weight.layer.name for weight in reversed(weights)}
+    masked = [weight for weight in weights if not isinstance(weight, CompactWeight)]
+    granularities = {weight.granularity: weight.layer.name for weight in reversed(masked)}
     if len(granularities) > 1:
         raise ValueError(
             "All sparse layers of one reallocation must have the same granularity: their units are counted together. "

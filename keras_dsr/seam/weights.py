@@ -11,6 +11,7 @@ from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.decisions.units import mask_weights
 from keras_dsr.layers import MASKED_LAYERS, CompactLayer, MaskedLayer
 from keras_dsr.layers.drawing import draw
+from keras_dsr.layers.einsum import kernel_initializer
 from keras_dsr.layers.masked import unit_axes_of
 from keras_dsr.optimizers import SparseOptimizer
 
@@ -109,7 +110,7 @@ class SparseWeight:
         Raises:
             ValueError: it is unknown which initializer the layer has for it.
         """
-        initializer = getattr(self.layer, INITIALIZERS.get(type(self.layer), {}).get(self.role, ""), None)
+        initializer = _initializer_of(self.layer, self.role)
         if initializer is None:
             raise ValueError(
                 f"growth='initializer' needs to know how {self.name!r} is drawn, and {type(self.layer).__name__} is no "
@@ -135,8 +136,7 @@ class CompactWeight:
         indices, weights_held: the integer variables that say where the weights are, and how many.
         mask: None.
         threshold: the float32 scalar Keras variable that holds H, 0 until a method has set it.
-        granularity: `"element"`.
-        unit_axes: `()`.
+        unit_axes: `()`: a unit is one weight, whatever the granularity of other layers.
     """
 
     mask = None
@@ -150,7 +150,6 @@ class CompactWeight:
         self.name = self.variable.path
         self.indices, self.weights_held = layer.kernel_indices, layer.kernel_count
         self.threshold = layer.kernel_threshold
-        self.granularity = layer.granularity
 
     @property
     def where(self) -> list[keras.Variable]:
@@ -202,10 +201,18 @@ class CompactWeight:
 
     def initial_values(self, seed: StepSeed, count):
         """Values for `count` places, drawn as the layer's initializer draws them, from the given seed."""
-        return draw(self.layer.kernel_initializer, self.shape, count, self.variable.dtype, seed)
+        return draw(_initializer_of(self.layer, self.role), self.shape, count, self.variable.dtype, seed)
 
     def __repr__(self) -> str:
         return f"<CompactWeight {self.name} shape={self.shape} active={self.count()} capacity={self.capacity}>"
+
+
+def _initializer_of(layer: keras.layers.Layer, role: str):
+    """The initializer that a layer draws a weight by; None if that is unknown."""
+    if isinstance(layer, keras.layers.EinsumDense) and role == "kernel":
+        return kernel_initializer(layer)
+    initializers = layer.initializers if isinstance(layer, CompactLayer) else INITIALIZERS.get(type(layer), {})
+    return getattr(layer, initializers.get(role, ""), None)
 
 
 def sparse_weights(model: keras.layers.Layer) -> list[SparseWeight | CompactWeight]:

@@ -147,6 +147,15 @@ def test_nothing_of_the_size_of_a_kernel_is_made_in_a_step():
     assert max(np.prod(variable.shape) for variable in [*model.variables, *model.optimizer.variables]) == 2 * 3_750
 
 
+@pytest.mark.backends("tensorflow")
+def test_a_model_with_it_is_not_compiled_by_xla_which_has_no_such_product():
+    with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`"):
+        model = compiled(perceptron(), jit_compile=True)
+    fit(model)
+    assert not model.jit_compile
+    assert not CompactDense.from_config(model.layers[0].get_config()).supports_jit
+
+
 # Saving
 
 

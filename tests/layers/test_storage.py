@@ -9,7 +9,7 @@ import pytest
 
 import keras_dsr as dsr
 from keras_dsr.layers import CompactConv2D, CompactDense, CompactEinsumDense
-from keras_dsr.layers.storage import MARGIN
+from keras_dsr.layers.storage_choice import MARGIN
 from tests.networks import active_counts, bits, compiled, fit, state_bits, values
 
 can_be_compact = pytest.mark.backends("tensorflow", "torch")
@@ -113,6 +113,12 @@ def test_before_it_is_built_a_layer_is_copied_with_what_is_to_be_chosen():
         (lambda: dsr.SparseDense(8, storage="auto", dtype="mixed_float16"), (None, 4), "float32 or float64"),
         (lambda: dsr.SparseDense(8, storage="auto", kernel_initializer="orthogonal"), (None, 4), "draw each weight"),
         (lambda: dsr.SparseConv2D(8, 3, storage="auto"), (None, 4, 4, 2), "needs a window of 1"),
+        (lambda: dsr.SparseDense(8, storage="auto", lora_rank=2), (None, 4), "no LoRA weights"),
+        (
+            lambda: dsr.SparseDense(8, storage="auto", kernel_regularizer=keras.regularizers.OrthogonalRegularizer()),
+            (None, 4),
+            "None, L1, L2 or L1L2",
+        ),
         (
             lambda: dsr.SparseDense(8, storage="auto"),
             (None, None, 4),
@@ -133,6 +139,80 @@ def test_what_cannot_be_compact_or_timed_is_masked_and_says_why(make, shape, why
 
 
 @can_be_compact
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (lambda: dsr.SparseConv2D(64, 1, sparsity=0.99, strides=2, storage="auto", batch_size=2), (None, 9, 9, 32)),
+        (lambda: dsr.SparseEinsumDense("abc,cd->abd", (None, 64), sparsity=0.99, storage="auto"), (2, 3, 128)),
+        (
+            lambda: dsr.SparseDense(
+                64, sparsity={"kernel": 0.99}, activation=lambda x: x, kernel_regularizer="l2", storage="auto"
+            ),
+            (None, 128),
+        ),
+    ],
+)
+def test_every_kind_is_timed(layer, shape):
+    layer = layer()
+    layer.build(shape)
+    check_choice(layer.storage_choice)
+    assert layer(np.ones((2, *shape[1:]), "float32")).shape[0] == 2
+
+
+@can_be_compact
+def test_it_is_timed_for_the_batch_that_is_asked_for_or_else_known():
+    for given, known, expected in ((16, 1, 16), (None, 8, 8), (None, None, 64)):
+        layer = dsr.SparseDense(8, sparsity=0.9, storage="auto", batch_size=given)
+        layer.build((known, 4))
+        assert f"inputs of shape ({expected}, 4)" in layer.storage_choice.why
+
+
+def test_a_subclass_can_only_be_masked():
+    class Doubled(dsr.SparseDense):
+        def call(self, inputs):
+            return 2 * super().call(inputs)
+
+    for storage in ("compact", "auto"):
+        with pytest.raises(ValueError, match=r"Doubled\(storage=...\) must be 'masked' in a subclass"):
+            Doubled(8, storage=storage)
+    assert type(Doubled(8, storage="masked")) is Doubled
+
+
+@can_be_compact
+def test_a_capacity_below_the_weights_is_refused_each_time_that_it_is_built():
+    layer = dsr.SparseDense(30, sparsity=0.9, storage="auto", capacity=59)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="must have room for the 60 weights"):
+            layer.build((None, 20))
+
+
+@can_be_compact
+def test_beside_slices_that_move_as_wholes_a_unit_of_a_list_is_one_weight(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((64,)),
+            keras.layers.Reshape((8, 8, 1)),
+            keras.layers.Conv2D(8, 3, name="window"),
+            keras.layers.Conv2D(16, 1, name="pixels"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10),
+        ]
+    )
+    dsr.sparsify(compiled(model), 0.8, granularity="kernel", storage="compact", exclude=keras.layers.Dense, seed=1)
+    assert type(model.get_layer("pixels")) is CompactConv2D
+    budget = sum(active_counts(model))
+    fit(model, dsr.DSRCallback(target=5, period=2))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    history = fit(loaded, dsr.DSRCallback(target=5, period=2)).history
+    assert history["dsr_pruned"][-1] > 0
+    # Of units: slices of 9 weights, and weights.
+    window, pixels = active_counts(loaded)
+    assert window % 9 == 0
+    assert window // 9 + pixels == 2 + budget - 18
+
+
+@can_be_compact
 def test_a_kernel_that_does_not_fit_when_dense_is_compact_without_being_timed():
     layer = dsr.SparseDense(200_000, sparsity=1 - 1e-7, mask_seed=1, storage="auto", use_bias=False)
     layer.build((None, 200_000))
@@ -145,7 +225,7 @@ def test_a_kernel_that_does_not_fit_when_dense_is_compact_without_being_timed():
 @can_be_compact
 def test_a_sparsity_that_is_too_low_to_pay_is_warned_of():
     with pytest.warns(
-        UserWarning, match=r"sparsity=0\.5 is likely to be slower.*breaks even at a sparsity of about 0\.9"
+        UserWarning, match=r"at sparsity 0\.5 it is likely to be slower.*breaks even at a sparsity of about 0\.9"
     ):
         layer = dsr.SparseDense(8, sparsity=0.5, storage="compact")
     assert type(layer) is CompactDense
@@ -234,10 +314,84 @@ def test_sparsify_chooses_what_was_faster():
 
 
 @can_be_compact
+def test_variables_that_an_optimizer_keeps_sparse_are_not_replaced():
+    optimizer = dsr.SparseOptimizer("adam", sparsity=0.9, select=".*first.*")
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(16, name="first"), keras.layers.Dense(10)])
+    fit(compiled(model, optimizer))
+    before = state_bits(model)
+    for layers in (model.layers, model.layers[1:]):
+        with pytest.raises(ValueError, match="must be 'masked' for a model that is compiled with a SparseOptimizer"):
+            dsr.sparsify(model, 0.95, include=layers, exclude=[] if len(layers) == 2 else "first", storage="compact")
+    assert state_bits(model) == before
+    assert [type(layer) for layer in model.layers] == [keras.layers.Dense] * 2
+
+
+@pytest.mark.backends("tensorflow")
+def test_a_model_that_xla_was_to_compile_no_longer_is():
+    model = compiled(keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)]), jit_compile=True)
+    with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`"):
+        dsr.sparsify(model, 0.95, storage="compact")
+    fit(model)
+    dsr.densify(model)
+    assert compiled(model, jit_compile=True).jit_compile
+    fit(model)
+
+
+@pytest.mark.backends("tensorflow")
+def test_nothing_is_left_that_a_saved_model_would_look_for(tmp_path):
+    import tensorflow as tf
+
+    model = perceptron()
+    dsr.strip(model)
+    tf.saved_model.save(model, tmp_path / "model")
+
+
+@can_be_compact
+def test_a_model_inside_that_is_compiled_by_itself_knows_its_new_variables():
+    inner = compiled(keras.Sequential([keras.Input((64,)), keras.layers.Dense(10, name="inner")]))
+    outer = compiled(keras.Sequential([keras.Input((64,)), inner]))
+    fit(inner), fit(outer)
+    dsr.sparsify(outer, 0.95, storage="compact")
+    fit(inner), fit(outer)
+    assert active_counts(outer) == [32]
+
+
+@can_be_compact
+def test_where_loading_would_choose_anew_the_report_says_so():
+    class Network(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.classes = keras.layers.Dense(10)
+
+        def call(self, inputs):
+            return self.classes(inputs)
+
+    model = Network()
+    model(np.zeros((1, 64)))
+    report = dsr.sparsify(model, 0.95, storage="compact")
+    assert "call sparsify once with storage='compact' for these" in report.loading
+    other = dsr.SparseDense(10, sparsity=0.95)
+    other.build((None, 64))
+    entries: dict = {}
+    model.classes.save_own_variables(entries)
+    with pytest.raises(ValueError, match="of a layer in compact storage, and this one is masked"):
+        other.load_own_variables(entries)
+
+
+@can_be_compact
+@pytest.mark.parametrize("sparsity", [0.5, 0.95])
+def test_the_report_doubts_what_is_not_expected_to_pay(sparsity):
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)])
+    (row,) = dsr.sparsify(model, sparsity, storage="compact").rows
+    assert ("likely to be slower" in row.why) == (sparsity < 0.9)
+
+
+@can_be_compact
 def test_a_capacity_below_the_weights_leaves_the_model_as_it_was():
     model = compiled(keras.Sequential([keras.Input((64,)), keras.layers.Dense(8), keras.layers.Dense(100)]))
     before = state_bits(model)
-    with pytest.raises(ValueError, match="must have room for the 80 weights.*capacity=60"):
-        dsr.sparsify(model, 0.9, storage="compact", capacity=60)
+    for capacity in (60, np.int64(60)):
+        with pytest.raises(ValueError, match="must have room for the 80 weights.*capacity=(np.int64.)?60"):
+            dsr.sparsify(model, 0.9, storage="compact", capacity=capacity)
     assert [type(layer) for layer in model.layers] == [keras.layers.Dense] * 2
     assert state_bits(model) == before

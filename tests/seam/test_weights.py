@@ -199,6 +199,18 @@ def test_initial_values_of_an_initializer_without_a_seed_are_what_it_gives():
     assert (values(weight.initial_values(seed)) == 0.5).all()
 
 
+@pytest.mark.parametrize("storage", ["masked", "compact"])
+def test_newborn_weights_of_an_einsum_have_the_scale_of_the_first_ones(storage):
+    if storage == "compact" and keras.backend.backend() == "jax":
+        pytest.skip("no compact storage")
+    layer = dsr.SparseEinsumDense("abc,cde->abde", (None, 8, 64), sparsity=0.5, storage=storage)
+    layer.build((None, 3, 32))
+    (weight,) = dsr.sparse_weights(layer)
+    seed = StepSeed(0, 0, 1, "test")
+    drawn = values(weight.initial_values(seed) if storage == "masked" else weight.initial_values(seed, 8_192))
+    assert drawn.std() == pytest.approx(weight.values().std(), rel=0.03)
+
+
 @pytest.mark.parametrize(
     "dtype",
     ["float16", "bfloat16", pytest.param("float64", marks=pytest.mark.backends("tensorflow", "torch"))],  # not on JAX

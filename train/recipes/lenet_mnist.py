@@ -2,10 +2,10 @@
 
     python -m train.run --model=lenet_300_100 --dataset=mnist --method=dsr --sparsity=0.99 --seed=0
 
-Cost: 100 s on 2 idle cores, up to 4 minutes on busy ones (30 epochs, 600 steps each; 10 s of it to read the data).
-Expect with 2,662 weights and seeds 0, 1, 2: DSR 97.41, 97.25, 97.09% test accuracy; static 44.61, 46.29, 39.03%.
-The paper's own runs: DSR 97.75 ± 0.04, static 49.5 ± 5.9, in more epochs. Ours has 30, and the learning rate divided by
-10 at half and at three quarters of them.
+Cost: about a minute on 2 idle cores, up to 4 minutes on busy ones (30 epochs, 600 steps each).
+Expect with 2,662 weights: DSR 97.1 to 97.5% test accuracy, static about 43% (docs/results.md has the runs).
+Published: DSR 97.75 ± 0.04, static 49.5 ± 5.9, in more epochs. Ours has 30, and the learning rate divided by 10 at half
+and at three quarters of them.
 """
 
 from train.recipes.recipe import Phases, Recipe

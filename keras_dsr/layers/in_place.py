@@ -1,0 +1,64 @@
+"""Turning a layer from its stock class into its masked one and back, in place: graph and optimizer stay as they are."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_dsr.decisions.units import mask_weights
+from keras_dsr.layers.building import remove_attributes, unlocked
+
+
+class SwappedInPlace:
+    """Mixin for a masked layer, which has the weights, masks and states that this moves."""
+
+    @classmethod
+    def convert(cls, layer: keras.layers.Layer, masks: dict[str, np.ndarray], granularity: str, mask_seed: int) -> None:
+        """Turn a built layer of the stock class into one of this class, with the given masks, in place.
+
+        Weights keep their values where they are active and become 0 elsewhere. Graphs and optimizers stay as they are.
+
+        Args:
+            layer: a built layer whose class is `cls.stock_class`.
+            masks: dict from names of weights to bool arrays of their shapes, drawn in whole units.
+            granularity: of the masks.
+            mask_seed: int, for the config.
+        """
+        layer.__class__ = cls
+        layer.configure({role: 1 - float(mask.mean()) for role, mask in masks.items()}, granularity, mask_seed, None)
+        with unlocked(layer):
+            for role, mask in masks.items():
+                variable = layer.variable_of(role)
+                layer._add_mask(role, variable, mask)
+                layer._regularize(role, variable, variable.regularizer)
+                variable.assign(mask_weights(ops.convert_to_tensor(variable), mask))
+
+    def to_stock(self) -> None:
+        """Turn the layer into one of its stock class, in place, with zeros stored at dead places; see `to_sparse`."""
+        for role in self.sparse_roles:
+            variable = self.variable_of(role)
+            mask = ops.convert_to_tensor(self.mask_of(role))
+            variable.assign(mask_weights(ops.convert_to_tensor(variable), mask))
+            variable.regularizer = getattr(variable.regularizer, "regularizer", None)
+        with unlocked(self):
+            for variable in self.state_variables.values():
+                self._tracker.untrack(variable)
+        self.__class__ = self.stock_class
+
+    @classmethod
+    def to_sparse(cls, layer: keras.layers.Layer) -> None:
+        """Undo `to_stock`: masks and what methods keep are as they were."""
+        layer.__class__ = cls
+        with unlocked(layer):
+            for variable in layer.state_variables.values():
+                layer._tracker.add_to_store("non_trainable_variables", variable)
+        for role in layer.sparse_roles:
+            variable = layer.variable_of(role)
+            layer._regularize(role, variable, variable.regularizer)
+
+    @classmethod
+    def forget(cls, layer: keras.layers.Layer) -> None:
+        """After `to_stock`: have the layer be of its stock class for good, without a trace of what it was."""
+        roles = [role for role in cls.initializers if f"{role}_mask" in vars(layer)]
+        kinds = ("mask", "threshold", *layer.method_state)
+        variables = [f"{role}_{kind}" for role in roles for kind in kinds]
+        remove_attributes(layer, [*variables, "sparsity", "granularity", "mask_seed", "method_state"])

@@ -1,0 +1,56 @@
+"""What a `SparseOptimizer` refuses."""
+
+from collections.abc import Sequence
+
+import keras
+
+from keras_dsr.optimizers.choosing import Select
+
+
+def check_initialized(variables: Sequence[keras.Variable]) -> None:
+    """Raise `ValueError` if a variable has no value yet."""
+    if keras.backend.backend() != "tensorflow":
+        return
+    waiting = [variable.path for variable in variables if not variable.value.is_initialized()]
+    if waiting:
+        raise ValueError(
+            "SparseOptimizer clears weights before the first training step, so they must exist by then. Received: "
+            f"{waiting[0]!r}, which has no value yet, because the model is built inside that step. Give the model an "
+            "`Input`, call it once on a batch, or call `model.build(input_shape)` before `fit`."
+        )
+
+
+def check_wrapping(optimizer: keras.optimizers.Optimizer, wrapper: type) -> None:
+    """Raise `ValueError` if a `SparseOptimizer` cannot hold an optimizer; `wrapper` is its class."""
+    while optimizer is not None:
+        if isinstance(optimizer, wrapper):
+            raise ValueError(
+                "SparseOptimizer(inner_optimizer=...) must not hold another SparseOptimizer: each would have masks of "
+                f"its own. Received: {optimizer.name!r}. Use one, whose `select` names all that is to be sparse."
+            )
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and keras.backend.backend() == "jax":
+            raise ValueError(
+                "SparseOptimizer(inner_optimizer=...) cannot be a LossScaleOptimizer on JAX, where that one works only "
+                "as the outermost. Wrap the other way round: LossScaleOptimizer(SparseOptimizer(...))."
+            )
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+
+
+def check_select(select: Select) -> None:
+    """Raise `ValueError` if variables cannot be selected by it."""
+    is_list = isinstance(select, (list, tuple)) and all(isinstance(pattern, str) for pattern in select)
+    if not (select is None or isinstance(select, str) or is_list or callable(select)):
+        raise ValueError(
+            "SparseOptimizer(select=...) must be None (all kernels), a regular expression or a list of them, or a "
+            f"function of a variable that returns a bool. Received: select={select!r}"
+        )
+
+
+def checked_decay(decay: float) -> float:
+    """Return the decay, or raise `ValueError` if it is outside [0, 1)."""
+    if not 0 <= decay < 1:
+        raise ValueError(
+            "The decay of remembered gradients must be a number in [0, 1): 0 keeps the last gradient alone. "
+            f"Received: {decay!r}"
+        )
+    return float(decay)
