@@ -12,6 +12,7 @@ import keras
 import keras_dsr as dsr
 import models
 from keras_dsr.layers import TiedKernel
+from keras_dsr.placement import replicas
 from keras_dsr.seam.conversion import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 from keras_dsr.seam.weights import walk
 from train.lottery import apply_masks, read_masks
@@ -77,6 +78,7 @@ def build_network(settings, recipe: Recipe, data, steps: int, weighted_metrics: 
             kernel_regularizer=keras.regularizers.L2(recipe.weight_decay / 2) if method.weight_decay else None,
         )
     prunable = _in_model(prunable, model)
+    normalize_by_whole_batches(model, replicas() > 1)
     if settings.distribution != "uniform" and method.kernels == "sparse" and not settings.mask_from:
         chosen = {id(kernel) for layer in prunable for kernel in kernels(layer)}
         dense = [re.escape(v.path) for v in model.trainable_variables if id(v) not in chosen]
@@ -110,6 +112,16 @@ def build_network(settings, recipe: Recipe, data, steps: int, weighted_metrics: 
     return Network(model, prunable, data.task.score)
 
 
+def normalize_by_whole_batches(model: keras.Model, across_replicas: bool) -> None:
+    """Whether batch statistics are those of the batch of all replicas of a `tf.distribute.Strategy`, as on one device.
+
+    Else each normalizes by its own part. A file of a model that does it across replicas loads on TensorFlow alone.
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = across_replicas
+
+
 def learning_rates(
     recipe: Recipe, passes: Sequence[float], steps: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
@@ -133,7 +145,8 @@ def learning_rates(
 
 def _steps_per_execution(method: Method, recipe: Recipe, epochs: int, steps: int) -> int:
     """As many steps as leave no reallocation late and no epoch with a step too many."""
-    if method.every_step or keras.backend.backend() == "torch":  # Keras has no more than 1 there
+    # Keras has no more than 1 on torch; over several replicas of a strategy TensorFlow fails in its loop of steps.
+    if method.every_step or keras.backend.backend() == "torch" or replicas() > 1:
         return 1
     marks = recipe.rigl_period if method.kernels == "wrapped" else recipe.period
     periods = [int(period) for _, period in marks]

@@ -9,7 +9,7 @@ import keras
 import keras_dsr as dsr
 from train import plots
 from train.folder import write_rows, write_text
-from train.network import Network
+from train.network import Network, normalize_by_whole_batches
 from train.settings import Settings
 
 
@@ -57,6 +57,7 @@ def write_results(out: Path, settings: Settings, network: Network, rows: list[di
         rows: the metrics of each epoch.
     """
     write_rows(out / "metrics.csv", rows)
+    normalize_by_whole_batches(network.model, False)  # trained is trained: the files load everywhere
     dsr.save(network.model, out / "model.keras")
     if keras.backend.backend() == "tensorflow":
         dsr.export(network.model, out / "saved_model")
