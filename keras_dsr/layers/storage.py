@@ -76,8 +76,8 @@ class HasStorage:
         owner = f"{type(self).__name__}(storage='compact')"
         if not is_supported():
             message = (
-                f"{owner} is made with storage='masked': {keras.backend.backend()} has no sparse product that was "
-                "measured to be faster. Set KERAS_BACKEND=tensorflow for compact storage."
+                f"{owner} is made with storage='masked': {keras.backend.backend()} has no compact storage. Set "
+                "KERAS_BACKEND=tensorflow (or torch) for it."
             )
             warnings.warn(message, stacklevel=3)
             return

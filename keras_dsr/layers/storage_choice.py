@@ -96,7 +96,7 @@ def _obstacle(layer: keras.layers.Layer, stock_class: type, sparsity) -> str | N
     if stock_class not in COMPACT_OF:
         return f"{stock_class.__name__} is no product with one matrix"
     if not is_supported():
-        return f"{keras.backend.backend()} has no sparse product that was measured to be faster"
+        return f"{keras.backend.backend()} has no compact storage"
     try:
         COMPACT_OF[stock_class].check_possible(layer, sparsity)
     except ValueError as error:

@@ -19,8 +19,8 @@ def check_backend(owner: str) -> None:
     """Raise `NotImplementedError` on a backend without such a product."""
     if not is_supported():
         raise NotImplementedError(
-            f"{owner} works on the backends {' and '.join(BACKENDS)}: {keras.backend.backend()} has no sparse product "
-            "that is faster than a masked one. Use storage='masked', or another backend (KERAS_BACKEND=tensorflow)."
+            f"{owner} works on {' and '.join(BACKENDS)}: {keras.backend.backend()} has no compact storage. "
+            "Use storage='masked', or another backend (KERAS_BACKEND=tensorflow)."
         )
 
 
