@@ -29,7 +29,10 @@ class StepSeed(keras.random.SeedGenerator):
     def in_round(self, number) -> "StepSeed":
         """A seed for one of several draws for the same purpose; `number` is an int32 scalar tensor."""
         other = copy.copy(self)
-        other._word = ops.cast((ops.cast(number, "int64") * 1000003 + self._word) % 2147483647, "int32")
+        if keras.backend.backend() == "jax":  # which has no integers of 64 bits
+            other._word = ops.bitwise_and(ops.cast(number, "uint32") * 1000003 + self._word, 0x7FFFFFFF)
+        else:
+            other._word = ops.cast((ops.cast(number, "int64") * 1000003 + self._word) % 2147483647, "int32")
         return other
 
     def next(self, ordered=True):

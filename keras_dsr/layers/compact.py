@@ -9,13 +9,13 @@ import numpy as np
 from keras import ops
 
 from keras_dsr.decisions.initial_mask import active_units, check_sparsity
-from keras_dsr.decisions.positions import random_positions
+from keras_dsr.decisions.positions import most_places, position_dtype, random_positions
 from keras_dsr.layers.building import drawn_seed, remove_attributes, replace_kernel, unlocked
 from keras_dsr.layers.compact_entries import check_entries
 from keras_dsr.layers.drawing import check_draws_each_alone, draw
 from keras_dsr.layers.refusing import RefusesVariants
 from keras_dsr.placement import Initial, strategy_of
-from keras_dsr.products.training import check_backend, multiply
+from keras_dsr.products.training import multiply
 
 CAPACITY = 1.5
 _OF_SINGLE_WEIGHTS = (type(None), keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
@@ -24,7 +24,7 @@ _OF_SINGLE_WEIGHTS = (type(None), keras.regularizers.L1, keras.regularizers.L2, 
 class CompactLayer(RefusesVariants):
     """Mixin for a Keras layer that is a product of its inputs with one matrix, whose weights are few.
 
-    The trainable variable is `kernel_values`, of shape `(capacity,)`. Beside it lie `kernel_indices` (int64, of shape
+    The trainable variable is `kernel_values`, of shape `(capacity,)`. Beside it lie `kernel_indices` (integers of shape
     `(capacity, 2)`: the row and column of each weight in the matrix of `matrix_shape`, in row-major order),
     `kernel_count` (int32 scalar: how many there are; what lies beyond is zero) and `kernel_threshold` (float32 scalar:
     H of DSR). A step, a save and a reallocation take memory in proportion to the capacity. `layer.kernel` makes the
@@ -64,13 +64,12 @@ class CompactLayer(RefusesVariants):
     def configure(self, sparsity, capacity, mask_seed: int | None, method_state: dict | None) -> None:
         """Check and keep the arguments that the stock class does not have, and check those that it has."""
         owner = type(self).__name__
-        check_backend(owner)
         self.check_possible(self, sparsity)
         self.sparsity = check_sparsity(sparsity["kernel"] if isinstance(sparsity, dict) else sparsity, owner)
         self.capacity = check_capacity(CAPACITY if capacity is None else capacity, owner)
         self.mask_seed = drawn_seed(mask_seed)
         self.method_state = dict(method_state or {})
-        self.supports_jit = False  # the stock CSR operations are not compiled by XLA
+        self.supports_jit = keras.backend.backend() == "jax"  # XLA has nothing of TensorFlow's CSR operations
 
     @classmethod
     def check_possible(cls, layer: keras.layers.Layer, sparsity: float | dict[str, float]) -> None:
@@ -128,6 +127,12 @@ class CompactLayer(RefusesVariants):
         """Make the variables of the layer, with weights at flat positions; `values` makes them, of a dtype."""
         self.kernel_shape = tuple(shape)
         places, count = math.prod(shape), len(positions)
+        if places > most_places():
+            raise ValueError(
+                f"{type(self).__name__} {self.name!r} can have at most {most_places():,} places on "
+                f"{keras.backend.backend()}, whose positions have 32 bits. Received: a kernel of shape {tuple(shape)}. "
+                "Set KERAS_BACKEND=tensorflow or torch for larger ones."
+            )
         rows = self._rows_of_matrix(self.kernel_shape)
         self.matrix_shape = rows, places // rows
         size = room_for(self.capacity, count, places, type(self).__name__)
@@ -136,7 +141,7 @@ class CompactLayer(RefusesVariants):
             *args, name="kernel_values", shape=(size,), initializer=initial, **{**kwargs, "autocast": False}
         )
         indices = np.stack(np.divmod(positions, self.matrix_shape[1]), axis=1)
-        self._add_beside("kernel_indices", (size, 2), np.pad(indices, [(0, size - count), (0, 0)]), "int64")
+        self._add_beside("kernel_indices", (size, 2), np.pad(indices, [(0, size - count), (0, 0)]), position_dtype())
         self._add_beside("kernel_count", (), np.asarray(count), "int32")
         self._add_beside("kernel_threshold", (), np.zeros(()), "float32")
         for state, dtype in self.method_state.items():
@@ -271,7 +276,7 @@ class CompactLayer(RefusesVariants):
             self.add_state(name.removeprefix("kernel_"), str(entries[name].dtype))
         count = len(checked["kernel_values"])
         indices = np.stack([checked["kernel_rows"], checked["kernel_columns"]], axis=1)
-        self.kernel_indices.assign(np.pad(indices, [(0, size - count), (0, 0)]).astype("int64"))
+        self.kernel_indices.assign(np.pad(indices, [(0, size - count), (0, 0)]).astype(position_dtype()))
         for name, variable in self._lists.items():  # a method that left nothing there begins anew
             given = checked.get(name, np.zeros(count))
             variable.assign(np.pad(given, (0, size - count)).astype(variable.dtype))

@@ -9,7 +9,6 @@ from keras_dsr.layers.building import remove_attributes
 from keras_dsr.layers.compact import check_capacity
 from keras_dsr.layers.compact_kinds import COMPACT_OF
 from keras_dsr.layers.storage_choice import choose_storage, doubt, pays
-from keras_dsr.products.training import is_supported
 
 STORAGES = ("masked", "compact", "auto")
 
@@ -72,15 +71,8 @@ class HasStorage:
             logging.getLogger("keras_dsr").info(report)
 
     def _make_compact_or_warn(self, capacity: int | float | None) -> None:
-        """Warns where the backend has no compact storage, and where that is not expected to pay."""
+        """Warns where that is not expected to pay."""
         owner = f"{type(self).__name__}(storage='compact')"
-        if not is_supported():
-            message = (
-                f"{owner} is made with storage='masked': {keras.backend.backend()} has no compact storage. Set "
-                "KERAS_BACKEND=tensorflow (or torch) for it."
-            )
-            warnings.warn(message, stacklevel=3)
-            return
         make_compact(self, capacity)
         if not pays(self.sparsity):
             warnings.warn(f"{owner}: {doubt(self.sparsity)}.", stacklevel=3)

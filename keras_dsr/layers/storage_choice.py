@@ -11,7 +11,6 @@ import numpy as np
 
 from keras_dsr.layers.compact_kinds import COMPACT_OF
 from keras_dsr.placement import machine_memory
-from keras_dsr.products.training import is_supported
 from keras_dsr.products.training_steps import step_seconds
 
 BATCH_SIZE = 64
@@ -95,8 +94,6 @@ def _obstacle(layer: keras.layers.Layer, stock_class: type, sparsity) -> str | N
     """Why a layer cannot be compact; None: it can."""
     if stock_class not in COMPACT_OF:
         return f"{stock_class.__name__} is no product with one matrix"
-    if not is_supported():
-        return f"{keras.backend.backend()} has no compact storage"
     try:
         COMPACT_OF[stock_class].check_possible(layer, sparsity)
     except ValueError as error:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import keras
 from keras import ops
 
+from keras_dsr.decisions.positions import no_positions
 from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.decisions.selection import count_true
 from keras_dsr.methods.growth import grow, regrown, taken_in_each
@@ -112,7 +113,9 @@ class DeepR:
         born = ops.cond(  # with a low temperature most steps kill nothing
             ops.sum(counts) > 0,
             lambda: grow(taken_in_each(view.masks, survivors, counts, places), counts, seeds, places),
-            lambda: [ops.zeros((0,), "int64") if at else ops.zeros_like(mask) for mask, at in zip(view.masks, places)],
+            lambda: [
+                no_positions(mask.shape[0]) if at else ops.zeros_like(mask) for mask, at in zip(view.masks, places)
+            ],
         )
         weights, masks = regrown(view._replace(weights=weights), survivors, born, "zeros", seed, "")
         report = {"pruned": ops.sum(counts)}

@@ -4,7 +4,7 @@ import math
 
 from keras import ops
 
-from keras_dsr.decisions.positions import contains, free_positions
+from keras_dsr.decisions.positions import contains, free_positions, positions_where
 from keras_dsr.decisions.randomness import StepSeed, random_keys
 from keras_dsr.decisions.selection import MAX_KEY, count_true, ordered_bits, select_smallest
 from keras_dsr.decisions.units import mask_weights, unit_magnitudes, weight_mask
@@ -33,7 +33,7 @@ def grow(taken: list, shares, seeds: list[StepSeed], places: list | None = None)
 
     Returns:
         A list of bool tensors of the same shapes, each with `share` true entries; for a tensor in compact storage the
-        positions, an int64 tensor of shape `(share,)`, increasing.
+        list of the positions (see `decisions.positions`), increasing.
     """
     places = places or [None] * len(taken)
     masked = [index for index, of_tensor in enumerate(places) if of_tensor is None]
@@ -46,8 +46,9 @@ def grow(taken: list, shares, seeds: list[StepSeed], places: list | None = None)
             born[index] = units
     for index, of_tensor in enumerate(places):
         if of_tensor is not None:
-            held = ops.take(of_tensor.positions, ops.nonzero(taken[index])[0])
-            born[index] = free_positions(held, shares[index], of_tensor.size, seeds[index])
+            held = positions_where(of_tensor.positions, taken[index])
+            room = taken[index].shape[0]
+            born[index] = free_positions(held, shares[index], of_tensor.size, seeds[index], room)
     return born
 
 
@@ -138,7 +139,7 @@ def regrown(view: View, survivors: list, born: list, growth: str, seed: int, pur
         drawn_from = view.initializers[index] if growth == "initializer" else None
         step_seed = StepSeed(seed, index, view.step, purpose)
         if view.places and view.places[index]:
-            old = ops.take(view.places[index].positions, ops.nonzero(mask)[0])
+            old = positions_where(view.places[index].positions, mask)
             weights.append(
                 Parts(mask_weights(weight, survivors[index]), _newborn(born[index], old, weight, drawn_from, step_seed))
             )

@@ -7,7 +7,7 @@ class Places(NamedTuple):
     """Where the weights of a tensor in compact storage stand (see `View`).
 
     Attributes:
-        positions: int64 tensor of shape `(capacity,)`, flat positions, increasing where the mask is true.
+        positions: integer tensor of shape `(capacity,)`, flat positions, increasing where the mask is true.
         size: int, the number of places of the dense tensor; it may need more than 32 bits.
     """
 
@@ -20,8 +20,8 @@ class Parts(NamedTuple):
 
     Attributes:
         kept: tensor of shape `(capacity,)`. As a mask: bool, which entries survive. Else: their new values.
-        born: tensor of shape `(born,)`. As a mask: int64, the positions that are grown, distinct and increasing, none
-            of a survivor. Else: the values there.
+        born: As a mask: the list of the positions that are grown (see `decisions.positions`), distinct and increasing,
+            none of a survivor. Else: the values there, of the same shape.
     """
 
     kept: Any

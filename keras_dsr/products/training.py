@@ -1,27 +1,11 @@
 """The product of training with a kernel in compact storage: time and memory grow with the weights that exist.
 
-Forward and backward are products with the matrix and its transpose in CSR form; the gradient of a weight is the sum
-over the rows of its input times the gradient of its output, one number for each weight that exists. No backend makes a
-tensor of the size of the kernel.
+Forward and backward are products with the matrix and its transpose; the gradient of a weight is the sum over the rows
+of its input times the gradient of its output, one number for each weight that exists. No backend makes a tensor of the
+size of the kernel.
 """
 
 import keras
-
-BACKENDS = ("tensorflow", "torch")
-
-
-def is_supported() -> bool:
-    """Whether the present backend has such a product."""
-    return keras.backend.backend() in BACKENDS
-
-
-def check_backend(owner: str) -> None:
-    """Raise `NotImplementedError` on a backend without such a product."""
-    if not is_supported():
-        raise NotImplementedError(
-            f"{owner} works on {' and '.join(BACKENDS)}: {keras.backend.backend()} has no compact storage. "
-            "Use storage='masked', or another backend (KERAS_BACKEND=tensorflow)."
-        )
 
 
 def multiply(inputs, values, indices, count, shape: tuple[int, int]):
@@ -31,15 +15,18 @@ def multiply(inputs, values, indices, count, shape: tuple[int, int]):
         inputs: float32 or float64 tensor of shape `(batch, shape[0])`.
         values: tensor of shape `(capacity,)` of the same dtype, the weights; those from `count` on are not read, and
             have a gradient of 0.
-        indices: int64 tensor of shape `(capacity, 2)`, their rows and columns in the matrix, in row-major order.
+        indices: integer tensor of shape `(capacity, 2)`, their rows and columns in the matrix, in row-major order.
         count: int32 scalar tensor, how many there are.
         shape: of the matrix.
 
     Returns:
         A tensor of shape `(batch, shape[1])`.
     """
-    if keras.backend.backend() == "tensorflow":
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
         from keras_dsr.products.training_tensorflow import multiply as of_backend
+    elif backend == "jax":
+        from keras_dsr.products.training_jax import multiply as of_backend
     else:
         from keras_dsr.products.training_torch import multiply as of_backend
     return of_backend(inputs, values, indices, count, shape)

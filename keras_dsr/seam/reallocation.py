@@ -164,10 +164,10 @@ class Reallocation:
 
     def _read(self) -> tuple:
         """What the decision depends on, as tensors."""
-        return (
-            self._view()._replace(
-                unit_axes=None, initializers=None, names=None
-            ),  # static: not for a compiled program to be given
+        view = self._view()
+        places = [of_tensor and of_tensor.positions for of_tensor in view.places]
+        return (  # what is static is not for a compiled program to be given
+            view._replace(unit_axes=None, initializers=None, names=None, places=places),
             ops.convert_to_tensor(self.weights[0].threshold),
             {name: [ops.convert_to_tensor(variable) for variable in row] for name, row in self._kept.items()},
             [[ops.convert_to_tensor(slot.variable) for slot in row] for row in self._slots],
@@ -175,7 +175,11 @@ class Reallocation:
 
     def _decision(self, view: View, stored_threshold, kept, slots):
         """The whole reallocation as a function of tensors; compiled once."""
-        view = view._replace(**self._static())
+        places = [
+            None if positions is None else Places(positions, weight.size)
+            for positions, weight in zip(view.places, self.weights)
+        ]
+        view = view._replace(places=places, **self._static())
         unit_axes = view.unit_axes
         state = {**self.initial_state, **kept}
         if "threshold" in state:  # 0 in a layer means that no method has set it

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_dsr.decisions.positions import laid_out, layout
+from keras_dsr.decisions.positions import count_positions, laid_out, layout, no_positions
 from keras_dsr.decisions.selection import count_true
 from keras_dsr.decisions.units import mask_weights, unit_mask
 from keras_dsr.methods.view import Parts, Places
@@ -57,9 +57,9 @@ def rewritten_compact(weight, mask, places: Places, columns: int, slots: list, k
         slots: pairs of a slot's value and the number that it starts from.
         kept: what the method returned of what it keeps, or what is held of it, by name; `Parts` or tensors.
     """
-    mask = mask if isinstance(mask, Parts) else Parts(mask, ops.zeros((0,), "int64"))
+    mask = mask if isinstance(mask, Parts) else Parts(mask, no_positions(mask.shape[0]))
     order = layout(places.positions, mask.kept, mask.born)
-    count = ops.shape(order.survivors)[0] + ops.shape(mask.born)[0]
+    count = count_true(mask.kept) + count_positions(mask.born)
 
     def moved(entries, fill=0):
         if not isinstance(entries, Parts):

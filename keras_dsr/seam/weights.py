@@ -178,7 +178,7 @@ class CompactWeight:
     def positions(self) -> np.ndarray:
         """Flat positions of the active weights, int64, in increasing order."""
         indices = ops.convert_to_numpy(self.layer.entries()[1])
-        return indices[:, 0] * self.layer.matrix_shape[1] + indices[:, 1]
+        return indices[:, 0].astype("int64") * self.layer.matrix_shape[1] + indices[:, 1]
 
     def values(self) -> np.ndarray:
         """Values of the active weights, in the order of `positions()`."""

@@ -9,8 +9,6 @@ import keras_dsr as dsr
 from keras_dsr.layers import CompactConv2D, CompactDense, CompactEinsumDense
 from tests.networks import batch, bits, compiled, fit, gradient_of, values
 
-pytestmark = pytest.mark.backends("tensorflow", "torch")  # what JAX does is in test_compact_elsewhere.py
-
 # Each with the shape of a batch of its inputs.
 KINDS = {
     "dense": (lambda **settings: dsr.SparseDense(7, activation="relu", **settings), (5, 6)),
@@ -154,6 +152,37 @@ def test_a_model_with_it_is_not_compiled_by_xla_which_has_no_such_product():
     fit(model)
     assert not model.jit_compile
     assert not CompactDense.from_config(model.layers[0].get_config()).supports_jit
+
+
+@pytest.mark.backends("jax")
+def test_nothing_of_the_size_of_a_kernel_is_made_in_a_program_of_jax():
+    import jax
+
+    layer = dsr.SparseDense(500, sparsity=0.99, storage="compact")
+    layer.build((None, 500))
+
+    def loss(values, inputs):
+        with keras.StatelessScope([(layer.kernel_values, values)]):
+            return ops.sum(layer(inputs) ** 2)
+
+    program = jax.make_jaxpr(jax.grad(loss, (0, 1)))(layer.kernel_values.value, np.ones((4, 500), "float32"))
+    sizes = [size for equation in equations_of(program.jaxpr) for size in map(size_of, equation.outvars)]
+    assert len(sizes) > 10
+    assert max(sizes) == 4 * 3_750  # the terms of 4 rows; 250,000 places, 2,500 weights, 3,750 of capacity
+
+
+def size_of(variable) -> int:
+    return int(np.prod(getattr(variable.aval, "shape", ())))
+
+
+def equations_of(program):
+    """Of a program of JAX and of those in it."""
+    for equation in program.eqns:
+        yield equation
+        for part in equation.params.values():
+            inner = getattr(part, "jaxpr", part)
+            if hasattr(inner, "eqns"):
+                yield from equations_of(inner)
 
 
 # Saving
@@ -324,6 +353,7 @@ def test_lora_and_quantization_are_refused(act):
         act(layer)
 
 
+@pytest.mark.backends("tensorflow", "torch")  # JAX's positions have 32 bits
 def test_a_network_that_would_not_fit_when_dense_is_never_made_dense(tmp_path):
     model = keras.Sequential([keras.Input((65_536,))])
     for _ in range(6):
@@ -345,6 +375,13 @@ def test_a_network_that_would_not_fit_when_dense_is_never_made_dense(tmp_path):
     assert dsr.summary(loaded).active == 6 * 4_295
     dsr.report(loaded, tmp_path / "report.html", batch_sizes=())
     assert "of 4,294,967,296 weights active" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.backends("jax")
+def test_more_places_than_its_positions_can_tell_apart_are_refused():
+    layer = dsr.SparseDense(65_536, sparsity=0.999999, storage="compact")
+    with pytest.raises(ValueError, match=r"at most 1,073,741,824 places on jax.*shape \(65536, 65536\)"):
+        layer.build((None, 65_536))
 
 
 def test_classes_are_those_of_their_kinds():

@@ -1,6 +1,7 @@
 """Which storage a layer gets: what is asked for, what is possible, and with "auto" what a step was faster in."""
 
 import random
+import re
 import warnings
 
 import keras
@@ -11,8 +12,6 @@ import keras_dsr as dsr
 from keras_dsr.layers import CompactConv2D, CompactDense, CompactEinsumDense
 from keras_dsr.layers.storage_choice import MARGIN
 from tests.networks import active_counts, bits, compiled, fit, state_bits, values
-
-can_be_compact = pytest.mark.backends("tensorflow", "torch")
 
 
 def perceptron(storage="auto", **settings) -> keras.Model:
@@ -34,7 +33,6 @@ def check_choice(choice) -> None:
     assert choice.storage == ("compact" if is_faster else "masked")
 
 
-@can_be_compact
 def test_each_layer_is_made_what_was_faster_and_says_so(capsys, tmp_path):
     model = compiled(perceptron(batch_size=32))
     printed = capsys.readouterr().out
@@ -61,7 +59,6 @@ def test_each_layer_is_made_what_was_faster_and_says_so(capsys, tmp_path):
     assert not any(hasattr(layer, name) for layer in model.layers for name in ("storage_choice", "granularity"))
 
 
-@can_be_compact
 def test_measuring_draws_no_random_numbers():
     drawn = []
     for storage in ("masked", "auto", "auto"):  # the second time nothing is measured
@@ -74,7 +71,6 @@ def test_measuring_draws_no_random_numbers():
     assert drawn[0][:3] == drawn[1][:3]
 
 
-@can_be_compact
 def test_it_is_chosen_when_a_subclassed_model_is_built_inside_fit():
     class Network(keras.Model):
         def __init__(self):
@@ -92,7 +88,6 @@ def test_it_is_chosen_when_a_subclassed_model_is_built_inside_fit():
     assert active_counts(model) == [328]
 
 
-@can_be_compact
 def test_before_it_is_built_a_layer_is_copied_with_what_is_to_be_chosen():
     layer = dsr.SparseDense(8, storage="auto", capacity=2.0, batch_size=16)
     config = layer.get_config()
@@ -132,13 +127,10 @@ def test_what_cannot_be_compact_or_timed_is_masked_and_says_why(make, shape, why
     assert type(layer) in (dsr.SparseDense, dsr.SparseConv2D)
     assert layer.storage_choice.storage == "masked"
     assert layer.storage_choice.seconds is None
-    pattern = why if keras.backend.backend() != "jax" else "jax has no compact storage"
-    with pytest.raises(AssertionError, match=pattern):
-        raise AssertionError(layer.storage_choice.why)
+    assert re.search(why, layer.storage_choice.why)
     assert layer.storage_choice.why in capsys.readouterr().out
 
 
-@can_be_compact
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [
@@ -159,7 +151,6 @@ def test_every_kind_is_timed(layer, shape):
     assert layer(np.ones((2, *shape[1:]), "float32")).shape[0] == 2
 
 
-@can_be_compact
 def test_it_is_timed_for_the_batch_that_is_asked_for_or_else_known():
     for given, known, expected in ((16, 1, 16), (None, 8, 8), (None, None, 64)):
         layer = dsr.SparseDense(8, sparsity=0.9, storage="auto", batch_size=given)
@@ -178,7 +169,6 @@ def test_a_subclass_can_only_be_masked():
     assert type(Doubled(8, storage="masked")) is Doubled
 
 
-@can_be_compact
 def test_a_capacity_below_the_weights_is_refused_each_time_that_it_is_built():
     layer = dsr.SparseDense(30, sparsity=0.9, storage="auto", capacity=59)
     for _ in range(2):
@@ -186,7 +176,6 @@ def test_a_capacity_below_the_weights_is_refused_each_time_that_it_is_built():
             layer.build((None, 20))
 
 
-@can_be_compact
 def test_beside_slices_that_move_as_wholes_a_unit_of_a_list_is_one_weight(tmp_path):
     model = keras.Sequential(
         [
@@ -212,7 +201,7 @@ def test_beside_slices_that_move_as_wholes_a_unit_of_a_list_is_one_weight(tmp_pa
     assert window // 9 + pixels == 2 + budget - 18
 
 
-@can_be_compact
+@pytest.mark.backends("tensorflow", "torch")  # JAX's positions have 32 bits
 def test_a_kernel_that_does_not_fit_when_dense_is_compact_without_being_timed():
     layer = dsr.SparseDense(200_000, sparsity=1 - 1e-7, mask_seed=1, storage="auto", use_bias=False)
     layer.build((None, 200_000))
@@ -222,7 +211,6 @@ def test_a_kernel_that_does_not_fit_when_dense_is_compact_without_being_timed():
     assert layer.kernel_count == 4_000
 
 
-@can_be_compact
 def test_a_sparsity_that_is_too_low_to_pay_is_warned_of():
     with pytest.warns(
         UserWarning, match=r"at sparsity 0\.5 it is likely to be slower.*breaks even at a sparsity of about 0\.9"
@@ -270,7 +258,6 @@ def stock() -> keras.Model:
     return keras.Model(inputs, keras.layers.Dense(10, kernel_regularizer="l2", name="classes")(x))
 
 
-@can_be_compact
 @pytest.mark.parametrize("mask", ["random", "magnitude"])
 def test_sparsify_makes_products_compact_in_place(mask, tmp_path):
     masked, compact = compiled(stock()), compiled(stock())
@@ -304,7 +291,6 @@ def test_sparsify_makes_products_compact_in_place(mask, tmp_path):
     assert type(compact.get_layer("einsum")) is keras.layers.EinsumDense
 
 
-@can_be_compact
 def test_sparsify_chooses_what_was_faster():
     model = keras.Sequential([keras.Input((1024,)), keras.layers.Dense(1024, "relu"), keras.layers.Dense(10)])
     report = dsr.sparsify(model, distribution={model.layers[0]: 0.998}, sparsity=0.5, storage="auto", batch_size=16)
@@ -313,7 +299,6 @@ def test_sparsify_chooses_what_was_faster():
         assert "a step with inputs of shape (16, 1024) takes" in row.why
 
 
-@can_be_compact
 def test_variables_that_an_optimizer_keeps_sparse_are_not_replaced():
     optimizer = dsr.SparseOptimizer("adam", sparsity=0.9, select=".*first.*")
     model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(16, name="first"), keras.layers.Dense(10)])
@@ -346,7 +331,6 @@ def test_nothing_is_left_that_a_saved_model_would_look_for(tmp_path):
     tf.saved_model.save(model, tmp_path / "model")
 
 
-@can_be_compact
 def test_a_model_inside_that_is_compiled_by_itself_knows_its_new_variables():
     inner = compiled(keras.Sequential([keras.Input((64,)), keras.layers.Dense(10, name="inner")]))
     outer = compiled(keras.Sequential([keras.Input((64,)), inner]))
@@ -356,7 +340,6 @@ def test_a_model_inside_that_is_compiled_by_itself_knows_its_new_variables():
     assert active_counts(outer) == [32]
 
 
-@can_be_compact
 def test_where_loading_would_choose_anew_the_report_says_so():
     class Network(keras.Model):
         def __init__(self):
@@ -378,7 +361,6 @@ def test_where_loading_would_choose_anew_the_report_says_so():
         other.load_own_variables(entries)
 
 
-@can_be_compact
 @pytest.mark.parametrize("sparsity", [0.5, 0.95])
 def test_the_report_doubts_what_is_not_expected_to_pay(sparsity):
     model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)])
@@ -386,7 +368,6 @@ def test_the_report_doubts_what_is_not_expected_to_pay(sparsity):
     assert ("likely to be slower" in row.why) == (sparsity < 0.9)
 
 
-@can_be_compact
 def test_a_capacity_below_the_weights_leaves_the_model_as_it_was():
     model = compiled(keras.Sequential([keras.Input((64,)), keras.layers.Dense(8), keras.layers.Dense(100)]))
     before = state_bits(model)

@@ -13,7 +13,6 @@ from keras_dsr.seam import Reallocation
 from tests.layers.test_compact import perceptron
 from tests.networks import compiled, fit, state_bits, values
 
-pytestmark = pytest.mark.backends("tensorflow", "torch")
 traces_much = pytest.mark.slow_on("tensorflow")
 
 
@@ -68,6 +67,7 @@ METHODS = {
 }
 
 
+@pytest.mark.backends("tensorflow", "torch")  # JAX would compile for each of the shapes
 @settings(max_examples=4)
 @given(
     name=st.sampled_from(list(METHODS)),
