@@ -23,14 +23,13 @@ METHODS = {
     "SET": ("sparsified", dsr.methods.SET(0.2), 10),
     "DeepR": ("sparsified", dsr.methods.DeepR(temperature=1e-4), 1),
     "DeepR, optimizer": ("optimizer", dsr.methods.DeepR(temperature=1e-4), 1),
+    "DSR, compact": ("compact", DSR, 20),
+    "DeepR, compact": ("compact", dsr.methods.DeepR(temperature=1e-4), 1),
     "RigL": ("optimizer", dsr.methods.RigL(), 10),
     "SNFS": ("optimizer", dsr.methods.SNFS(), 10),
 }
-if keras.backend.backend() == "tensorflow":  # JAX has no compact storage
-    METHODS["DSR, compact"] = ("compact", DSR, 20)
-    METHODS["DeepR, compact"] = ("compact", dsr.methods.DeepR(temperature=1e-4), 1)
 QUICK_METHODS = {
-    "jax": ("SET", "DeepR, optimizer", "RigL"),
+    "jax": ("SET", "DeepR, optimizer", "RigL", "DSR, compact"),
     "tensorflow": ("DeepR", "RigL", "DSR, compact", "DeepR, compact"),
 }[keras.backend.backend()]
 COMPARED = ("RigL", "DSR, compact")
