@@ -143,6 +143,11 @@ def set_part(console: Console) -> None:
     if FLAGS.form is not None:
         print(json.dumps(trained_on_cifar10(FLAGS.form, FLAGS.method[0], FLAGS.epochs, FLAGS.seed)))
         return
+    from train.prepared import find_builder
+    from train.run import one_line_errors  # it needs TensorFlow, as the data do; the other parts do not
+
+    with one_line_errors():
+        find_builder("cifar10", FLAGS.data_dir)
     table = Table(title=f"CIFAR-10, 3072-4000-1000-4000-10, epsilon 20, {FLAGS.epochs} epochs, seed {FLAGS.seed}")
     for column in ("method", "form", "weights", "s an epoch", "test %", "10^6 bytes above the data"):
         table.add_column(column, justify="right" if column not in ("method", "form") else "left")
@@ -165,13 +170,11 @@ def set_part(console: Console) -> None:
 
 def trained_on_cifar10(form: str, method: str, epochs: int, seed: int) -> dict:
     """One training: SGD 0.01 with momentum 0.9, batch 100, dropout 0.3, as in Mocanu et al. 2018; ReLU for SReLU."""
-    import tensorflow_datasets as tfds
+    from train.data import load_data
 
-    (images, classes), test = (
-        tfds.as_numpy(tfds.load("cifar10", split=split, batch_size=-1, as_supervised=True, data_dir=FLAGS.data_dir))
-        for split in ("train", "test")
-    )
-    inputs, test_inputs = (normalized(given, images[:10_000]) for given in (images, test[0]))
+    data = load_data("cifar10", FLAGS.data_dir)
+    inputs, test_inputs = (vectors(images, data) for images in (data.train_images, data.test_images))
+    classes = data.train_labels
     before = peak_megabytes()
     keras.utils.set_random_seed(seed)
     model = keras.Sequential([keras.Input((3072,))])
@@ -189,19 +192,19 @@ def trained_on_cifar10(form: str, method: str, epochs: int, seed: int) -> dict:
     start = time.perf_counter()
     model.fit(inputs, classes, batch_size=100, epochs=epochs, callbacks=callbacks, verbose=0)
     seconds = (time.perf_counter() - start) / epochs
-    _, accuracy = model.evaluate(test_inputs, test[1], batch_size=1000, verbose=0)
+    _, accuracy = model.evaluate(test_inputs, data.test_labels, batch_size=1000, verbose=0)
     weights = sum(weight.count() for weight in dsr.sparse_weights(model)) or sum(
         layer.kernel.shape[0] * layer.kernel.shape[1] for layer in model.layers[:-1] if hasattr(layer, "kernel")
     )
     return {"weights": weights, "seconds": seconds, "accuracy": accuracy, "above_data": peak_megabytes() - before}
 
 
-def normalized(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Images as vectors of float32, normalized by the channels of others; in place, so that it takes little memory."""
-    vectors = images.astype("float32")
-    vectors -= reference.mean((0, 1, 2), dtype="float32")
-    vectors /= reference.std((0, 1, 2), dtype="float32")
-    return vectors.reshape(len(images), -1)
+def vectors(images: np.ndarray, data) -> np.ndarray:
+    """Images of a data set as normalized vectors of float32; in place, so that it takes little memory."""
+    normalized = images.astype("float32")
+    normalized -= np.array(data.mean, "float32")
+    normalized /= np.array(data.std, "float32")
+    return normalized.reshape(len(images), -1)
 
 
 # A network that does not fit when dense

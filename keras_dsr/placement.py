@@ -1,7 +1,6 @@
-"""Where the variables that belong to a weight are made when a model lies on several devices; what a machine holds."""
+"""Where the variables that belong to a weight are made when a model lies on several devices."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 
 import keras
@@ -79,10 +78,3 @@ def stand_in(weight: keras.Variable) -> keras.Variable:
         return weight
     with on_this_process():
         return keras.Variable("zeros", shape=weight.shape, dtype=weight.dtype, name=weight.name)
-
-
-def machine_memory() -> int | None:
-    """The bytes of this machine's memory; None where the system does not say."""
-    if not hasattr(os, "sysconf"):
-        return None
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

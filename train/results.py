@@ -57,7 +57,7 @@ def write_results(out: Path, settings: Settings, network: Network, rows: list[di
         rows: the metrics of each epoch.
     """
     write_rows(out / "metrics.csv", rows)
-    normalize_by_whole_batches(network.model, False)  # trained is trained: the files load everywhere
+    normalize_by_whole_batches(network.model, False)  # so that the files load on every backend
     dsr.save(network.model, out / "model.keras")
     if keras.backend.backend() == "tensorflow":
         dsr.export(network.model, out / "saved_model")

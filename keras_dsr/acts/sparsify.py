@@ -21,7 +21,7 @@ from keras_dsr.decisions.initial_mask import (
     random_mask,
 )
 from keras_dsr.layers.building import drawn_seed
-from keras_dsr.layers.compact import room_for
+from keras_dsr.layers.capacity import room_for
 from keras_dsr.layers.masked import unit_axes_of
 from keras_dsr.layers.storage import check_storage
 from keras_dsr.layers.storage_choice import StorageChoice, choose_storage
@@ -104,22 +104,23 @@ def sparsify(
         else:
             of_layer[one.role] = random_mask(one.shape, active[index], axes[index], [seed, index])
     choices = _choose_storages(by_layer, chosen, storage, capacity, batch_size)
+    if sparse_optimizer(model) is not None and any(choice.storage == "compact" for choice in choices.values()):
+        raise ValueError(
+            "sparsify(storage=...) must be 'masked' for a model that is compiled with a SparseOptimizer: its masks are "
+            f"those of variables that compact layers replace. Received: storage={storage!r}"
+        )
     rows = tuple(
         SparseRow(
             one.name,
             one.shape,
             int(by_layer[id(one.layer)][1][one.role].sum()),
             type(one.layer).__name__,
-            *(("masked", "") if storage == "masked" else choices[id(one.layer)][:2]),
+            choices[id(one.layer)].storage,
+            choices[id(one.layer)].why,
         )
         for one in chosen
     )
     conversions = [Conversion(*of_layer, choices[key].storage) for key, of_layer in by_layer.items()]
-    if sparse_optimizer(model) is not None and any(one.storage == "compact" for one in conversions):
-        raise ValueError(
-            "sparsify(storage=...) must be 'masked' for a model that is compiled with a SparseOptimizer: its masks are "
-            f"those of variables that compact layers replace. Received: storage={storage!r}"
-        )
     convert(model, conversions, granularity, seed, capacity)
     skipped += [SkippedRow(layer.name, type(layer).__name__, 0, "not built: never called yet") for layer in unbuilt]
     return SparsifyReport(rows, tuple(skipped), _own_classes(chosen))

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_dsr.decisions.randomness import StepSeed
-from keras_dsr.decisions.selection import MAX_KEY, count_true
+from keras_dsr.decisions.selection import count_true
 
 
 def has_fixed_lengths() -> bool:
@@ -87,8 +87,8 @@ def free_positions(taken, count, places: int, seed: StepSeed, room: int):
     """
     dtype = position_dtype()
     length = ops.cast(count_positions(taken), dtype)
-    draw = _distinct_padded if has_fixed_lengths() else _distinct
-    ranks = draw(ops.cast(count, "int32"), places - length, seed, room)
+    count = ops.cast(count, "int32")
+    ranks = _distinct(count, places - length, seed, room if has_fixed_lengths() else count)
     # Before the free place of rank r lie r free ones, and each taken one whose number of free ones before it is <= r.
     free_before = taken - ops.arange(ops.shape(taken)[0], dtype=dtype)
     found = ranks + ops.cast(ops.searchsorted(free_before, ranks, side="right"), dtype)
@@ -102,42 +102,12 @@ def contains(positions, wanted):
     return ops.take(padded, at) == wanted
 
 
-def _distinct(count, below, seed: StepSeed, room: int):
-    """`count` distinct int64 numbers in [0, below), uniformly at random, in increasing order."""
-
-    def rejected():
-        # The first `count` distinct ones of a sequence of draws: each round draws as many as are missing.
-        def is_missing(round, chosen):
-            return chosen[-1] == below
-
-        def draw(round, chosen):
-            missing = count_true(chosen == below)
-            drawn = _integers(count, below, seed, round)
-            drawn = ops.where(ops.arange(count, dtype="int32") < missing, drawn, below)
-            both = ops.sort(ops.concatenate([chosen, drawn]))
-            is_new = ops.concatenate([ops.ones((1,), "bool"), both[1:] != both[:-1]])
-            chosen_now = ops.sort(ops.where(is_new, both, below))[:count]
-            return round + 1, ops.reshape(chosen_now, ops.shape(chosen))
-
-        start = ops.zeros((), "int32"), ops.zeros((count,), "int64") + below
-        return ops.while_loop(is_missing, draw, start)[1]
-
-    def shuffled():
-        keys = _integers(below, 2**62, seed, ops.zeros((), "int32"))
-        return ops.cast(ops.sort(ops.argsort(keys)[:count]), "int64")
-
-    def none():
-        return ops.zeros((0,), "int64")
-
-    is_crowded = 2 * ops.cast(count, "int64") >= below
-    return ops.cond(count == 0, none, lambda: ops.cond(is_crowded, shuffled, rejected))
-
-
-def _distinct_padded(count, below, seed: StepSeed, room: int):
-    """As `_distinct`, padded to the length of the room."""
+def _distinct(count, below, seed: StepSeed, room):
+    """A list of `count` distinct numbers in [0, below), uniformly at random, in increasing order, of length `room`."""
     index = ops.arange(room, dtype="int32")
 
     def rejected():
+        # The first `count` distinct ones of a sequence of draws: each round draws as many as are missing.
         def is_missing(round, chosen):
             return count_positions(chosen) < count
 
@@ -146,17 +116,19 @@ def _distinct_padded(count, below, seed: StepSeed, room: int):
             drawn = ops.where(index < missing, _integers(room, below, seed, round), nowhere())
             both = ops.sort(ops.concatenate([chosen, drawn]))
             is_new = ops.concatenate([ops.ones((1,), "bool"), both[1:] != both[:-1]])
-            return round + 1, ops.sort(ops.where(is_new, both, nowhere()))[:room]
+            chosen_now = ops.sort(ops.where(is_new, both, nowhere()))[:room]
+            return round + 1, ops.reshape(chosen_now, ops.shape(chosen))
 
-        return ops.while_loop(is_missing, draw, (ops.zeros((), "int32"), no_positions(room)))[1]
+        start = ops.full((room,), nowhere(), dtype=position_dtype())
+        return ops.while_loop(is_missing, draw, (ops.zeros((), "int32"), start))[1]
 
     def shuffled():  # there are at most twice as many numbers as are wanted
-        numbers = ops.arange(2 * room, dtype="int32")
-        keys = _integers(2 * room, MAX_KEY, seed, ops.zeros((), "int32"))
-        order = ops.argsort(ops.where(numbers < below, keys, MAX_KEY))[:room]
-        return ops.sort(ops.where(index < count, ops.cast(order, "int32"), nowhere()))
+        numbers = ops.arange(2 * room, dtype=position_dtype())
+        keys = _integers(2 * room, nowhere(), seed, ops.zeros((), "int32"))
+        order = ops.argsort(ops.where(numbers < below, keys, nowhere()))[:room]
+        return ops.sort(ops.where(index < count, ops.cast(order, position_dtype()), nowhere()))
 
-    return ops.cond(2 * count >= below, shuffled, rejected)
+    return ops.cond(2 * ops.cast(count, position_dtype()) >= below, shuffled, rejected)
 
 
 def _integers(count, below, seed: StepSeed, round):
@@ -189,16 +161,13 @@ def layout(positions, kept, born) -> Layout:
         kept: bool tensor of shape `(capacity,)`, which entries survive.
         born: a list of positions, none of a survivor.
     """
-    if has_fixed_lengths():
-        survivors = ops.argsort(ops.cast(~kept, "int32"))  # those that survive first, in their order
-        held = ops.take(ops.where(kept, positions, nowhere()), survivors)
-    else:
-        survivors = ops.nonzero(kept)[0]
-        held = ops.take(positions, survivors)
+    # In a padded list those that survive come first, in their order.
+    survivors = ops.argsort(ops.cast(~kept, "int32")) if has_fixed_lengths() else ops.nonzero(kept)[0]
+    held = positions_where(positions, kept)
 
     def at(own, other):
         index = ops.arange(ops.shape(own)[0], dtype="int32") + ops.cast(ops.searchsorted(other, own), "int32")
-        return ops.where(own == nowhere(), positions.shape[0], index) if has_fixed_lengths() else index
+        return ops.where(own == nowhere(), positions.shape[0], index)
 
     return Layout(survivors, at(held, born), at(born, held))
 

@@ -1,7 +1,6 @@
 """Compact storage: layers that hold the weights that exist and their positions, and nothing of the size of a kernel."""
 
 import math
-import numbers
 from typing import Any, ClassVar
 
 import keras
@@ -11,13 +10,13 @@ from keras import ops
 from keras_dsr.decisions.initial_mask import active_units, check_sparsity
 from keras_dsr.decisions.positions import most_places, position_dtype, random_positions
 from keras_dsr.layers.building import drawn_seed, remove_attributes, replace_kernel, unlocked
+from keras_dsr.layers.capacity import CAPACITY, check_capacity, room_for
 from keras_dsr.layers.compact_entries import check_entries
 from keras_dsr.layers.drawing import check_draws_each_alone, draw
 from keras_dsr.layers.refusing import RefusesVariants
 from keras_dsr.placement import Initial, strategy_of
 from keras_dsr.products.training import multiply
 
-CAPACITY = 1.5
 _OF_SINGLE_WEIGHTS = (type(None), keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
 
 
@@ -40,7 +39,8 @@ class CompactLayer(RefusesVariants):
 
     Raises:
         ValueError: a sparsity outside [0, 1) or a capacity below the weights; a kernel that is no matrix; a dtype other
-            than float32 or float64; a constraint; an initializer whose values depend on one another.
+            than float32 or float64; a constraint, or a regularizer of more than single weights; an initializer whose
+            values depend on one another; on JAX, more than 2**30 places.
 
     Attributes:
         stock_class: the Keras layer class of the same name that `strip` turns the layer into.
@@ -104,6 +104,16 @@ class CompactLayer(RefusesVariants):
         check_draws_each_alone(layer.kernel_initializer, owner)
         cls.check_is_product(layer)
 
+    @classmethod
+    def check_shape(cls, shape: tuple[int, ...]) -> None:
+        """Raise `ValueError` if a kernel has more places than positions can tell apart."""
+        if math.prod(shape) > most_places():
+            raise ValueError(
+                f"{cls.__name__} can have at most {most_places():,} places on {keras.backend.backend()}, whose "
+                f"positions have 32 bits. Received: a kernel of shape {tuple(shape)}. Set KERAS_BACKEND=tensorflow or "
+                "torch for larger ones."
+            )
+
     @staticmethod
     def check_is_product(layer: keras.layers.Layer) -> None:
         """Raise `ValueError` if a layer of the kind is no product with one matrix."""
@@ -116,6 +126,7 @@ class CompactLayer(RefusesVariants):
         if name != "kernel":
             return super().add_weight(*args, name=name, shape=shape, initializer=initializer, **kwargs)
         self.check_possible(self, self.sparsity)  # its dtype can depend on its path, which is known only now
+        self.check_shape(shape)
         places = math.prod(shape)
         count = active_units(places, self.sparsity)
         positions = random_positions(places, count, self.mask_seed)
@@ -127,12 +138,6 @@ class CompactLayer(RefusesVariants):
         """Make the variables of the layer, with weights at flat positions; `values` makes them, of a dtype."""
         self.kernel_shape = tuple(shape)
         places, count = math.prod(shape), len(positions)
-        if places > most_places():
-            raise ValueError(
-                f"{type(self).__name__} {self.name!r} can have at most {most_places():,} places on "
-                f"{keras.backend.backend()}, whose positions have 32 bits. Received: a kernel of shape {tuple(shape)}. "
-                "Set KERAS_BACKEND=tensorflow or torch for larger ones."
-            )
         rows = self._rows_of_matrix(self.kernel_shape)
         self.matrix_shape = rows, places // rows
         size = room_for(self.capacity, count, places, type(self).__name__)
@@ -162,6 +167,7 @@ class CompactLayer(RefusesVariants):
             ValueError: as the class. The layer is as it was.
         """
         cls.check_possible(layer, 0.0)
+        cls.check_shape(mask.shape)
         kernel, positions = layer._kernel, np.flatnonzero(mask)
         held = ops.convert_to_numpy(kernel).reshape(-1)[positions]
         room_for(capacity, len(positions), mask.size, cls.__name__)
@@ -289,26 +295,3 @@ class CompactLayer(RefusesVariants):
         config = {"sparsity": self.sparsity, "capacity": self.capacity, "mask_seed": self.mask_seed}
         state = {"method_state": dict(self.method_state)} if self.method_state else {}
         return {**super().get_config(), **config, **state}
-
-
-def check_capacity(capacity: int | float, owner: str) -> int | float:
-    """Return the capacity, or raise `ValueError` if it is neither a multiple of at least 1 nor a positive int."""
-    is_number = isinstance(capacity, numbers.Real) and not isinstance(capacity, bool)
-    if not is_number or not 1 <= capacity < math.inf:
-        raise ValueError(
-            f"{owner}(capacity=...) must be a float of at least 1, a multiple of the weights that the layer starts "
-            f"with, or an int, a number of weights. Received: capacity={capacity!r}"
-        )
-    return int(capacity) if isinstance(capacity, numbers.Integral) else float(capacity)
-
-
-def room_for(capacity: int | float | None, count: int, places: int, owner: str) -> int:
-    """For how many weights a layer that starts with `count` has room, or raise `ValueError` if for fewer than that."""
-    capacity = CAPACITY if capacity is None else capacity
-    size = int(capacity) if isinstance(capacity, numbers.Integral) else math.ceil(capacity * count)
-    if size < count:
-        raise ValueError(
-            f"{owner}(capacity=...) must have room for the {count:,} weights that the layer starts with. "
-            f"Received: capacity={capacity!r}"
-        )
-    return min(size, places)

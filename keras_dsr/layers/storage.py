@@ -6,7 +6,7 @@ import warnings
 import keras
 
 from keras_dsr.layers.building import remove_attributes
-from keras_dsr.layers.compact import check_capacity
+from keras_dsr.layers.capacity import check_capacity
 from keras_dsr.layers.compact_kinds import COMPACT_OF
 from keras_dsr.layers.storage_choice import choose_storage, doubt, pays
 
@@ -20,7 +20,8 @@ class HasStorage:
         storage: `"masked"`: a dense kernel and a mask. `"compact"`: the weights that exist and their positions; the
             layer is made a `CompactLayer`, which see. `"auto"`: what is faster here. When the layer is built, a step of
             training is timed in both, which takes some seconds for each size and sparsity; it says what it chose, and
-            keeps that in `storage_choice`, as its config does. A subclass can only be masked.
+            keeps that in `storage_choice`. From then on its config is that of the storage chosen. A subclass can only
+            be masked.
         capacity: what the layer has room for in compact storage (see `CompactLayer`); None: 1.5 times its weights.
         batch_size: int, with `storage="auto"`: for how many examples a step is timed; None: as many as the inputs are
             known to have when the layer is built, or 64.
@@ -38,10 +39,11 @@ class HasStorage:
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        check_storage(storage, capacity, batch_size, type(self).__name__)
+        owner = type(self).__name__
+        check_storage(storage, capacity, batch_size, owner)
         if storage != "masked" and "stock_class" not in vars(type(self)):
             raise ValueError(
-                f"{type(self).__name__}(storage=...) must be 'masked' in a subclass: a layer in compact storage gets "
+                f"{owner}(storage=...) must be 'masked' in a subclass: a layer in compact storage gets "
                 f"another class, without what yours overrides. Received: storage={storage!r}"
             )
         if storage == "auto":
@@ -49,11 +51,14 @@ class HasStorage:
             vars(self)["_to_choose"] = {"storage": "auto", "capacity": capacity, "batch_size": batch_size}
             self.supports_jit = False  # it may turn out to be compact
         elif storage == "compact":
-            self._make_compact_or_warn(capacity)
+            make_compact(self, capacity)
+            if not pays(self.sparsity):
+                warnings.warn(f"{owner}(storage='compact'): {doubt(self.sparsity)}.", stacklevel=2)
 
     def build(self, input_shape):
         if "_to_choose" in vars(self):
             self._choose(input_shape)
+        # Keras holds on to this method, of whatever class the layer has become: compact, or stock again.
         getattr(type(self), "stock_class", type(self)).build(self, input_shape)
 
     def _choose(self, input_shape) -> None:
@@ -69,13 +74,6 @@ class HasStorage:
             print(report)
         else:
             logging.getLogger("keras_dsr").info(report)
-
-    def _make_compact_or_warn(self, capacity: int | float | None) -> None:
-        """Warns where that is not expected to pay."""
-        owner = f"{type(self).__name__}(storage='compact')"
-        make_compact(self, capacity)
-        if not pays(self.sparsity):
-            warnings.warn(f"{owner}: {doubt(self.sparsity)}.", stacklevel=3)
 
     def sparse_config(self) -> dict:
         return {**super().sparse_config(), **vars(self).get("_to_choose", {})}

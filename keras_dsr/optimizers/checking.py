@@ -1,6 +1,6 @@
 """What a `SparseOptimizer` refuses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 
@@ -54,3 +54,26 @@ def checked_decay(decay: float) -> float:
             f"Received: {decay!r}"
         )
     return float(decay)
+
+
+def check_built(optimizer: keras.optimizers.Optimizer, method: str) -> None:
+    """Raise `ValueError` if a method needs the variables of a model and the optimizer has none yet."""
+    if not optimizer.built:
+        raise ValueError(
+            f"SparseOptimizer.{method}() needs the variables of a model. Received: an optimizer that has not been "
+            "built. Call `optimizer.build(model.trainable_variables)` first."
+        )
+
+
+def check_masks(name: str, own: Mapping, stored: Mapping) -> None:
+    """Raise `ValueError` if the masks that were stored are not those of the optimizer of that name, by their shapes."""
+    own, others = (
+        {role: tuple(value.shape) for role, value in entries.items() if role.startswith("mask_")}
+        for entries in (own, stored)
+    )
+    if own != others:
+        raise ValueError(
+            f"The masks that were saved are not those of {name!r}: other variables were sparse. Expected, by "
+            f"index of the trainable variable: {own}. Received: {others}. Load into an optimizer with the same "
+            "`select` and the same model."
+        )

@@ -1,7 +1,6 @@
 """An optimizer around any other that keeps chosen variables of a model sparse: no layer changes."""
 
 import contextlib
-import dataclasses
 import math
 import random
 import warnings
@@ -14,45 +13,26 @@ from keras import ops
 from keras_dsr.decisions.distribution import active_counts, check_distribution
 from keras_dsr.decisions.initial_mask import check_mask, check_sparsity, magnitude_mask, random_mask
 from keras_dsr.decisions.units import mask_weights
-from keras_dsr.optimizers.checking import check_initialized, check_select, check_wrapping, checked_decay
+from keras_dsr.optimizers.checking import (
+    check_built,
+    check_initialized,
+    check_masks,
+    check_select,
+    check_wrapping,
+    checked_decay,
+)
 from keras_dsr.optimizers.choosing import Select, chosen_variables
 from keras_dsr.optimizers.slots import (
-    Slot,
     clear_dead_places,
     innermost_optimizers,
     is_elementwise,
     optimizer_slots,
 )
+from keras_dsr.optimizers.sparse_variable import SparseVariable
 from keras_dsr.optimizers.wrapping import WrappingOptimizer
 from keras_dsr.placement import Initial, layout_beside, replicas, strategy_of
 
 _RESERVED = ("mask", "gradient")  # roles of variables that no state may be named after
-
-
-@dataclasses.dataclass(eq=False)
-class SparseVariable:
-    """One variable that a `SparseOptimizer` keeps sparse, with what the optimizer holds for it.
-
-    Attributes:
-        variable: the trainable variable of the model; 0 at every dead place.
-        mask: the bool Keras variable of its shape, true where a weight is active.
-        threshold: the float32 scalar Keras variable that holds H of DSR, one for all; 0 until a method has set it.
-        slots: list of `Slot`, what the wrapped optimizer holds for it.
-        state: what a method keeps for each weight, a dict of Keras variables of its shape by name.
-        gradient: the float32 Keras variable with the running mean of its dense gradient; None if none is kept.
-    """
-
-    variable: keras.Variable
-    mask: keras.Variable
-    threshold: keras.Variable
-    slots: list[Slot]
-    state: dict[str, keras.Variable] = dataclasses.field(default_factory=dict)
-    gradient: keras.Variable | None = None
-
-    @property
-    def name(self) -> str:
-        """The path of the variable, such as `"dense/kernel"`."""
-        return self.variable.path
 
 
 @keras.saving.register_keras_serializable("keras_dsr")
@@ -172,7 +152,7 @@ class SparseOptimizer(WrappingOptimizer):
         Raises:
             ValueError: the optimizer has something of that name, or has not been built.
         """
-        self._check_built("add_state")
+        check_built(self, "add_state")
         if name in (*self.state, *_RESERVED):
             raise ValueError(
                 f"SparseOptimizer.add_state(name=...) must be a new name. Received: name={name!r}; taken are "
@@ -195,7 +175,7 @@ class SparseOptimizer(WrappingOptimizer):
         Raises:
             ValueError: a decay out of its range, or the optimizer has not been built.
         """
-        self._check_built("remember_gradients")
+        check_built(self, "remember_gradients")
         self.gradient_decay = checked_decay(decay)
         if self.sparse_variables[0].gradient is None:
             self._add_gradient_variables()
@@ -221,7 +201,7 @@ class SparseOptimizer(WrappingOptimizer):
                 stacklevel=2,
             )
             return
-        self._check_masks(stored)
+        check_masks(self.name, self._named_variables(), stored)
         decay = stored.pop("gradient_decay", self.gradient_decay)
         for name in sorted(stored):
             role = name.rpartition("_")[0]
@@ -319,23 +299,6 @@ class SparseOptimizer(WrappingOptimizer):
             if sparse.gradient is not None:
                 named[f"gradient_{index}"] = sparse.gradient
         return named
-
-    def _check_built(self, method: str):
-        if not self.built:
-            raise ValueError(
-                f"SparseOptimizer.{method}() needs the variables of a model. Received: an optimizer that has not been "
-                "built. Call `optimizer.build(model.trainable_variables)` first."
-            )
-
-    def _check_masks(self, stored: dict):
-        own = {name: tuple(v.shape) for name, v in self._named_variables().items() if name.startswith("mask_")}
-        others = {name: tuple(value.shape) for name, value in stored.items() if name.startswith("mask_")}
-        if own != others:
-            raise ValueError(
-                f"The masks that were saved are not those of {self.name!r}: other variables were sparse. Expected, by "
-                f"index of the trainable variable: {own}. Received: {others}. Load into an optimizer with the same "
-                "`select` and the same model."
-            )
 
 
 def _keeps_slots_clean(optimizer) -> bool:

@@ -54,10 +54,9 @@ def _sampled(first, second, indices):
     first, second = first.T, second.T
 
     def of_some(indices):
-        chosen = (
-            jnp.take(of_both, at, axis=0, mode="clip") for of_both, at in zip((first, second), indices.T, strict=True)
-        )
-        return jnp.sum(next(chosen) * next(chosen), axis=1)
+        pairs = (first, indices[:, 0]), (second, indices[:, 1])
+        ones, others = (jnp.take(of_both, at, axis=0, mode="clip") for of_both, at in pairs)
+        return jnp.sum(ones * others, axis=1)
 
     return _in_parts(of_some, indices, max(1, GATHERED // first.shape[1]))
 

@@ -19,9 +19,9 @@ from keras_dsr.layers import (
 )
 from keras_dsr.layers.building import replace_kernel, unlocked
 from keras_dsr.layers.compact_kinds import COMPACT_OF
+from keras_dsr.memory import machine_memory
 from keras_dsr.optimizers import fresh_without_masks, without_masks
 from keras_dsr.optimizers.slots import clear_dead_places, optimizer_slots
-from keras_dsr.placement import machine_memory
 from keras_dsr.seam.training import forget_compiled_functions, set_optimizer
 from keras_dsr.seam.weights import layers_of, sparse_optimizer, sparse_weights, walk
 

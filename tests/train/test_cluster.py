@@ -24,7 +24,9 @@ FLAGS = ["--backend=jax", "--epochs=2", "--batch_size=20", "--steps_per_epoch=30
 DEVICES_EACH = 2
 
 
-def start(out: Path, *flags: str, killed_in: dict[int, int] | None = None) -> list[subprocess.Popen]:
+def start(
+    out: Path, *flags: str, killed_in: dict[int, int] | None = None, seeds: tuple[int, int] = (3, 3)
+) -> list[subprocess.Popen]:
     """Two processes with two devices each; some to be killed in the middle of an epoch, counted from 0."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
@@ -35,7 +37,7 @@ def start(out: Path, *flags: str, killed_in: dict[int, int] | None = None) -> li
         epoch = (killed_in or {}).get(index)
         module = ["train.run"] if epoch is None else ["tests.train.killed", str(epoch)]
         command = [sys.executable, "-m", *module, f"--out={out}", *FLAGS, *flags]
-        command += [f"--coordinator={address}", "--num_processes=2", f"--process_id={index}"]
+        command += [f"--seed={seeds[index]}", f"--coordinator={address}", "--num_processes=2", f"--process_id={index}"]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         started.append(subprocess.Popen(command, cwd=ROOT, env=environment, **streams))
     return started
@@ -93,6 +95,14 @@ def test_a_killed_process_stops_the_others_and_all_resume_to_the_same_bits(toget
     for code, output in ends(start(out, "--resume")):
         assert code == 0, output
     assert_same_bits(together, out)
+
+
+@pytest.mark.backends("jax")
+def test_processes_with_different_weights_do_not_train(tmp_path):
+    found = ends(start(tmp_path / "run", seeds=(3, 4)))
+    assert [code for code, _ in found] == [1, 1]
+    assert "process 0 has other weights than process 1" in found[0][1], found[0][1]
+    assert not (tmp_path / "run" / "result.json").exists()
 
 
 @pytest.mark.backends("jax")

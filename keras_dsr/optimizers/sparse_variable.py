@@ -1,0 +1,33 @@
+"""One variable that is kept sparse, and what is held for it."""
+
+import dataclasses
+
+import keras
+
+from keras_dsr.optimizers.slots import Slot
+
+
+@dataclasses.dataclass(eq=False)
+class SparseVariable:
+    """One variable that a `SparseOptimizer` keeps sparse, with what the optimizer holds for it.
+
+    Attributes:
+        variable: the trainable variable of the model; 0 at every dead place.
+        mask: the bool Keras variable of its shape, true where a weight is active.
+        threshold: the float32 scalar Keras variable that holds H of DSR, one for all; 0 until a method has set it.
+        slots: list of `Slot`, what the wrapped optimizer holds for it.
+        state: what a method keeps for each weight, a dict of Keras variables of its shape by name.
+        gradient: the float32 Keras variable with the running mean of its dense gradient; None if none is kept.
+    """
+
+    variable: keras.Variable
+    mask: keras.Variable
+    threshold: keras.Variable
+    slots: list[Slot]
+    state: dict[str, keras.Variable] = dataclasses.field(default_factory=dict)
+    gradient: keras.Variable | None = None
+
+    @property
+    def name(self) -> str:
+        """The path of the variable, such as `"dense/kernel"`."""
+        return self.variable.path
