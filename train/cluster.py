@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import json
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -90,6 +91,29 @@ class Cluster:
 
         stream = stream.batch(size).map(filled).prefetch(2)
         return stream.apply(tf.data.experimental.assert_cardinality(batches))  # Keras asks, and warns if it cannot know
+
+    def check_settings(self, settings: dict) -> None:
+        """Whether all processes were told to do the same.
+
+        Raises:
+            ValueError: they were not.
+        """
+        if self.processes == 1:
+            return
+        own = json.dumps(settings, default=str).encode()
+        sizes = _gathered(np.array([len(own)]))[:, 0]
+        texts = _gathered(np.frombuffer(own.ljust(sizes.max()), "uint8"))
+        everyone = [json.loads(bytes(text)) for text in texts]
+        different = [name for name in everyone[0] if len({str(one[name]) for one in everyone}) > 1]
+        if different:
+            received = "; ".join(
+                f"process {index}: {', '.join(f'{name}={one[name]}' for name in different)}"
+                for index, one in enumerate(everyone)
+            )
+            raise ValueError(
+                f"All processes must be started with the same flags but --process_id. Received: {received}. Start them "
+                "again, all alike."
+            )
 
     def check_agreement(self, variables: list[keras.Variable], when: str) -> None:
         """That every process has the same bits.

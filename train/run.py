@@ -101,6 +101,7 @@ def prepare(settings: Settings, cluster: Cluster = ALONE) -> Run | Result:
     data = load_data(settings.dataset, settings.data_dir)
     steps = _steps(settings, data)
     cluster.check(settings.batch_size, data.task)
+    cluster.check_settings(settings.identity())
     # Two runs with the same seed begin with the same weights, whatever their masks: see `initial_weights_seed`.
     _fix_randomness(initial_weights_seed(settings.seed, settings.init_from))
     with cluster.scope():

@@ -25,7 +25,11 @@ DEVICES_EACH = 2
 
 
 def start(
-    out: Path, *flags: str, killed_in: dict[int, int] | None = None, seeds: tuple[int, int] = (3, 3)
+    out: Path,
+    *flags: str,
+    killed_in: dict[int, int] | None = None,
+    seeds: tuple[int, int] = (3, 3),
+    program: str = "train.run",
 ) -> list[subprocess.Popen]:
     """Two processes with two devices each; some to be killed in the middle of an epoch, counted from 0."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -35,7 +39,7 @@ def start(
     started = []
     for index in range(2):
         epoch = (killed_in or {}).get(index)
-        module = ["train.run"] if epoch is None else ["tests.train.killed", str(epoch)]
+        module = [program] if epoch is None else ["tests.train.killed", str(epoch)]
         command = [sys.executable, "-m", *module, f"--out={out}", *FLAGS, *flags]
         command += [f"--seed={seeds[index]}", f"--coordinator={address}", "--num_processes=2", f"--process_id={index}"]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -98,11 +102,22 @@ def test_a_killed_process_stops_the_others_and_all_resume_to_the_same_bits(toget
 
 
 @pytest.mark.backends("jax")
-def test_processes_with_different_weights_do_not_train(tmp_path):
+def test_every_device_of_every_process_holds_the_same_bits(tmp_path):
+    found = ends(start(tmp_path / "run", program="tests.train.telling"))
+    assert [code for code, _ in found] == [0, 0], found
+    digests = [line for _, output in found for line in output.splitlines() if line.startswith("digest ")]
+    assert len(digests) == 2 * DEVICES_EACH
+    assert len(set(digests)) == 1
+
+
+@pytest.mark.backends("jax")
+def test_processes_that_are_told_different_things_do_not_train(tmp_path):
     found = ends(start(tmp_path / "run", seeds=(3, 4)))
     assert [code for code, _ in found] == [1, 1]
-    assert "process 0 has other weights than process 1" in found[0][1], found[0][1]
-    assert not (tmp_path / "run" / "result.json").exists()
+    for _, output in found:
+        assert "the same flags but --process_id" in output and "seed=3" in output and "seed=4" in output, output
+        assert "Traceback" not in output, output
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.backends("jax")
