@@ -346,6 +346,12 @@ def test_a_capacity_below_the_weights_is_refused_when_they_are_known():
         layer.build((None, 20))
 
 
+def test_a_mask_of_the_size_of_the_kernel_is_refused():
+    (weight,) = dsr.sparse_weights(built("dense", storage="compact"))
+    with pytest.raises(NotImplementedError, match="in compact storage and takes no mask. Build the layer"):
+        weight.set_mask(np.ones(weight.shape, bool))
+
+
 @pytest.mark.parametrize("act", [lambda layer: layer.enable_lora(2), lambda layer: layer.quantize("int8")])
 def test_lora_and_quantization_are_refused(act):
     layer = built("dense", storage="compact")
