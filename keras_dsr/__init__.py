@@ -34,13 +34,14 @@ from keras_dsr.layers import (
 )
 from keras_dsr.optimizers import SparseOptimizer
 from keras_dsr.reporting import report
-from keras_dsr.seam import densify, sparse_weights, strip
+from keras_dsr.seam import Reallocator, densify, sparse_weights, strip
 from keras_dsr.shrinking import shrink
 
 __all__ = [
     "DSDCallback",
     "DSRCallback",
     "Reallocate",
+    "Reallocator",
     "SparseBatchNormalization",
     "SparseBidirectional",
     "SparseConv1D",

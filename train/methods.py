@@ -98,7 +98,7 @@ class Method:
 
 
 def _dsr(plan: Plan) -> Reallocate:
-    return _reallocate(plan, methods.DSR(target=plan.settings.target), plan.recipe.period)
+    return _reallocate(plan, methods.DSR(target=plan.settings.target, initial_threshold=1e-3), plan.recipe.period)
 
 
 def _set(plan: Plan) -> Reallocate:

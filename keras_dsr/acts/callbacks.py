@@ -1,15 +1,16 @@
 """When to reallocate: callbacks for `model.fit`."""
 
-import numbers
+import warnings
 from collections.abc import Callable, Sequence
 
 import keras
 
 from keras_dsr import schedules
-from keras_dsr.methods import DSR
-from keras_dsr.optimizers.steps import StepCounter
-from keras_dsr.seam import Reallocation
-from keras_dsr.seam.training import FastTraining
+from keras_dsr.acts.loading import warn_of_files_that_do_not_load
+from keras_dsr.decisions.whole import check_whole, is_whole
+from keras_dsr.methods import DSR, Static
+from keras_dsr.seam import sparse_weights
+from keras_dsr.seam.reallocator import Reallocator
 
 Period = int | Sequence[tuple[int, int]] | Callable[[int], int]
 
@@ -46,18 +47,17 @@ class Reallocate(keras.callbacks.Callback):
         super().__init__()
         if stop_at is not None and (not is_whole(stop_at) or stop_at < 0):
             raise ValueError(f"stop_at must be an epoch, an int of at least 0, or None. Received: stop_at={stop_at!r}")
-        if not is_whole(seed):
-            raise ValueError(f"seed must be an int. Received: seed={seed!r}")
         self.method = method
         self.stop_at = stop_at
-        self.seed = int(seed)
+        self.seed = check_whole(seed, None, "Reallocate", "seed")
         if method.every_step and period not in (None, 1):
             raise ValueError(
                 f"{type(method).__name__} acts after every step of the optimizer: pass period=1, or leave it out. "
                 f"Received: period={period!r}"
             )
         self._period_at = _period_schedule(period if period is not None else 1 if method.every_step else 100)
-        self._reallocation = None
+        self._reallocator = None
+        self._has_warned = False
 
     def on_train_begin(self, logs=None):
         if self.method.every_step and self.model.steps_per_execution != 1:
@@ -66,48 +66,74 @@ class Reallocate(keras.callbacks.Callback):
                 "in `steps_per_execution` steps: compile the model with steps_per_execution=1. "
                 f"Received: steps_per_execution={self.model.steps_per_execution!r}"
             )
-        if self._reallocation is None or not self._reallocation.is_of(self.model):
-            self._reallocation = Reallocation(self.model, self.method, self.seed)
+        if self._reallocator is None or self._reallocator.model is not self.model:
+            self._reallocator = Reallocator(self.model, self.method, seed=self.seed)
         else:
-            self._reallocation.begin()
-        self._steps = StepCounter(self.model.optimizer)
-        self._fast_training = FastTraining(self.model, self._reallocation.weights)
-        self._fast_training.begin()
-
-    def on_train_end(self, logs=None):
-        self._fast_training.end()
+            self._reallocator.begin()
+        warn_of_files_that_do_not_load(self.model)
+        self._in_training, self._batches_in_training = [], 0
 
     def on_epoch_begin(self, epoch, logs=None):
         self._stopped = self.stop_at is not None and epoch >= self.stop_at
-        self._period = self._period_at(epoch)
-        if not _is_period(self._period):
-            raise ValueError(f"period(epoch) must be a positive int. Received: period({epoch}) = {self._period!r}")
-        self._steps.epoch_begins(self.model.optimizer)
+        period = self._period_at(epoch)
+        if not _is_period(period):
+            raise ValueError(f"period(epoch) must be a positive int. Received: period({epoch}) = {period!r}")
+        self._reallocator.period = period
+        self._reallocator.synchronize()  # before the first epoch began, a restored checkpoint was not yet in place
+        self._batch = -1
         self._outcomes = []
 
     def on_train_batch_end(self, batch, logs=None):
-        # With steps_per_execution > 1 some steps are never seen: ask whether a multiple was crossed.
-        previous, step = self._steps.batch_ends(batch)
-        if self._stopped or step // self._period == previous // self._period:
-            return
-        if self._steps.ask(self.model.optimizer, batch) // self._period > previous // self._period:
-            self._outcomes.append(self._synchronized()())
+        batches, self._batch = batch - self._batch, batch
+        self._batches_in_training += batches
+        self._outcomes += self._reallocator.advance(batches, acts=not self._stopped)
 
     def on_epoch_end(self, epoch, logs=None):
+        model = self.model  # on JAX this brings its variables up to date
+        self._reallocator.check_moving()
+        self._in_training += self._outcomes
         if logs is None:
             return
-        reallocation = self._synchronized()
-        logs["sparsity"] = reallocation.sparsity()
+        weights = sparse_weights(model)
+        logs["sparsity"] = 1 - sum(weight.count() for weight in weights) / sum(weight.size for weight in weights)
         logs["dsr_reallocations"] = len(self._outcomes)
-        if "threshold" in reallocation.initial_state:
-            logs["dsr_threshold"] = reallocation.threshold()
-        if "pruned" in reallocation.initial_state:
-            logs["dsr_pruned"] = sum(int(outcome.state["pruned"]) for outcome in self._outcomes)
+        for index, part in enumerate(self._reallocator.reallocations):
+            suffix = f"_{index + 1}" if index else ""
+            if "threshold" in part.initial_state:
+                logs[f"dsr_threshold{suffix}"] = part.threshold()
+            if "pruned" in part.initial_state:
+                done = [outcome for outcome in self._outcomes if outcome.weights is part.weights]
+                logs[f"dsr_pruned{suffix}"] = sum(int(outcome.state["pruned"]) for outcome in done)
 
-    def _synchronized(self) -> Reallocation:
-        """The reallocation, to read and write the model: on JAX `self.model` first brings its variables up to date."""
-        assert self.model is self._reallocation.model
-        return self._reallocation
+    def on_train_end(self, logs=None):
+        self._warn_of_nothing()
+
+    def _warn_of_nothing(self) -> None:
+        """Say so, once, if nothing moved in a training of which that could be expected."""
+        has_moved = any(outcome.state.get("pruned", 1) for outcome in self._in_training)
+        is_meant = isinstance(self.method, Static) or self._stopped or not self._batches_in_training
+        if has_moved or is_meant or self._has_warned:
+            return
+        self._has_warned = True
+        if not self._in_training:
+            what = f"there was no reallocation: its period is {self._reallocator.period:,} steps"
+            remedy = "Pass a shorter period"
+        else:
+            what = f"{len(self._in_training):,} reallocations pruned no weight"
+            part = self._reallocator.reallocations[0]
+            has_threshold = "threshold" in part.initial_state
+            what += f", as none was below the threshold H, at last {part.threshold():.3g}" if has_threshold else ""
+            remedy = "Pass initial_threshold='auto'" if has_threshold else "Look at the steps of its schedule"
+        warnings.warn(
+            f"{type(self).__name__} moved no weight in {self._batches_in_training:,} batches of training: {what}. "
+            f"{remedy}, or train longer.",
+            stacklevel=2,
+        )
+
+    def __getstate__(self) -> dict:
+        """For copies: what belongs to a model and its training stays with the original."""
+        state = {name: value for name, value in vars(self).items() if name not in ("_in_training", "_outcomes")}
+        return {**state, "_model": None, "_reallocator": None}
 
 
 class DSRCallback(Reallocate):
@@ -117,7 +143,7 @@ class DSRCallback(Reallocate):
         target: how many weights to move in a reallocation: an int is a number of weights (of slices at kernel
             granularity), a float in (0, 1) a fraction of the active ones.
         period: steps between reallocations, or a schedule (see `Reallocate`).
-        initial_threshold: float, the threshold H before the first reallocation.
+        initial_threshold: float, the threshold H before the first reallocation; or `"auto"` (see `methods.DSR`).
         tolerance: float in [0, 1), H stays while the number pruned is within `(1 ± tolerance) * target`.
         stop_at: int, the epoch from which on there are no reallocations; None: never.
         seed: int.
@@ -134,7 +160,7 @@ class DSRCallback(Reallocate):
         self,
         target: int | float = 0.1,
         period: Period = 100,
-        initial_threshold: float = 1e-3,
+        initial_threshold: float | str = "auto",
         tolerance: float = 0.1,
         stop_at: int | None = None,
         seed: int = 0,
@@ -159,8 +185,3 @@ def _period_schedule(period: Period) -> Callable[[int], int]:
 
 def _is_period(value) -> bool:
     return is_whole(value) and value > 0
-
-
-def is_whole(value) -> bool:
-    """Whether a value is a whole number, and no bool."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

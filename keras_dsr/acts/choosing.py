@@ -30,7 +30,7 @@ def built_candidates(model: keras.Model, owner: str) -> tuple[list[Candidate], l
         ValueError: the model has not been built.
     """
     found, unbuilt = candidates(model), unbuilt_layers(model)
-    if not model.built or (unbuilt and not found):
+    if not found and (unbuilt or not model.built):  # one without `call` is never built, and its parts are
         where = f": layer {unbuilt[0].name!r} has none yet" if unbuilt else ""
         raise ValueError(
             f"{owner}(model) needs weights to make sparse, and {model.name!r} has not been built{where}. Give it an "

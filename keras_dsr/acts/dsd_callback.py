@@ -2,21 +2,25 @@
 
 import math
 import numbers
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 
-from keras_dsr.acts.callbacks import is_whole
 from keras_dsr.acts.choosing import Selector, choose
 from keras_dsr.acts.sparsify import sparsify
 from keras_dsr.decisions.initial_mask import active_units, count_units
 from keras_dsr.decisions.phases import Phase, dense_sparse_dense, phase_at
+from keras_dsr.decisions.whole import is_whole
+from keras_dsr.layers.record import Record
 from keras_dsr.methods.dsd import DSD, Sparsity
+from keras_dsr.methods.identity import digest
 from keras_dsr.optimizers.steps import StepCounter
 from keras_dsr.seam import Reallocation, SparseWeight, densify, sparse_weights
 from keras_dsr.seam.candidates import Candidate, candidates
 from keras_dsr.seam.learning_rate import LearningRateScale
-from keras_dsr.seam.training import FastTraining
+from keras_dsr.seam.reallocation import movable_weights
+from keras_dsr.seam.training import renew_compiled_functions
 
 CONVOLUTIONS = (
     keras.layers.Conv1D,
@@ -53,7 +57,8 @@ class DSDCallback(keras.callbacks.Callback):
         dense_epochs: int, length of the first dense phase (short: early pruning); or a list, that of the dense phase
             before each sparse one.
         sparse_epochs: int, length of each sparse phase, or a list, one a round. The last dense phase takes the rest.
-        dense_steps, sparse_steps: the same in steps of the optimizer, counted from its first, instead of epochs.
+        dense_steps, sparse_steps: the same in steps of the optimizer instead of epochs, counted from the first with
+            this callback on this model: that is saved with the masks, so that a model that is loaded goes on.
         final_learning_rate_factor: positive number, on the learning rate each time that cut weights are restored, for
             all that follows.
         sparse_learning_rate_factor: positive number, on the learning rate in sparse phases as well.
@@ -113,7 +118,9 @@ class DSDCallback(keras.callbacks.Callback):
         self._cut, self._include, self._exclude = cut, include, exclude
         self._cut_first_convolution = cut_first_convolution
         self._seed, self._verbose = int(seed), verbose
+        self._identity = digest(("DSDCallback", self._unit, self._phases, self._sparsities, cut))
         self._converted = False
+        self._finished = None, None  # the model in which it has come to its end, and since when it counted steps there
 
     def on_train_begin(self, logs=None):
         self._excluded = self._find_excluded()
@@ -123,21 +130,24 @@ class DSDCallback(keras.callbacks.Callback):
         self._phase, self._scale_is_due = None, False
         self._steps = StepCounter(self.model.optimizer)
         self._scale = LearningRateScale(self.model)
-        self._fast_training = FastTraining(self.model, sparse_weights(self.model))
-        self._fast_training.begin()
+        self._reallocation = Reallocation(self.model, DSD(0.0), self._seed, identity=self._identity)
 
     def on_train_end(self, logs=None):
         self._scale.undo()
-        self._fast_training.end()
         is_dense = all(weight.count() == weight.size for weight in sparse_weights(self.model))
         if self._converted and is_dense and self._phase is self._phases[-1]:
             densify(self.model)
             self._converted = False
+            self._finished = weakref.ref(self.model), self._reallocation.since
 
     def on_epoch_begin(self, epoch, logs=None):
         # The step is asked for here: before the first epoch begins, a restored checkpoint is not yet in place.
-        step = self._steps.epoch_begins(self.model.optimizer)
-        self._move_to(epoch if self._unit == "epochs" else step)
+        step = self._steps.synchronize()
+        model, since = self._finished
+        is_over = model is not None and model() is self._model
+        self._reallocation.start(step, Record(0, 0, self._identity, since) if is_over else None)
+        self._move_to(epoch if self._unit == "epochs" else step - self._reallocation.since)
+        self._batch = -1
         self._scale_is_due = True
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -149,9 +159,11 @@ class DSDCallback(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if self._unit == "epochs" or self._phase is self._phases[-1]:
             return
-        _, step = self._steps.batch_ends(batch)
-        if step >= self._phases[self._phase.index + 1].start:
-            self._move_to(self._steps.ask(self.model.optimizer, batch))
+        batches, self._batch = batch - self._batch, batch
+        since = self._reallocation.since
+        _, step = self._steps.advance(batches)
+        if step - since >= self._phases[self._phase.index + 1].start:
+            self._move_to(self._steps_taken() - since)
             self._scale_is_due = True
 
     def on_epoch_end(self, epoch, logs=None):
@@ -162,6 +174,10 @@ class DSDCallback(keras.callbacks.Callback):
             logs["sparsity"] = 1 - sum(weight.count() for weight in weights) / sum(weight.size for weight in weights)
         self._scale.release()
 
+    def _steps_taken(self) -> int:
+        """The steps that the optimizer has taken: on JAX `self.model` first brings its variables up to date."""
+        return self._steps.ask() if self.model.optimizer is not None else 0
+
     def _move_to(self, time: int) -> None:
         """Begin the phase of this time, unless it has begun."""
         phase = phase_at(self._phases, time)
@@ -170,12 +186,12 @@ class DSDCallback(keras.callbacks.Callback):
         self._phase = phase
         self._set_masks(phase)
         if self._scale.scale_schedules(phase.learning_rate_factor):
-            self._fast_training.renew()
+            renew_compiled_functions([self.model])
         if self._verbose:
             print(f"\n{self._describe(time)}")
 
     def _set_masks(self, phase: Phase) -> None:
-        weights = sparse_weights(self.model)
+        weights = movable_weights(self.model)
         sparsity = self._sparsities[phase.round] if phase.is_sparse else 0.0
         if callable(sparsity):
             if any(weight.count() < weight.size for weight in weights):
@@ -184,7 +200,7 @@ class DSDCallback(keras.callbacks.Callback):
             self._check_names(sparsity)
         shares = {weight.name: self._share(sparsity, weight) for weight in weights}
         if any(weight.count() != _goal(weight, shares[weight.name]) for weight in weights):
-            Reallocation(self.model, DSD(shares, self._cut), self._seed)()
+            Reallocation(self.model, DSD(shares, self._cut), self._seed, identity=self._identity)()
 
     def _share(self, sparsity: Sparsity, weight: SparseWeight) -> float:
         if weight.name in self._excluded:
@@ -210,7 +226,6 @@ class DSDCallback(keras.callbacks.Callback):
                 f"Received:\n{report}"
             )
         self._converted = True
-        self.model.make_train_function(force=True)  # of sparse layers
 
     def _check_names(self, *sparsities: Sparsity) -> None:
         """Raise `ValueError` for a name of a mapping that no weight of the model has."""

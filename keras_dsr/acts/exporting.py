@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_dsr.acts.callbacks import is_whole
 from keras_dsr.acts.export_report import ExportReport, PackedRow, ProductRow
+from keras_dsr.decisions.whole import is_whole
 from keras_dsr.files.checksums import write_checksums
 from keras_dsr.files.writing import written_beside
 from keras_dsr.seam.conversion import stripped

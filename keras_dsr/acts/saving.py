@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import keras
 
+from keras_dsr.acts.loading import warn_of_loading
 from keras_dsr.files.writing import written_beside
 from keras_dsr.optimizers import fresh_without_masks
 from keras_dsr.placement import on_this_process, stand_in
@@ -51,6 +52,8 @@ def save(model: keras.Model, path: str | os.PathLike, resumable: bool = False) -
     if path.is_dir():
         raise IsADirectoryError(f"save(path=...) must be a file. Received: path={str(path)!r}, which is a folder")
     sparse_weights(model)  # raises for an unbuilt model
+    if resumable:
+        warn_of_loading(model, "What keras_dsr.save(resumable=True) writes")
     with written_beside(path) as temporary, contextlib.nullcontext() if resumable else _as_plain(model):
         stored = temporary.with_name(f"stored-{path.name}")
         model.save(stored)

@@ -27,7 +27,8 @@ from keras_dsr.layers.storage import check_storage
 from keras_dsr.layers.storage_choice import StorageChoice, choose_storage
 from keras_dsr.seam.candidates import Candidate
 from keras_dsr.seam.conversion import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF, Conversion, convert
-from keras_dsr.seam.weights import sparse_optimizer
+from keras_dsr.seam.holders import models_holding
+from keras_dsr.seam.weights import layer_weights, sparse_optimizer
 
 Distribution = str | Mapping[Selector, float] | Callable[[Candidate], float]
 
@@ -91,6 +92,8 @@ def sparsify(
     sparsity = check_sparsity(sparsity, "sparsify")
     found, unbuilt = built_candidates(model, "sparsify")
     chosen, skipped = choose(found, include, exclude, "sparsify")
+    _check_not_sparse(model, skipped, sparsity, distribution)
+    _check_not_held(chosen)
     axes = [unit_axes_of(one.layer, one.role, granularity) for one in chosen]
     units = [count_units(one.shape, of_one) for one, of_one in zip(chosen, axes)]
     active = _distribute(distribution, sparsity, chosen, units)
@@ -124,6 +127,44 @@ def sparsify(
     convert(model, conversions, granularity, seed, capacity)
     skipped += [SkippedRow(layer.name, type(layer).__name__, 0, "not built: never called yet") for layer in unbuilt]
     return SparsifyReport(rows, tuple(skipped), _own_classes(chosen))
+
+
+def _check_not_sparse(model: keras.Model, skipped: list[SkippedRow], sparsity: float, distribution) -> None:
+    """Raise `ValueError` if weights are sparse already, by another number than is asked for, and not excluded."""
+    excluded = {row.name for row in skipped if row.reason == "excluded"}
+    other = []
+    for weight in layer_weights(model):
+        units = count_units(weight.shape, weight.unit_axes)
+        is_asked_for = (
+            distribution == "uniform" and weight.count() * units == active_units(units, sparsity) * weight.size
+        )
+        if weight.name not in excluded and not is_asked_for:
+            other.append(weight)
+    if other:
+        first = other[0]
+        raise ValueError(
+            f"sparsify(model) would leave {len(other)} weights as they are that are sparse already, such as "
+            f"{first.name!r} with {first.count():,} of {first.size:,} weights. Expected: dense layers, or sparse ones "
+            f"of the sparsity asked for. Received: sparsity={sparsity!r}, distribution={distribution!r}. Exclude them, "
+            "call `keras_dsr.densify(model)` first (with mask='magnitude' its zeros go first), or prune on with "
+            "`methods.GradualPruning`."
+        )
+
+
+def _check_not_held(chosen: list[Candidate]) -> None:
+    """Raise `ValueError` if a `SparseOptimizer` keeps one of the weights sparse, or will when it is built."""
+    variables = {id(one.variable): one.name for one in chosen}
+    for holder in models_holding([one.layer for one in chosen]):
+        optimizer = sparse_optimizer(holder)
+        if optimizer is None:
+            continue
+        held = [variables[id(one)] for one in optimizer.would_hold(holder.trainable_variables) if id(one) in variables]
+        if held:
+            raise ValueError(
+                f"{held[0]!r} would be sparse twice: {holder.name!r} is compiled with a SparseOptimizer that keeps it "
+                "sparse, with a mask of its own. Compile the model with the optimizer inside it, exclude the layer "
+                "here, or leave it out there with SparseOptimizer(select=...). Nothing was changed."
+            )
 
 
 def _choose_storages(by_layer: dict, chosen: list[Candidate], storage: str, capacity, batch_size) -> dict:

@@ -47,6 +47,32 @@ def largest(magnitudes, eligible):
     return eligible & (position == best)
 
 
+def value_of_rank(magnitudes: list, eligible: list, rank):
+    """The value that has exactly `rank` eligible magnitudes of all tensors before it in their order.
+
+    Args:
+        magnitudes: list of float tensors of any shapes, non-negative.
+        eligible: list of bool tensors of the same shapes, more than `rank` true entries in all.
+        rank: int32 scalar, at least 0.
+
+    Returns:
+        A float32 scalar: one of the eligible magnitudes. As many as `rank` are below it, fewer if some are equal to it.
+    """
+    keys = [ops.where(allowed, ordered_bits(of), _EXCLUDED) for of, allowed in zip(magnitudes, eligible)]
+
+    def is_open(low, high):
+        return high - low > 1
+
+    def narrow(low, high):
+        middle = low + (high - low) // 2
+        enough = sum(count_true(key <= middle) for key in keys) > rank
+        return ops.where(enough, low, middle), ops.where(enough, middle, high)
+
+    # Always: at most `rank` keys lie at or below `low`, more than that at or below `high`.
+    start = ops.convert_to_tensor(-1, "int32"), ops.convert_to_tensor(MAX_KEY, "int32")
+    return ops.view(ops.while_loop(is_open, narrow, start)[1], "float32")
+
+
 def select_smallest(keys: list, eligible: list, counts) -> list:
     """In each tensor, choose exactly `count` of the eligible places: those with the smallest keys, ties by position.
 

@@ -35,17 +35,3 @@ def weight_mask(units, shape: Sequence[int]):
 def mask_weights(weight, mask):
     """`where(mask, weight, 0)`: not a product, which would keep NaN and make -0.0."""
     return ops.where(mask, weight, ops.zeros((), weight.dtype))
-
-
-def mask_gradient(weight, mask):
-    """`weight` as it is, with a gradient of 0 where it is dead: equals `mask_weights` if dead places hold 0 already."""
-
-    @ops.custom_gradient
-    def identity(weight):
-        def gradient(*arguments, upstream=None):
-            upstream = arguments[0] if upstream is None else upstream
-            return mask_weights(upstream, mask)
-
-        return weight, gradient
-
-    return identity(weight)

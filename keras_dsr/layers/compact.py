@@ -13,10 +13,12 @@ from keras_dsr.layers.building import drawn_seed, remove_attributes, replace_ker
 from keras_dsr.layers.capacity import CAPACITY, check_capacity, room_for
 from keras_dsr.layers.compact_entries import check_entries
 from keras_dsr.layers.drawing import check_draws_each_alone, draw
+from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_threshold, loaded_record
 from keras_dsr.layers.refusing import RefusesVariants
 from keras_dsr.placement import Initial, strategy_of
 from keras_dsr.products.training import multiply
 
+OWN_STATE = ("indices", "count", "threshold", "record")  # what the layer holds beside the values, whatever the method
 _OF_SINGLE_WEIGHTS = (type(None), keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
 
 
@@ -25,9 +27,9 @@ class CompactLayer(RefusesVariants):
 
     The trainable variable is `kernel_values`, of shape `(capacity,)`. Beside it lie `kernel_indices` (integers of shape
     `(capacity, 2)`: the row and column of each weight in the matrix of `matrix_shape`, in row-major order),
-    `kernel_count` (int32 scalar: how many there are; what lies beyond is zero) and `kernel_threshold` (float32 scalar:
-    H of DSR). A step, a save and a reallocation take memory in proportion to the capacity. `layer.kernel` makes the
-    dense kernel anew each time that it is read.
+    `kernel_count` (int32 scalar: how many there are; what lies beyond is zero), `kernel_threshold` (float32 scalar: H
+    of DSR) and `kernel_record` (see `layers.record`). A step, a save and a reallocation take memory in proportion to
+    the capacity. `layer.kernel` makes the dense kernel anew each time that it is read.
 
     Args:
         sparsity: float in [0, 1), the share of weights that are zero; or `{"kernel": 0.99}`. Of `n` places
@@ -149,6 +151,7 @@ class CompactLayer(RefusesVariants):
         self._add_beside("kernel_indices", (size, 2), np.pad(indices, [(0, size - count), (0, 0)]), position_dtype())
         self._add_beside("kernel_count", (), np.asarray(count), "int32")
         self._add_beside("kernel_threshold", (), np.zeros(()), "float32")
+        self._add_beside("kernel_record", RECORD_SHAPE, Record(count, count).array(), "int32")
         for state, dtype in self.method_state.items():
             self._add_beside(f"kernel_{state}", (size,), np.zeros(size), dtype)
         return variable
@@ -172,6 +175,7 @@ class CompactLayer(RefusesVariants):
         held = ops.convert_to_numpy(kernel).reshape(-1)[positions]
         room_for(capacity, len(positions), mask.size, cls.__name__)
         layer.__class__ = cls
+        vars(layer)["converted"] = True  # not by setattr: Keras tracks what is set
         layer.configure(1 - float(mask.mean()), capacity, mask_seed, None)
         with unlocked(layer), strategy_of(kernel), layer._open_name_scope():
             values = layer._hold(
@@ -248,15 +252,15 @@ class CompactLayer(RefusesVariants):
     @property
     def beside_kernel(self) -> list[keras.Variable]:
         """The variables that go with the values."""
-        return [getattr(self, f"kernel_{kind}") for kind in ("indices", "count", "threshold", *self.method_state)]
+        return [getattr(self, f"kernel_{kind}") for kind in (*OWN_STATE, *self.method_state)]
 
     @staticmethod
     def forget(layer: keras.layers.Layer) -> None:
         """Leave no trace in a layer that is of its stock class from now on."""
-        variables = [f"kernel_{kind}" for kind in ("indices", "count", "threshold", *layer.method_state)]
+        variables = [f"kernel_{kind}" for kind in (*OWN_STATE, *layer.method_state)]
         own = ("sparsity", "capacity", "mask_seed", "method_state", "kernel_shape", "matrix_shape")
         # The last two are of a layer that was masked before it was built.
-        remove_attributes(layer, [*variables, *own, "granularity", "storage_choice"])
+        remove_attributes(layer, [*variables, *own, "granularity", "storage_choice", "converted"])
         layer.supports_jit = True
 
     def save_own_variables(self, store):
@@ -267,7 +271,7 @@ class CompactLayer(RefusesVariants):
             store[name] = ops.convert_to_numpy(variable)[:count]
         indices = ops.convert_to_numpy(self.kernel_indices)[:count].astype("int32")
         store["kernel_rows"], store["kernel_columns"] = indices[:, 0], indices[:, 1]
-        store["kernel_threshold"] = self.kernel_threshold
+        store["kernel_threshold"], store["kernel_record"] = self.kernel_threshold, self.kernel_record
         if self.bias is not None:
             store["bias"] = self.bias
 
@@ -276,7 +280,11 @@ class CompactLayer(RefusesVariants):
             return super().load_own_variables(store)
         entries: dict[str, Any] = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no mapping)
         size, bias = self.kernel_values.shape[0], None if self.bias is None else tuple(self.bias.shape)
-        checked = check_entries(entries, self.matrix_shape, size, bias, f"{type(self).__name__} {self.name!r}")
+        owner = f"{type(self).__name__} {self.name!r}"
+        record = entries.pop("kernel_record", None)
+        checked = check_entries(entries, self.matrix_shape, size, bias, owner)
+        threshold = checked_threshold(entries["kernel_threshold"], owner)
+        record = loaded_record(record, Record.of(self.kernel_record), len(checked["kernel_values"]), owner)
         own = {*self._lists, "kernel_rows", "kernel_columns", "kernel_threshold", "bias"}
         for name in sorted(set(entries) - own):
             self.add_state(name.removeprefix("kernel_"), str(entries[name].dtype))
@@ -287,7 +295,8 @@ class CompactLayer(RefusesVariants):
             given = checked.get(name, np.zeros(count))
             variable.assign(np.pad(given, (0, size - count)).astype(variable.dtype))
         self.kernel_count.assign(count)
-        self.kernel_threshold.assign(entries["kernel_threshold"])
+        self.kernel_threshold.assign(threshold)
+        self.kernel_record.assign(record.array())
         if self.bias is not None:
             self.bias.assign(entries["bias"])
 

@@ -36,11 +36,9 @@ def check_entries(
         )
     lists = {name: np.asarray(value) for name, value in entries.items() if np.ndim(value) == 1 and name != "bias"}
     has_lists = {*REQUIRED[:3]} <= set(lists) and len({len(value) for value in lists.values()}) == 1
-    if not has_lists or not _are_increasing_places(lists["kernel_rows"], lists["kernel_columns"], shape):
-        raise ValueError(
-            f"The positions that are loaded into {owner} are not distinct places of a matrix of shape {shape} in "
-            "increasing order: the file is damaged, or of another layer."
-        )
+    if not has_lists:
+        raise _no_positions(owner, shape)
+    check_positions(lists["kernel_rows"], lists["kernel_columns"], shape, owner)
     count = len(lists["kernel_values"])
     if count > capacity:
         raise ValueError(
@@ -48,6 +46,19 @@ def check_entries(
             f"capacity, such as capacity={count}."
         )
     return lists
+
+
+def check_positions(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], owner: str) -> None:
+    """Raise `ValueError` if these are not distinct places of a matrix of the shape, in increasing order."""
+    if not _are_increasing_places(rows, columns, shape):
+        raise _no_positions(owner, shape)
+
+
+def _no_positions(owner: str, shape: tuple[int, int]) -> ValueError:
+    return ValueError(
+        f"The positions that are loaded into {owner} are not distinct places of a matrix of shape {shape} in "
+        "increasing order: they are damaged, of another layer, or an average (positions cannot be averaged)."
+    )
 
 
 def _are_increasing_places(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> bool:

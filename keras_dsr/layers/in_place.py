@@ -24,6 +24,7 @@ class SwappedInPlace:
             mask_seed: int, for the config.
         """
         layer.__class__ = cls
+        vars(layer)["converted"] = True  # not by setattr: Keras tracks what is set
         layer.configure({role: 1 - float(mask.mean()) for role, mask in masks.items()}, granularity, mask_seed, None)
         with unlocked(layer):
             for role, mask in masks.items():
@@ -59,6 +60,6 @@ class SwappedInPlace:
     def forget(cls, layer: keras.layers.Layer) -> None:
         """After `to_stock`: have the layer be of its stock class for good, without a trace of what it was."""
         roles = [role for role in cls.initializers if f"{role}_mask" in vars(layer)]
-        kinds = ("mask", "threshold", *layer.method_state)
+        kinds = ("mask", "threshold", "record", *layer.method_state)
         variables = [f"{role}_{kind}" for role in roles for kind in kinds]
-        remove_attributes(layer, [*variables, "sparsity", "granularity", "mask_seed", "method_state"])
+        remove_attributes(layer, [*variables, "sparsity", "granularity", "mask_seed", "method_state", "converted"])

@@ -1,8 +1,7 @@
 """Masked weights: a mixin that gives a stock Keras layer weights with an exact number of non-zero entries."""
 
 import contextlib
-import contextvars
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import keras
@@ -20,21 +19,22 @@ from keras_dsr.decisions.units import mask_weights
 from keras_dsr.layers.building import drawn_seed, unlocked
 from keras_dsr.layers.in_place import SwappedInPlace
 from keras_dsr.layers.masked_weight import HeldByLayer, MaskedWeight, OfActiveWeights
+from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_threshold, loaded_record
+from keras_dsr.layers.refusing import RefusesVariants
 from keras_dsr.placement import Initial, layout_beside, strategy_of
 
-_clean_layers: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("clean_layers", default=frozenset())
-
 Sparsity = float | dict[str, float]
+OWN_STATE = ("mask", "threshold", "record")  # what the layer holds beside each sparse weight, whatever the method
 
 
-class MaskedLayer(SwappedInPlace):
+class MaskedLayer(RefusesVariants, SwappedInPlace):
     """Mixin for a Keras layer some of whose weights are sparse.
 
-    For each sparse weight, such as `kernel`, the layer stores the dense variable, and beside it two variables that are
-    saved with it: `kernel_mask` (bool, true where a weight is active) and `kernel_threshold` (float32 scalar: H of DSR;
-    0 until a method sets it). A method that keeps something for each weight has it in further variables of the weight's
-    shape (see `add_state`). `layer.kernel` is the weight with every dead place at exactly 0, and it is all that the
-    network and saved files ever see.
+    For each sparse weight, such as `kernel`, the layer stores the dense variable, and beside it variables that are
+    saved with it: `kernel_mask` (bool, true where a weight is active), `kernel_threshold` (float32 scalar: H of DSR; 0
+    until a method sets it) and `kernel_record` (see `layers.record`). A method that keeps something for each weight has
+    it in further variables of the weight's shape (see `add_state`). `layer.kernel` is the weight with every dead place
+    at exactly 0, and it is all that the network and saved files ever see.
 
     Args:
         sparsity: float in [0, 1), the share of weights that are zero in every sparse weight (every one in
@@ -54,6 +54,7 @@ class MaskedLayer(SwappedInPlace):
         initializers: The weights that can be sparse, by attribute name, each with the attribute of its initializer.
     """
 
+    why_not = "what it would store is not the sparse network"
     stock_class: ClassVar[type[keras.layers.Layer]]
     initializers: ClassVar[dict[str, str]] = {"kernel": "kernel_initializer", "bias": "bias_initializer"}
 
@@ -76,6 +77,10 @@ class MaskedLayer(SwappedInPlace):
 
     def configure(self, sparsity: Sparsity, granularity: str, mask_seed: int | None, method_state: dict | None) -> None:
         """Check and keep the arguments that the stock class does not have."""
+        if getattr(self, "lora_rank", None):
+            self.enable_lora(self.lora_rank)
+        if getattr(self, "quantization_mode", None):
+            self._check_quantize_args()
         self.sparsity = self.check_sparsity(sparsity)
         self.granularity = check_granularity(granularity, type(self).__name__)
         self.mask_seed = drawn_seed(mask_seed)
@@ -143,6 +148,9 @@ class MaskedLayer(SwappedInPlace):
         given = Initial(lambda shape, dtype: ops.convert_to_tensor(mask, dtype=dtype))
         self._add_beside(weight, f"{role}_mask", mask.shape, given, "bool")
         self._add_beside(weight, f"{role}_threshold", (), "zeros", "float32")
+        active = int(mask.sum())
+        record = Initial(lambda shape, dtype: ops.convert_to_tensor(Record(active, active).array(), dtype=dtype))
+        self._add_beside(weight, f"{role}_record", RECORD_SHAPE, record, "int32")
         for name, dtype in self.method_state.items():
             self._add_beside(weight, f"{role}_{name}", mask.shape, "zeros", dtype)
 
@@ -184,17 +192,12 @@ class MaskedLayer(SwappedInPlace):
     @property
     def state_variables(self) -> dict[str, keras.Variable]:
         """What the layer has beside the variables of its stock class, by attribute name."""
-        kinds = ("mask", "threshold", *self.method_state)
+        kinds = (*OWN_STATE, *self.method_state)
         return {f"{role}_{kind}": getattr(self, f"{role}_{kind}") for role in self.sparse_roles for kind in kinds}
 
     def _regularize(self, role: str, variable: keras.Variable, regularizer) -> None:
         """Have Keras apply a regularizer to what the network sees of a weight, not to what dead places hold."""
         variable.regularizer = None if regularizer is None else OfActiveWeights(self, role, regularizer)
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether the stored dead weights are vouched to be zero (see `reading_clean_kernels`)."""
-        return id(self) in _clean_layers.get()
 
     @contextlib.contextmanager
     def reading_once(self) -> Iterator[None]:
@@ -238,6 +241,7 @@ class MaskedLayer(SwappedInPlace):
         entries = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no mapping)
         state = {name: entries.pop(name) for name in list(entries) if not name.isdigit()}
         self._check_masks_of(state)
+        records = {f"{role}_record": self._checked_record(role, state) for role in self.sparse_roles}
         for name in sorted(state):  # weights of a model that a method has used bring its state along
             if name not in self.state_variables:
                 role = max((role for role in self.sparse_roles if name.startswith(f"{role}_")), key=len)
@@ -245,8 +249,17 @@ class MaskedLayer(SwappedInPlace):
         raw = {role: self.variable_of(role) for role in self.sparse_roles}
         with self._state_set_aside(), self._reading(raw):  # Keras assigns to some by their attributes
             super().load_own_variables(entries)
+        state |= {name: record.array() for name, record in records.items()}
         for name, variable in self.state_variables.items():  # others have none of it: the method begins anew
             variable.assign(state[name] if name in state else np.zeros(tuple(variable.shape), variable.dtype))
+
+    def _checked_record(self, role: str, state: dict) -> Record:
+        """The record of a weight whose mask and threshold are loaded, which are checked."""
+        owner = f"{role!r} of {type(self).__name__} {self.name!r}"
+        mask = checked_mask(state[f"{role}_mask"], self.unit_axes(role), owner)
+        checked_threshold(state[f"{role}_threshold"], owner)
+        own = Record.of(getattr(self, f"{role}_record"))
+        return loaded_record(state.get(f"{role}_record"), own, int(mask.sum()), owner)
 
     def _check_masks_of(self, state: dict) -> None:
         stored, own = (
@@ -285,17 +298,3 @@ def unit_axes_of(layer: keras.layers.Layer, role: str, granularity: str) -> tupl
 
 def _roles_by_default(layer: MaskedLayer) -> list[str]:
     return [role for role in layer.initializers if role != "bias"]
-
-
-@contextlib.contextmanager
-def reading_clean_kernels(layers: Iterable[MaskedLayer]) -> Iterator[None]:
-    """Inside the block, sparse weights of these layers are read without a mask: the caller vouches for them.
-
-    Masking in both passes costs a small network some 10% of a step. It is needed in one only as long as the stored dead
-    weights are zero: with no gradient they stay so (see `seam.training`).
-    """
-    token = _clean_layers.set(frozenset(map(id, layers)))
-    try:
-        yield
-    finally:
-        _clean_layers.reset(token)

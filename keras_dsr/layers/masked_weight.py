@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dsr.decisions.units import mask_gradient, mask_weights
+from keras_dsr.decisions.units import mask_weights
 
 
 class MaskedWeight:
@@ -30,7 +30,7 @@ class MaskedWeight:
         if value is None or self._role not in layer.sparse_roles:
             return value
         mask = ops.convert_to_tensor(layer.mask_of(self._role))
-        return (mask_gradient if layer.is_clean else mask_weights)(ops.convert_to_tensor(value), mask)
+        return mask_weights(ops.convert_to_tensor(value), mask)
 
     def __set__(self, layer, value):
         vars(layer)[self._role] = value
@@ -41,7 +41,7 @@ class MaskedWeight:
 
 
 class HeldByLayer:
-    """A sparse weight, and what its layer holds for it: its mask and H."""
+    """A sparse weight, and what its layer holds for it: its mask, H, and the record of both."""
 
     gradient = None  # a layer does not see the gradients of its dead weights
 
@@ -51,6 +51,7 @@ class HeldByLayer:
         self.variable = layer.variable_of(role)
         self.mask = layer.mask_of(role)
         self.threshold = getattr(layer, f"{role}_threshold")
+        self.record = getattr(layer, f"{role}_record")
 
     @property
     def state(self) -> dict[str, keras.Variable]:
@@ -67,7 +68,5 @@ class OfActiveWeights:
         self.regularizer = regularizer
 
     def __call__(self, weight):
-        if self._layer.is_clean:
-            return self.regularizer(weight)
         mask = ops.convert_to_tensor(self._layer.mask_of(self._role))
         return self.regularizer(mask_weights(ops.convert_to_tensor(weight), mask))

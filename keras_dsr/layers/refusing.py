@@ -1,8 +1,8 @@
-"""What Keras offers for a layer's kernel and a layer without a variable of that shape cannot do."""
+"""What Keras offers for a layer's kernel and a sparse or tied layer cannot do."""
 
 
 class RefusesVariants:
-    """Mixin for a Keras layer whose kernel is no variable of its own: no LoRA, no quantization."""
+    """Mixin for a Keras layer whose kernel is not the variable that it stores: no LoRA, no quantization."""
 
     why_not = "its kernel is no variable of its own"
 

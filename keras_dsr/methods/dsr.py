@@ -8,11 +8,13 @@ from typing import ClassVar
 from keras import ops
 
 from keras_dsr.decisions.randomness import StepSeed
-from keras_dsr.decisions.selection import count_true, largest
+from keras_dsr.decisions.selection import count_true, largest, value_of_rank
 from keras_dsr.decisions.sharing import share_proportionally
 from keras_dsr.decisions.units import unit_magnitudes, unit_mask
 from keras_dsr.methods.growth import check_growth, grow, regrown, taken_in_all
 from keras_dsr.methods.view import View
+
+SMALLEST_THRESHOLD = 2.0**-100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +28,9 @@ class DSR:
     Args:
         target: How many to prune and regrow in an update. An int counts units (weights; slices at kernel granularity);
             a float in (0, 1) is a fraction of the active ones.
-        initial_threshold: float, H before the first update. Positive.
+        initial_threshold: float, H before the first update, positive: 1e-3 in the paper. It can only double from one
+            update to the next, and moves nothing in a short training if it is far too small. `"auto"`: the first update
+            begins with the H that prunes `target` units.
         tolerance: float in [0, 1), delta of the paper: H stays as it is while the number pruned is within
             `(1 ± tolerance) * target`.
         growth: what a grown weight starts from: `"zeros"`, or `"initializer"`, a value drawn by the layer's kernel
@@ -38,7 +42,7 @@ class DSR:
     """
 
     target: int | float = 0.1
-    initial_threshold: float = 1e-3
+    initial_threshold: float | str = "auto"
     tolerance: float = 0.1
     growth: str = "zeros"
 
@@ -49,10 +53,11 @@ class DSR:
 
     def __post_init__(self):
         _check_target(self.target)
-        if not _is_number(self.initial_threshold) or not 0 < self.initial_threshold < math.inf:
+        is_positive = _is_number(self.initial_threshold) and 0 < self.initial_threshold < math.inf
+        if self.initial_threshold != "auto" and not is_positive:
             raise ValueError(
-                f"DSR(initial_threshold=...) must be a positive number: H doubles and halves from it. "
-                f"Received: initial_threshold={self.initial_threshold!r}"
+                "DSR(initial_threshold=...) must be a positive number, from which H doubles and halves, or 'auto': "
+                f"what prunes the target at first. Received: initial_threshold={self.initial_threshold!r}"
             )
         if not _is_number(self.tolerance) or not 0 <= self.tolerance < 1:
             raise ValueError(
@@ -73,19 +78,24 @@ class DSR:
                 f"DSR(target=...) must leave one active unit in each of the {len(view.masks)} tensors: at most "
                 f"{active - len(view.masks)} of the {active} active ones. Received: target={self.target}"
             )
-        return {"threshold": ops.convert_to_tensor(self.initial_threshold, "float32"), "pruned": ops.zeros((), "int32")}
+        threshold = 0.0 if self.initial_threshold == "auto" else self.initial_threshold  # 0: it is yet to be found
+        return {"threshold": ops.convert_to_tensor(threshold, "float32"), "pruned": ops.zeros((), "int32")}
 
     def update(self, view: View, state: dict, seed: int) -> tuple[list, list, dict]:
         """One reallocation. `state["pruned"]` comes back as K, the number of units pruned (and grown)."""
         active = [unit_mask(mask, axes) for mask, axes in zip(view.masks, view.unit_axes)]
         magnitudes = [unit_magnitudes(weight, axes) for weight, axes in zip(view.weights, view.unit_axes)]
-        survivors = prune(magnitudes, active, state["threshold"])
-
         active_counts = ops.stack([count_true(units) for units in active])
+        threshold = state["threshold"]
+        if self.initial_threshold == "auto":
+            first = lambda: self._first_threshold(magnitudes, active, ops.sum(active_counts))  # noqa: E731
+            threshold = ops.cond(threshold > 0, lambda: threshold, first)
+        survivors = prune(magnitudes, active, threshold)
+
         survivor_counts = ops.stack([count_true(units) for units in survivors])
         pruned = ops.sum(active_counts) - ops.sum(survivor_counts)
 
-        threshold = adapt(state["threshold"], pruned, *self._accepted(ops.sum(active_counts)))
+        threshold = adapt(threshold, pruned, *self._accepted(ops.sum(active_counts)))
 
         taken, capacities = taken_in_all(active, survivors, view.places)
         shares = share_proportionally(pruned, survivor_counts, capacities)
@@ -93,6 +103,14 @@ class DSR:
         born = grow(taken, shares, seeds, view.places)
         weights, masks = regrown(view, survivors, born, self.growth, seed, "dsr.value")
         return weights, masks, {"threshold": threshold, "pruned": pruned}
+
+    def _first_threshold(self, magnitudes: list, active: list, active_total):
+        """The H below which `target` of the active units lie (those of equal magnitude together), a float32 scalar."""
+        if isinstance(self.target, numbers.Integral):
+            goal = ops.cast(self.target, "int32")
+        else:
+            goal = ops.cast(ops.round(self.target * ops.cast(active_total, "float32")), "int32")
+        return ops.clip(value_of_rank(magnitudes, active, goal), SMALLEST_THRESHOLD, 1 / SMALLEST_THRESHOLD)
 
     def _accepted(self, active_total):
         """The smallest and the largest number pruned that leave H as it is, as int32."""
@@ -132,10 +150,10 @@ def prune(magnitudes: list, active: list, threshold) -> list:
 def adapt(threshold, pruned, fewest, most):
     """Step 2: H halves when more than `most` units were pruned and doubles when fewer than `fewest` were.
 
-    H stays within `[2**-100, 2**100]`, where halving and doubling are exact and can be undone.
+    H stays between `SMALLEST_THRESHOLD` and its inverse, where halving and doubling are exact and can be undone.
     """
     factor = ops.where(pruned > most, 0.5, ops.where(pruned < fewest, 2.0, 1.0))
-    return ops.clip(threshold * ops.cast(factor, "float32"), 2.0**-100, 2.0**100)
+    return ops.clip(threshold * ops.cast(factor, "float32"), SMALLEST_THRESHOLD, 1 / SMALLEST_THRESHOLD)
 
 
 def _is_number(value) -> bool:

@@ -1,9 +1,11 @@
 """What a `SparseOptimizer` refuses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 
+from keras_dsr.layers import CompactLayer, MaskedLayer
+from keras_dsr.living import alive
 from keras_dsr.optimizers.choosing import Select
 
 
@@ -17,6 +19,23 @@ def check_initialized(variables: Sequence[keras.Variable]) -> None:
             "SparseOptimizer clears weights before the first training step, so they must exist by then. Received: "
             f"{waiting[0]!r}, which has no value yet, because the model is built inside that step. Give the model an "
             "`Input`, call it once on a batch, or call `model.build(input_shape)` before `fit`."
+        )
+
+
+def variables_of_sparse_layers() -> list[keras.Variable]:
+    """Those of all sparse layers that are alive: a variable does not know its layer."""
+    masked = [layer.variable_of(role) for layer in alive(MaskedLayer) for role in layer.sparse_roles]
+    return masked + [layer.kernel_values for layer in alive(CompactLayer) if layer.built]
+
+
+def check_dense(variables: Iterable[keras.Variable], of_layers: Iterable[keras.Variable]) -> None:
+    """Raise `ValueError` if a variable that an optimizer keeps sparse is that of a sparse layer."""
+    known = set(map(id, of_layers))
+    twice = [variable.path for variable in variables if id(variable) in known]
+    if twice:
+        raise ValueError(
+            f"{twice[0]!r} is sparse twice, in a sparse layer and in the SparseOptimizer, each with a mask of its own. "
+            "Use stock layers (`keras_dsr.densify(model)`), or leave the layer out with SparseOptimizer(select=...)."
         )
 
 

@@ -27,10 +27,16 @@ def chosen_variables(variables: Sequence[keras.Variable], select: Select) -> lis
     for pattern in select if isinstance(select, Sequence) else ():
         if not any(re.fullmatch(pattern, path) for path in paths):
             raise _nothing(f"The expression {pattern!r} matches the path of no trainable variable", select, paths)
-    chosen = [variable for variable in variables if _is_chosen(variable, select)]
+    chosen = selected_variables(variables, select)
     if not chosen:
         raise _nothing("No trainable variable was selected", select, paths)
     return chosen
+
+
+def selected_variables(variables: Sequence[keras.Variable], select: Select) -> list[keras.Variable]:
+    """As `chosen_variables`; none if nothing is chosen."""
+    select = [select] if isinstance(select, str) else select
+    return [variable for variable in variables if _is_chosen(variable, select)]
 
 
 def is_kernel(variable: keras.Variable) -> bool:

@@ -109,3 +109,18 @@ def batches_taken(optimizer: keras.optimizers.Optimizer) -> int:
 def batches_a_step(optimizer: keras.optimizers.Optimizer) -> int:
     """How many batches make one optimizer step: `gradient_accumulation_steps`, or 1."""
     return unwrapped(optimizer).gradient_accumulation_steps or 1
+
+
+def steps_taken(optimizer: keras.optimizers.Optimizer) -> int:
+    """The number of steps that an optimizer has taken; an int on the host."""
+    return batches_taken(optimizer) // batches_a_step(optimizer)
+
+
+def activity(optimizer: keras.optimizers.Optimizer) -> tuple:
+    """Numbers that change when an optimizer is asked to take a step, also where a loss scale has it skip that."""
+    numbers = [batches_taken(optimizer)]
+    while hasattr(optimizer, "inner_optimizer"):
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and optimizer.built:
+            numbers += [int(ops.convert_to_numpy(optimizer.step_counter)), float(optimizer.dynamic_scale)]
+        optimizer = optimizer.inner_optimizer
+    return tuple(numbers)

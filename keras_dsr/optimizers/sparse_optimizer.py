@@ -1,6 +1,7 @@
 """An optimizer around any other that keeps chosen variables of a model sparse: no layer changes."""
 
 import contextlib
+import functools
 import math
 import random
 import warnings
@@ -11,17 +12,22 @@ import numpy as np
 from keras import ops
 
 from keras_dsr.decisions.distribution import active_counts, check_distribution
+from keras_dsr.decisions.following import followed_mask, is_outside
 from keras_dsr.decisions.initial_mask import check_mask, check_sparsity, magnitude_mask, random_mask
+from keras_dsr.decisions.selection import count_true
 from keras_dsr.decisions.units import mask_weights
+from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_threshold, loaded_record
 from keras_dsr.optimizers.checking import (
     check_built,
+    check_dense,
     check_initialized,
     check_masks,
     check_select,
     check_wrapping,
     checked_decay,
+    variables_of_sparse_layers,
 )
-from keras_dsr.optimizers.choosing import Select, chosen_variables
+from keras_dsr.optimizers.choosing import Select, chosen_variables, selected_variables
 from keras_dsr.optimizers.slots import (
     clear_dead_places,
     innermost_optimizers,
@@ -32,7 +38,7 @@ from keras_dsr.optimizers.sparse_variable import SparseVariable
 from keras_dsr.optimizers.wrapping import WrappingOptimizer
 from keras_dsr.placement import Initial, layout_beside, replicas, strategy_of
 
-_RESERVED = ("mask", "gradient")  # roles of variables that no state may be named after
+_RESERVED = ("mask", "record", "gradient")  # roles of variables that no state may be named after
 
 
 @keras.saving.register_keras_serializable("keras_dsr")
@@ -112,14 +118,18 @@ class SparseOptimizer(WrappingOptimizer):
         with _outside_traces(), strategy_of(variables[0]):
             check_initialized(variables)
             chosen = chosen_variables(variables, self.select)
+            check_dense(chosen, variables_of_sparse_layers())
             masks = self._initial_masks(chosen)
-            threshold = self.add_variable((), dtype="float32", layout=layout_beside(chosen[0], ()), name="threshold")
+            layout = layout_beside(chosen[0], ())
+            threshold = self.add_variable((), dtype="float32", layout=layout, name="threshold")
+            self._overfull = self.add_variable((), dtype="int32", layout=layout, name="overfull")
             self.inner_optimizer.build(variables)
             for variable, mask in zip(chosen, masks):
                 slots = optimizer_slots(self.inner_optimizer, variable)
                 clear_dead_places(variable, mask, slots)
-                stored = self._add_like(variable, "mask", "bool", mask)
-                self.sparse_variables.append(SparseVariable(variable, stored, threshold, slots))
+                stored = self._add_like(variable, "mask", "bool", mask, aggregation="only_first_replica")
+                record = self._add_record(variable, int(mask.sum()))
+                self.sparse_variables.append(SparseVariable(variable, stored, threshold, record, slots))
             for name, dtype in self.state.items():
                 self._add_state_variables(name, dtype)
             if self.gradient_decay is not None:
@@ -134,10 +144,72 @@ class SparseOptimizer(WrappingOptimizer):
         variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
         if not self.built and variables:
             self.build(variables)
+        self.follow_weights()
         self.inner_optimizer.apply(self._masked(grads, variables), trainable_variables)
-        for sparse in self.sparse_variables:
+        for sparse in self._trained:
             mask = ops.convert_to_tensor(sparse.mask)
             clear_dead_places(sparse.variable, mask, sparse.slots if self._clears_slots else ())
+
+    @property
+    def _trained(self) -> list[SparseVariable]:
+        """The sparse variables that are not frozen."""
+        return [sparse for sparse in self.sparse_variables if sparse.variable.trainable]
+
+    def would_hold(self, variables: Sequence[keras.Variable]) -> list[keras.Variable]:
+        """The variables that it keeps sparse, or, if it has not been built, would of these trainable ones."""
+        if self.built:
+            return [sparse.variable for sparse in self.sparse_variables]
+        return selected_variables(variables, self.select)
+
+    def follow_weights(self) -> None:
+        """Where weights were set from outside at dead places, have the masks follow them.
+
+        The model computes with all that its variables hold, so weights that `EarlyStopping(restore_best_weights=True)`
+        or `set_weights` put back would be cut by the next step. Every step calls this first.
+
+        Raises:
+            ValueError: there are more weights than the budget of a variable; in a compiled step, when `fit` ends.
+        """
+        sparse_variables = self._trained
+        if not sparse_variables:
+            return
+        weights = [ops.convert_to_tensor(sparse.variable) for sparse in sparse_variables]
+        masks = [ops.convert_to_tensor(sparse.mask) for sparse in sparse_variables]
+        is_due = functools.reduce(ops.logical_or, map(is_outside, weights, masks))
+        overfull = ops.convert_to_tensor(self._overfull)
+
+        def followed() -> tuple:
+            pairs = [followed_mask(weight, mask) for weight, mask in zip(weights, masks)]
+            excess = [values - count_true(mask) for (_, values), mask in zip(pairs, masks)]
+            return [mask for mask, _ in pairs], functools.reduce(ops.maximum, excess, overfull)
+
+        def write(masks: list, overfull) -> None:
+            for sparse, mask in zip(sparse_variables, masks):
+                sparse.mask.assign(mask)
+            self._overfull.assign(overfull)
+
+        if _writes_in_branches():  # else nothing is written, which takes time
+            ops.cond(is_due, lambda: write(*followed()), lambda: None)
+        else:
+            write(*ops.cond(is_due, followed, lambda: (masks, overfull)))
+        if _is_eager():
+            self._check_budget()
+
+    def finalize_variable_values(self, var_list):
+        super().finalize_variable_values(var_list)
+        self._check_budget()
+
+    def _check_budget(self) -> None:
+        """Raise `ValueError`, once, if a step found more weights than the budget of a variable."""
+        excess = int(ops.convert_to_numpy(self._overfull)) if self.built else 0
+        if excess:
+            self._overfull.assign(0)
+            raise ValueError(
+                f"Weights were set from outside at dead places of variables that {self.name!r} keeps sparse, in one of "
+                f"them {excess:,} more than its budget, and have been cut to the mask that there was. Set weights of "
+                "the same sparsity, or compile the model with a new SparseOptimizer, whose mask='magnitude' keeps the "
+                "largest."
+            )
 
     def add_state(self, name: str, dtype: str) -> None:
         """Add a variable of zeros of its shape for every sparse variable, as `sparse_variable.state[name]`.
@@ -203,6 +275,7 @@ class SparseOptimizer(WrappingOptimizer):
             return
         check_masks(self.name, self._named_variables(), stored)
         decay = stored.pop("gradient_decay", self.gradient_decay)
+        stored |= self._checked_records(stored)
         for name in sorted(stored):
             role = name.rpartition("_")[0]
             if role not in ("", *_RESERVED, *self.state):
@@ -214,6 +287,18 @@ class SparseOptimizer(WrappingOptimizer):
                 variable.assign(stored[name])
             else:  # a method that the file knows nothing of begins anew
                 variable.assign(np.zeros(tuple(variable.shape), variable.dtype))
+
+    def _checked_records(self, stored: dict) -> dict[str, np.ndarray]:
+        """The records of the masks that are loaded, which are checked; earlier versions stored none."""
+        checked_threshold(stored["threshold"], repr(self.name))
+        records = {}
+        for sparse in self.sparse_variables:
+            index = self._get_variable_index(sparse.variable)
+            owner = f"{sparse.name!r} in {self.name!r}"
+            mask = checked_mask(stored[f"mask_{index}"], (), owner)
+            own, active = Record.of(sparse.record), int(mask.sum())
+            records[f"record_{index}"] = loaded_record(stored.get(f"record_{index}"), own, active, owner).array()
+        return records
 
     def get_config(self):
         config = {
@@ -280,6 +365,12 @@ class SparseOptimizer(WrappingOptimizer):
                 name=f"{variable.path.replace('/', '_')}_{name}",
             )
 
+    def _add_record(self, variable: keras.Variable, active: int) -> keras.Variable:
+        given = Initial(lambda shape, dtype: ops.convert_to_tensor(Record(active, active).array(), dtype))
+        name = f"{variable.path.replace('/', '_')}_record"
+        layout = layout_beside(variable, RECORD_SHAPE)
+        return self.add_variable(RECORD_SHAPE, initializer=given, dtype="int32", layout=layout, name=name)
+
     def _add_state_variables(self, name: str, dtype: str):
         for sparse in self.sparse_variables:
             sparse.state[name] = self._add_like(sparse.variable, name, dtype)
@@ -294,7 +385,7 @@ class SparseOptimizer(WrappingOptimizer):
         for sparse in self.sparse_variables:
             index = self._get_variable_index(sparse.variable)
             named["threshold"] = sparse.threshold
-            named[f"mask_{index}"] = sparse.mask
+            named[f"mask_{index}"], named[f"record_{index}"] = sparse.mask, sparse.record
             named |= {f"{name}_{index}": variable for name, variable in sparse.state.items()}
             if sparse.gradient is not None:
                 named[f"gradient_{index}"] = sparse.gradient
@@ -313,3 +404,19 @@ def _outside_traces():
     import tensorflow as tf
 
     return tf.init_scope()
+
+
+def _writes_in_branches() -> bool:
+    """Whether variables can be assigned to in the branches of a conditional."""
+    backend = keras.backend.backend()
+    return backend == "torch" or (backend == "tensorflow" and replicas() == 1)
+
+
+def _is_eager() -> bool:
+    """Whether what is computed here can be looked at."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.executing_eagerly() and replicas() == 1
+    return backend == "torch"

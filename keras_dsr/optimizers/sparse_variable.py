@@ -15,6 +15,7 @@ class SparseVariable:
         variable: the trainable variable of the model; 0 at every dead place.
         mask: the bool Keras variable of its shape, true where a weight is active.
         threshold: the float32 scalar Keras variable that holds H of DSR, one for all; 0 until a method has set it.
+        record: the int32 Keras variable with what is remembered of the mask (see `layers.record`).
         slots: list of `Slot`, what the wrapped optimizer holds for it.
         state: what a method keeps for each weight, a dict of Keras variables of its shape by name.
         gradient: the float32 Keras variable with the running mean of its dense gradient; None if none is kept.
@@ -23,6 +24,7 @@ class SparseVariable:
     variable: keras.Variable
     mask: keras.Variable
     threshold: keras.Variable
+    record: keras.Variable
     slots: list[Slot]
     state: dict[str, keras.Variable] = dataclasses.field(default_factory=dict)
     gradient: keras.Variable | None = None

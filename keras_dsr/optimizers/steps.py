@@ -6,36 +6,43 @@ from keras_dsr.optimizers.slots import batches_a_step, batches_taken
 
 
 class StepCounter:
-    """How many steps an optimizer has taken, as a callback of `fit` can know it without asking the device.
+    """How many steps an optimizer has taken, known without asking the device where one batch is one step.
 
     Args:
         optimizer: built or not.
+        taken: int, the steps that it had taken when counting began; None: it is asked.
+        asks: whether to ask the optimizer each time, as it is not known how many steps it takes for a batch.
     """
 
-    def __init__(self, optimizer: keras.optimizers.Optimizer):
+    def __init__(self, optimizer: keras.optimizers.Optimizer, taken: int | None = None, asks: bool = False):
+        self._optimizer = optimizer
+        self._asks = asks
         self._batches_a_step = batches_a_step(optimizer)
-        self._batches_before = None
-        self._step = None
+        self._step = taken
+        self._batches = 0 if taken is None else taken * self._batches_a_step
 
-    def epoch_begins(self, optimizer: keras.optimizers.Optimizer) -> int:
+    def synchronize(self) -> int:
         """Ask the optimizer, when an epoch begins: before the first one a restored checkpoint is not yet in place."""
-        self._batches_before = batches_taken(optimizer)
-        taken = self._batches_before // self._batches_a_step
+        self._batches = batches_taken(self._optimizer)
+        taken = self._batches // self._batches_a_step
         self._step = taken if self._step is None else min(self._step, taken)
         return self._step
 
-    def batch_ends(self, batch: int) -> tuple[int, int]:
-        """The steps before and after what has just run, by counting.
+    def advance(self, batches: int) -> tuple[int, int]:
+        """The steps before and after some batches that have just run, by counting.
 
         Keras counts the last execution of an epoch in full, also where the data ended within it: before acting on the
         second number, `ask`.
         """
-        previous, self._step = self._step, (self._batches_before + batch + 1) // self._batches_a_step
+        previous = self.synchronize() if self._step is None else self._step
+        if self._asks:
+            return previous, self.ask()
+        self._batches += batches
+        self._step = self._batches // self._batches_a_step
         return previous, self._step
 
-    def ask(self, optimizer: keras.optimizers.Optimizer, batch: int) -> int:
-        """The steps taken after a batch, from the optimizer itself."""
-        taken = batches_taken(optimizer)
-        self._batches_before = taken - batch - 1
-        self._step = taken // self._batches_a_step
+    def ask(self) -> int:
+        """The steps taken, from the optimizer itself."""
+        self._batches = batches_taken(self._optimizer)
+        self._step = self._batches // self._batches_a_step
         return self._step

@@ -2,6 +2,7 @@
 
 from keras_dsr.seam.conversion import densify, strip, stripped
 from keras_dsr.seam.reallocation import Outcome, Reallocation
+from keras_dsr.seam.reallocator import Reallocator
 from keras_dsr.seam.weights import SparseWeight, sparse_weights
 
-__all__ = ["Outcome", "Reallocation", "SparseWeight", "densify", "sparse_weights", "strip", "stripped"]
+__all__ = ["Outcome", "Reallocation", "Reallocator", "SparseWeight", "densify", "sparse_weights", "strip", "stripped"]

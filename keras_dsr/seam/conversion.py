@@ -22,7 +22,8 @@ from keras_dsr.layers.compact_kinds import COMPACT_OF
 from keras_dsr.memory import machine_memory
 from keras_dsr.optimizers import fresh_without_masks, without_masks
 from keras_dsr.optimizers.slots import clear_dead_places, optimizer_slots
-from keras_dsr.seam.training import forget_compiled_functions, set_optimizer
+from keras_dsr.seam.holders import models_holding, optimizers_alive, own_optimizers
+from keras_dsr.seam.training import renew_compiled_functions, set_optimizer
 from keras_dsr.seam.weights import layers_of, sparse_optimizer, sparse_weights, walk
 
 SPARSE_CLASS_OF = {cls.stock_class: cls for cls in MASKED_LAYERS}
@@ -52,8 +53,9 @@ def convert(
 ) -> None:
     """Make layers of a model sparse, in place: graph, optimizer and the values of active weights stay.
 
-    A layer that is made compact gets another variable. The optimizer has no state for that, so a compiled model with
-    such layers gets a fresh optimizer of the same configuration, at iteration 0.
+    Every model that holds these layers goes on as the same network. A layer that is made compact gets another variable.
+    The optimizer has no state for that, so compiled models with such layers get a fresh optimizer of the same
+    configuration, at iteration 0.
 
     Args:
         model: a built Keras model.
@@ -61,29 +63,37 @@ def convert(
         granularity: of the masks.
         seed: int; the layers get it and those that follow, for their configs.
         capacity: of layers in compact storage.
+
+    Raises:
+        ValueError: an optimizer that is not a compiled model's holds the kernel of a layer that is to be compact.
     """
     has_compact = any(conversion.storage == "compact" for conversion in conversions)
+    holders = models_holding(conversion.layer for conversion in conversions)
+    if has_compact:
+        _check_renewable(holders, "sparsify(storage='compact')")
     for index, (layer, masks, storage) in enumerate(conversions):
         if storage == "compact":
             COMPACT_OF[type(layer)].convert(layer, masks["kernel"], capacity, seed + index)
         else:
             SPARSE_CLASS_OF[type(layer)].convert(layer, masks, granularity, seed + index)
-    for layer, _ in walk(model):
-        container = SPARSE_CONTAINER_OF.get(type(layer))
-        if container is not None and any(isinstance(inner, MaskedLayer) for inner, _ in walk(layer)):
-            container.to_sparse(layer)
-    optimizers = [getattr(part, "optimizer", None) for part, _ in walk(model) if isinstance(part, keras.Model)]
+    changed = [conversion.layer for conversion in conversions]
+    for holder in holders:
+        for layer, _ in walk(holder):
+            container = SPARSE_CONTAINER_OF.get(type(layer))
+            if container is not None and any(isinstance(inner, MaskedLayer) for inner, _ in walk(layer)):
+                container.to_sparse(layer)
+    optimizers = optimizers_alive()
     for weight in sparse_weights(model):
         if weight.mask is not None:
             slots = [slot for optimizer in optimizers for slot in optimizer_slots(optimizer, weight.variable)]
             clear_dead_places(weight.variable, ops.convert_to_tensor(weight.mask), slots)
     if has_compact:
-        _renew_optimizers(model)
-        for part in _compiled_models(model):
+        _renew_optimizers(holders)
+        for part in _compiled(holders):
             wanted = part.jit_compile
             part.jit_compile = False
             part.jit_compile = wanted  # Keras says so, and leaves it off, where a layer cannot have it
-    forget_compiled_functions(model)
+    renew_compiled_functions(changed)
 
 
 def densify(model: keras.Model) -> keras.Model:
@@ -110,17 +120,7 @@ def densify(model: keras.Model) -> keras.Model:
 
     >>> keras_dsr.densify(model)
     """
-    compact = layers_of(model, CompactLayer)
-    _check_fits(compact)
-    layers = layers_of(model, (MaskedLayer, MaskedContainer))
-    for layer in layers:
-        sparse_class = type(layer)
-        layer.to_stock()
-        sparse_class.forget(layer)
-    if sparse_optimizer(model) is not None:
-        set_optimizer(model, without_masks(model.optimizer))
-    _expand(model, compact)
-    forget_compiled_functions(model)
+    _make_stock(model, (MaskedLayer, MaskedContainer), CompactLayer)
     return model
 
 
@@ -147,9 +147,7 @@ def strip(model: keras.Model) -> keras.Model:
 
     >>> keras_dsr.strip(model).save("plain.keras")
     """
-    tied = layers_of(model, TiedKernel)
-    densify(model)
-    _expand(model, tied)
+    _make_stock(model, (MaskedLayer, MaskedContainer), (CompactLayer, TiedKernel))
     return model
 
 
@@ -182,32 +180,59 @@ def stripped(model: keras.Model) -> Iterator[keras.Model]:
             sparse_class.to_sparse(layer)
 
 
-def _expand(model: keras.Model, layers: list) -> None:
-    """Have layers that hold something else in the place of their kernels be of their stock classes for good."""
-    for layer in layers:
+def _make_stock(model: keras.Model, swapped: tuple[type, ...], expanded: type | tuple[type, ...]) -> None:
+    """Have layers of a model be of their stock classes for good.
+
+    Args:
+        model: a built Keras model.
+        swapped: classes of layers that hold their kernels.
+        expanded: classes of layers that hold something else in the place of them.
+    """
+    masked, others = layers_of(model, swapped), layers_of(model, expanded)
+    _check_fits([layer for layer in others if isinstance(layer, CompactLayer)])
+    holders = models_holding([*masked, *others])
+    if others:
+        _check_renewable(holders, "densify or strip of layers without a variable of the full kernel")
+    for layer in masked:
+        sparse_class = type(layer)
+        layer.to_stock()
+        sparse_class.forget(layer)
+    if sparse_optimizer(model) is not None:
+        set_optimizer(model, without_masks(model.optimizer))
+    for layer in others:
         own_class = type(layer)
         _expand_kernel(layer)
         own_class.forget(layer)
-    if layers:
-        _renew_optimizers(model)
+    if others:
+        _renew_optimizers(holders)
+    renew_compiled_functions([model, *masked, *others])
 
 
-def _compiled_models(model: keras.Model) -> list[keras.Model]:
-    """The model and those in it, if they are compiled with an optimizer."""
-    return [
-        part
-        for part, _ in walk(model)
-        if isinstance(part, keras.Model) and getattr(part, "optimizer", None) is not None
-    ]
+def _compiled(models: list[keras.Model]) -> list[keras.Model]:
+    """Those of the models that are compiled with an optimizer."""
+    return [model for model in models if getattr(model, "optimizer", None) is not None]
 
 
-def _renew_optimizers(model: keras.Model) -> None:
+def _renew_optimizers(models: list[keras.Model]) -> None:
     """Give compiled models that have other variables than before fresh optimizers of the same configuration."""
-    for part in _compiled_models(model):
-        known = {id(variable) for variable in part.optimizer._trainable_variables}
-        if part is model or any(id(variable) not in known for variable in part.trainable_variables):
-            set_optimizer(part, fresh_without_masks(part.optimizer))
-            part.optimizer.build(part.trainable_variables)
+    for model in _compiled(models):
+        known = {id(variable) for variable in model.optimizer._trainable_variables}
+        if any(id(variable) not in known for variable in model.trainable_variables):
+            set_optimizer(model, fresh_without_masks(model.optimizer))
+            model.optimizer.build(model.trainable_variables)
+
+
+def _check_renewable(models: list[keras.Model], act: str) -> None:
+    """Raise `ValueError` if a model trains with an optimizer of its own, which cannot be told of other variables."""
+    for model in models:
+        for name, optimizer in own_optimizers(model).items():
+            if optimizer.built:
+                raise ValueError(
+                    f"{act} makes other variables, of which the optimizer {name!r} of {model.name!r} would not know: "
+                    "it was built for the old ones, and only the optimizer that a model is compiled with can be made "
+                    f"anew. Received: a {type(optimizer).__name__} in {type(model).__name__}.{name}. Use "
+                    "storage='masked', or convert the model before its optimizers are built."
+                )
 
 
 def _expand_kernel(layer) -> keras.Variable:

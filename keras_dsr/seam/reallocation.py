@@ -1,22 +1,29 @@
 """The one place that writes to a model: apply a method's decision to its weights, masks and optimizer slots."""
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_dsr.decisions.initial_mask import count_units
 from keras_dsr.decisions.selection import count_true
 from keras_dsr.decisions.sharing import LARGEST_TOTAL
 from keras_dsr.decisions.units import unit_mask, unit_shape
 from keras_dsr.layers import MaskedLayer
+from keras_dsr.layers.record import SINCE, Record
+from keras_dsr.methods.identity import digest
 from keras_dsr.methods.view import Places, View
-from keras_dsr.optimizers.slots import optimizer_slots
+from keras_dsr.optimizers.slots import Slot, optimizer_slots, steps_taken
+from keras_dsr.seam.holders import optimizers_alive
 from keras_dsr.seam.rewriting import rewritten_compact, rewritten_masked
 from keras_dsr.seam.training import renew_compiled_functions
 from keras_dsr.seam.weights import CompactWeight, SparseWeight, sparse_optimizer, sparse_weights
+
+ATTEMPTS = 10  # to finish what is interrupted, if the interrupts do not end
 
 
 class Outcome(NamedTuple):
@@ -25,51 +32,67 @@ class Outcome(NamedTuple):
     Attributes:
         active: int64 array of shape `(tensors,)`, the active units of each tensor after it.
         state: dict of numpy scalars, what the method reported: for DSR `"threshold"` and `"pruned"`.
+        weights: the sparse weights that it was about.
     """
 
     active: np.ndarray
     state: dict
+    weights: list
 
 
 class Reallocation:
-    """A method bound to a model. Each call decides in one compiled program, then writes.
+    """A method bound to sparse weights of a model. Each call decides in one compiled program, then writes.
 
     Where the method keeps something for each weight (lists in its state) the layers get variables for it when this is
     made, unless they have them.
 
     Args:
-        model: a built Keras model with at least one sparse layer; all of one granularity.
+        model: a built Keras model with at least one sparse weight that is not frozen.
         method: a method (see `methods.View`).
         seed: int, the seed of its random numbers.
+        weights: of the model's sparse weights those that take part, all of one granularity; None: those that are not
+            frozen.
+        optimizer: the optimizer that trains them, whose steps count; None: the one that the model is compiled with.
+        identity: what the method is known by when training goes on; None: its class and arguments.
 
     Attributes:
-        weights: the model's sparse weights, a list of `SparseWeight`.
+        weights: list of `SparseWeight` and `CompactWeight`.
         initial_state: the scalars that the method starts from, a dict of numpy arrays.
 
     Raises:
-        ValueError: an unbuilt model, no sparse layer, or layers of different granularity; or what the method refuses.
+        ValueError: an unbuilt model, no sparse weight that may move, or weights of different granularity; masks that
+            were set from outside; or what the method refuses.
     """
 
-    def __init__(self, model: keras.Model, method, seed: int = 0):
+    def __init__(
+        self,
+        model: keras.Model,
+        method,
+        seed: int = 0,
+        weights: Sequence[SparseWeight | CompactWeight] | None = None,
+        optimizer: keras.optimizers.Optimizer | None = None,
+        identity: int | None = None,
+    ):
         self.model = model
         self.method = method
         self.seed = seed
-        self.weights = sparse_weights(model)
+        self.weights = movable_weights(model) if weights is None else list(weights)
+        self._given_optimizer = optimizer
         _check(model, self.weights)
         self.initial_state, self._kept = {}, {}
+        self._digest = digest(method) if identity is None else identity
         self.begin()
         self._bound = None
 
-    def is_of(self, model: keras.Model) -> bool:
-        """Whether this was made for the model as it is: it may have been made dense and sparse again since."""
-        held, now = (
-            [id(variable) for weight in weights for variable in weight.where]
-            for weights in (self.weights, sparse_weights(model))
-        )
-        return self.model is model and held == now
-
     def begin(self) -> None:
         """Have the method begin, or go on, with the model as it is: call it when training begins once more."""
+        optimizer = sparse_optimizer(self.model)
+        if optimizer is not None:
+            optimizer.follow_weights()
+        for weight in self.weights:
+            weight.check()
+        self._share_threshold()
+        self._holders = [weakref.ref(holder) for holder in optimizers_alive()]
         self._check_knows_compact()
         if self.method.gradient_decay is not None:
             self._remember_gradients(self.method.gradient_decay)
@@ -89,7 +112,40 @@ class Reallocation:
                 weight.states[name].assign(ops.convert_to_numpy(value))
             self._kept[name] = [weight.states[name] for weight in self.weights]
         if has_new_variables:
-            renew_compiled_functions(self.model)
+            renew_compiled_functions([weight.layer for weight in self.weights])
+        self.start(self._steps_taken())
+
+    def _share_threshold(self) -> None:
+        """One H for all: those that were frozen while others moved have an older one, or none."""
+        thresholds = [float(ops.convert_to_numpy(weight.threshold)) for weight in self.weights]
+        threshold = next((value for value in thresholds if value), 0.0)
+        for weight, value in zip(self.weights, thresholds):
+            if value != threshold:
+                weight.threshold.assign(threshold)
+
+    def is_of(self, weights: list, optimizer: keras.optimizers.Optimizer | None) -> bool:
+        """Whether this was made for these weights and this optimizer: the model may have changed since."""
+        held, now = ([id(variable) for weight in of for variable in weight.where] for of in (self.weights, weights))
+        return held == now and optimizer is self._given_optimizer
+
+    def start(self, step: int, record: Record | None = None) -> None:
+        """Have the method count its steps from this one of the optimizer on; one that has begun before goes on.
+
+        Args:
+            step: int, the steps that the optimizer has taken.
+            record: what is remembered of the method that moved these weights; None: as their records say.
+        """
+        record = Record.of(self.weights[0].record) if record is None else record
+        goes_on = record.method == self._digest and record.since <= step
+        self.since = record.since if goes_on else step
+        for weight in self.weights:
+            record = Record.of(weight.record)
+            begun = record._replace(method=self._digest, since=self.since)
+            if begun != record:
+                weight.record.assign(begun.array())
+
+    def _steps_taken(self) -> int:
+        return 0 if self.optimizer is None else steps_taken(self.optimizer)
 
     def _check_knows_compact(self) -> None:
         compact = [weight.name for weight in self.weights if isinstance(weight, CompactWeight)]
@@ -113,7 +169,7 @@ class Reallocation:
         optimizer = sparse_optimizer(self.model)
         if self.weights[0].gradient is None or optimizer.gradient_decay != decay:
             optimizer.remember_gradients(decay)
-            renew_compiled_functions(self.model)  # traced without, perhaps
+            renew_compiled_functions([self.model])  # traced without, perhaps
 
     def __call__(self) -> Outcome:
         """Reallocate once, at the optimizer's present step.
@@ -128,17 +184,17 @@ class Reallocation:
         self._check_postconditions(before, after)
         state = {name: ops.convert_to_numpy(value) for name, value in state.items()}
 
+        writes = []
         for index, (weight, written) in enumerate(zip(self.weights, tensors)):
-            weight.variable.assign(written.values)
-            for variable, value in zip(weight.where, written.where, strict=True):
-                variable.assign(value)
+            writes.append((weight.variable, written.values))
+            writes += zip(weight.where, written.where, strict=True)
+            writes.append((weight.record, written.record))
             if "threshold" in state:  # from the host: on JAX variables that share a buffer cannot be donated
-                weight.threshold.assign(state["threshold"])
-            for name, value in written.kept.items():
-                self._kept[name][index].assign(value)
-            for slot, value in zip(self._slots[index], written.slots):
-                slot.variable.assign(value)
-        return Outcome(after.astype("int64"), state)
+                writes.append((weight.threshold, state["threshold"]))
+            writes += [(self._kept[name][index], value) for name, value in written.kept.items()]
+            writes += [(slot.variable, value) for slot, value in zip(self._slots[index], written.slots)]
+        _write_all(writes)
+        return Outcome(after.astype("int64"), state, self.weights)
 
     def active(self) -> np.ndarray:
         """The active units of each tensor, an int64 array of shape `(tensors,)`."""
@@ -156,11 +212,17 @@ class Reallocation:
 
     def _bind(self):
         """Make the compiled program, again if the model was compiled again or its optimizer has been built since."""
-        slots = [optimizer_slots(self._optimizer, weight.variable) for weight in self.weights]
-        bound = [self._optimizer, *(slot.variable for row in slots for slot in row)]
+        slots = [self._all_slots(weight.variable) for weight in self.weights]
+        bound = [self.optimizer, *(slot.variable for row in slots for slot in row)]
         if self._bound is None or [id(part) for part in bound] != [id(part) for part in self._bound]:
             self._bound, self._slots = bound, slots
             self._decide = _compiled(self._read, self._decision)
+
+    def _all_slots(self, variable: keras.Variable) -> list[Slot]:
+        """The slots of a variable in every optimizer that holds it, those of this one's first, each once."""
+        holders = [self.optimizer, *(holder() for holder in self._holders)]
+        slots = [slot for holder in holders for slot in optimizer_slots(holder, variable)]
+        return list({id(slot.variable): slot for slot in slots}.values())
 
     def _read(self) -> tuple:
         """What the decision depends on, as tensors."""
@@ -171,9 +233,10 @@ class Reallocation:
             ops.convert_to_tensor(self.weights[0].threshold),
             {name: [ops.convert_to_tensor(variable) for variable in row] for name, row in self._kept.items()},
             [[ops.convert_to_tensor(slot.variable) for slot in row] for row in self._slots],
+            [ops.convert_to_tensor(weight.record) for weight in self.weights],
         )
 
-    def _decision(self, view: View, stored_threshold, kept, slots):
+    def _decision(self, view: View, stored_threshold, kept, slots, records):
         """The whole reallocation as a function of tensors; compiled once."""
         places = [
             None if positions is None else Places(positions, weight.size)
@@ -194,16 +257,20 @@ class Reallocation:
             if isinstance(weight, CompactWeight):
                 kept_of_it = {name: kept_of_it.get(name, entries[index]) for name, entries in kept.items()}
                 lies = view.places[index], weight.layer.matrix_shape[1]
-                tensors.append(rewritten_compact(weights[index], masks[index], *lies, slots_of_it, kept_of_it))
+                written = rewritten_compact(weights[index], masks[index], *lies, slots_of_it, kept_of_it)
             else:
                 lay = view.masks[index], unit_axes[index]
-                tensors.append(rewritten_masked(weights[index], masks[index], *lay, slots_of_it, kept_of_it))
+                written = rewritten_masked(weights[index], masks[index], *lay, slots_of_it, kept_of_it)
+            active = written.count * (weight.size // count_units(weight.shape, weight.unit_axes))
+            record = ops.concatenate([records[index][:1], ops.reshape(active, (1,)), records[index][2:]])
+            tensors.append(written._replace(record=record))
         return tensors, _count_units(view.masks, unit_axes), ops.stack([tensor.count for tensor in tensors]), state
 
     def _view(self) -> View:
-        optimizer = self._optimizer
+        optimizer = self.optimizer
+        taken = ops.cast(0 if optimizer is None else optimizer.iterations, "int32")
         return View(
-            step=ops.cast(optimizer.iterations if optimizer else 0, "int32"),
+            step=taken - ops.convert_to_tensor(self.weights[0].record)[SINCE],
             weights=[ops.convert_to_tensor(weight.variable) for weight in self.weights],
             masks=[_mask(weight) for weight in self.weights],
             learning_rate=ops.convert_to_tensor(_learning_rate(optimizer), "float32"),
@@ -226,8 +293,9 @@ class Reallocation:
         }
 
     @property
-    def _optimizer(self):
-        return getattr(self.model, "optimizer", None)
+    def optimizer(self) -> keras.optimizers.Optimizer | None:
+        """The optimizer whose steps count."""
+        return getattr(self.model, "optimizer", None) if self._given_optimizer is None else self._given_optimizer
 
     def _check_postconditions(self, before: np.ndarray, after: np.ndarray):
         if self.method.conserves and before.sum() != after.sum():
@@ -248,6 +316,42 @@ class Reallocation:
         if after.min() < 1:
             dead = self.weights[int(after.argmin())].name
             raise RuntimeError(f"{self.method} left no active weight in {dead!r}. The model was not changed.")
+
+
+def movable_weights(model: keras.Model) -> list[SparseWeight | CompactWeight]:
+    """The sparse weights of a model that are not frozen.
+
+    Raises:
+        ValueError: an unbuilt model, or one in which nothing may move.
+    """
+    weights = sparse_weights(model)
+    movable = [weight for weight in weights if weight.trainable]
+    if weights and not movable:
+        raise ValueError(
+            f"All {len(weights)} sparse weights of {model.name!r} are frozen (`trainable` is False), such as "
+            f"{weights[0].name!r}: what is frozen is neither pruned nor grown, so there is nothing to reallocate. "
+            "Unfreeze a layer and compile the model again, or train without a method."
+        )
+    return movable
+
+
+def _write_all(writes: list[tuple[keras.Variable, Any]]) -> None:
+    """Assign each variable its value. What is interrupted is finished before the interrupt goes on its way."""
+    interrupt = None
+    for _ in range(ATTEMPTS):
+        try:
+            for variable, value in writes:
+                variable.assign(value)
+            break
+        except BaseException as error:
+            interrupt = interrupt or error
+    else:
+        raise RuntimeError(
+            f"A reallocation could not be written, in {ATTEMPTS} attempts: masks and weights may not belong together. "
+            "Load the model from a checkpoint."
+        ) from interrupt
+    if interrupt is not None:
+        raise interrupt
 
 
 def _mask(weight: SparseWeight | CompactWeight):

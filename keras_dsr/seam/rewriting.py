@@ -19,6 +19,7 @@ class Rewritten(NamedTuple):
         slots: for the slots of its variable.
         kept: for the variables in which methods keep something, by name; those that change.
         count: int32 scalar, its active units.
+        record: for its record.
     """
 
     values: Any
@@ -26,6 +27,7 @@ class Rewritten(NamedTuple):
     slots: list
     kept: dict
     count: Any
+    record: Any = None
 
 
 def rewritten_masked(weight, mask, old_mask, unit_axes, slots: list, kept: dict) -> Rewritten:

@@ -10,10 +10,13 @@ from keras import ops
 from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.decisions.units import mask_weights
 from keras_dsr.layers import MASKED_LAYERS, CompactLayer, MaskedLayer
+from keras_dsr.layers.compact_entries import check_positions
 from keras_dsr.layers.drawing import draw
 from keras_dsr.layers.einsum import kernel_initializer
 from keras_dsr.layers.masked import unit_axes_of
+from keras_dsr.layers.record import Record, check_counts, checked_mask, checked_threshold
 from keras_dsr.optimizers import SparseOptimizer
+from keras_dsr.optimizers.checking import check_dense
 
 INITIALIZERS = {kind: cls.initializers for cls in MASKED_LAYERS for kind in (cls, cls.stock_class)}
 
@@ -29,6 +32,7 @@ class SparseWeight:
         variable: the raw weight, a Keras variable; dead places may hold anything.
         mask: the bool Keras variable of the same shape, true where a weight is active.
         threshold: the float32 scalar Keras variable that holds H, 0 until a method has set it.
+        record: the int32 Keras variable with what is remembered of the mask (see `layers.record`).
         granularity: `"element"` or `"kernel"`.
         unit_axes: the axes that one unit spans.
     """
@@ -42,8 +46,14 @@ class SparseWeight:
         self.name = self.variable.path
         self.mask = held.mask
         self.threshold = held.threshold
+        self.record = held.record
         self.granularity = getattr(holder, "granularity", "element")
         self.unit_axes = unit_axes_of(layer, role, self.granularity)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the weight is trained. One that is frozen is neither pruned nor grown."""
+        return self.variable.trainable
 
     @property
     def where(self) -> list[keras.Variable]:
@@ -73,13 +83,13 @@ class SparseWeight:
         return ops.convert_to_numpy(self.variable).reshape(-1)[self.positions()]
 
     def set_mask(self, mask: np.ndarray) -> None:
-        """Replace the mask, and clear the weights that are dead by it.
+        """Replace the mask, and clear the weights that are dead by it. The weight's budget is that of the mask.
 
         Args:
-            mask: bool array of the shape of the weight, with at least one true entry.
+            mask: bool array of the shape of the weight, with at least one true entry, in whole units.
 
         Raises:
-            ValueError: another shape, or no true entry. Nothing was changed.
+            ValueError: another shape, no true entry, or a unit that is partly there. Nothing was changed.
         """
         mask = np.asarray(mask, dtype=bool)
         if mask.shape != self.shape or not mask.any():
@@ -87,8 +97,17 @@ class SparseWeight:
                 f"The mask of {self.name!r} must have shape {self.shape} and at least one true entry. "
                 f"Received: shape {mask.shape} with {mask.sum()} true entries."
             )
+        checked_mask(mask, self.unit_axes, repr(self.name))
+        record = Record.of(self.record)._replace(active=int(mask.sum()))
         self.variable.assign(mask_weights(ops.convert_to_tensor(self.variable), mask))
         self.mask.assign(mask)
+        self.record.assign(record.array())
+
+    def check(self) -> None:
+        """Raise `ValueError` if the mask, its record and H contradict each other: they came from elsewhere."""
+        mask = checked_mask(ops.convert_to_numpy(self.mask), self.unit_axes, repr(self.name))
+        check_counts(Record.of(self.record), int(mask.sum()), repr(self.name))
+        checked_threshold(ops.convert_to_numpy(self.threshold), repr(self.name))
 
     @property
     def states(self) -> dict[str, keras.Variable]:
@@ -150,6 +169,12 @@ class CompactWeight:
         self.name = self.variable.path
         self.indices, self.weights_held = layer.kernel_indices, layer.kernel_count
         self.threshold = layer.kernel_threshold
+        self.record = layer.kernel_record
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the weight is trained. One that is frozen is neither pruned nor grown."""
+        return self.variable.trainable
 
     @property
     def where(self) -> list[keras.Variable]:
@@ -189,6 +214,18 @@ class CompactWeight:
         raise NotImplementedError(
             f"{self.name!r} is in compact storage and takes no mask. Build the layer with storage='masked' for that."
         )
+
+    def check(self) -> None:
+        """Raise `ValueError` if the positions, their record and H contradict each other: they came from elsewhere."""
+        count, indices = self.count(), ops.convert_to_numpy(self.indices)
+        if not 0 < count <= self.capacity:
+            raise ValueError(
+                f"The number of weights of {self.name!r} must be from 1 to {self.capacity:,}, for which there is room. "
+                f"Received: {count:,}. Load the weights again."
+            )
+        check_positions(*indices[:count].T, self.layer.matrix_shape, repr(self.name))
+        check_counts(Record.of(self.record), count, repr(self.name))
+        checked_threshold(ops.convert_to_numpy(self.threshold), repr(self.name))
 
     @property
     def states(self) -> dict[str, keras.Variable]:
@@ -232,27 +269,27 @@ def sparse_weights(model: keras.layers.Layer) -> list[SparseWeight | CompactWeig
 
     >>> [(weight.name, weight.count()) for weight in keras_dsr.sparse_weights(model)]
     """
+    weights = layer_weights(model)
+    optimizer = sparse_optimizer(model)
+    if optimizer is None:
+        return weights
+    if not optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    check_dense([held.variable for held in optimizer.sparse_variables], [weight.variable for weight in weights])
+    owner = {id(variable): layer for layer, _ in walk(model) for variable in layer._trainable_variables}
+    for held in optimizer.sparse_variables:
+        weights.append(SparseWeight(optimizer, owner[id(held.variable)], held.variable.name, held))
+    return weights
+
+
+def layer_weights(model: keras.layers.Layer) -> list[SparseWeight | CompactWeight]:
+    """The sparse weights of the layers of a model, without those of a `SparseOptimizer`, which may not be built."""
     weights: list[SparseWeight | CompactWeight] = []
     for layer in layers_of(model, (MaskedLayer, CompactLayer)):
         if isinstance(layer, CompactLayer):
             weights.append(CompactWeight(layer))
         else:
             weights += [SparseWeight(layer, layer, role, layer.held(role)) for role in layer.sparse_roles]
-    optimizer = sparse_optimizer(model)
-    if optimizer is None:
-        return weights
-    if not optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    twice = {id(weight.variable) for weight in weights} & {id(held.variable) for held in optimizer.sparse_variables}
-    if twice:
-        name = next(weight.name for weight in weights if id(weight.variable) in twice)
-        raise ValueError(
-            f"{name!r} is sparse twice, in a sparse layer and in the SparseOptimizer, each with a mask of its own. "
-            "Use stock layers (`keras_dsr.densify(model)`), or leave the layer out with SparseOptimizer(select=...)."
-        )
-    owner = {id(variable): layer for layer, _ in walk(model) for variable in layer._trainable_variables}
-    for held in optimizer.sparse_variables:
-        weights.append(SparseWeight(optimizer, owner[id(held.variable)], held.variable.name, held))
     return weights
 
 
@@ -272,7 +309,7 @@ def layers_of(model: keras.layers.Layer, kind: type) -> list:
     """
     layers = [layer for layer, _ in walk(model) if isinstance(layer, kind)]
     unbuilt = [layer.name for layer in layers if not layer.built]
-    if unbuilt or not (model.built or layers):
+    if unbuilt or not (model.built or model.variables):  # one without `call` is never built, and its parts are
         where = f"a layer of it, {unbuilt[0]!r}," if unbuilt else f"the model {model.name!r}"
         raise ValueError(
             f"The weights of {model.name!r} do not exist yet: {where} has not been built. "

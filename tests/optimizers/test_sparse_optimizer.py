@@ -104,10 +104,12 @@ def test_without_sparsity_it_trains_as_the_wrapped_optimizer_does():
 
 
 @pytest.mark.parametrize("make", selected([OPTIMIZERS["Adam"], OPTIMIZERS["Muon"]], [OPTIMIZERS["Muon"]]))
-def test_dense_weights_that_are_loaded_in_between_end_sparse(make):
+def test_dense_weights_that_are_loaded_in_between_are_refused_and_end_sparse(make):
     optimizer = SparseOptimizer(make(), sparsity=0.8)
     model = trained(optimizer)
     model.set_weights(network().get_weights())
+    with pytest.raises(ValueError, match="set from outside at dead places .* 1,229 more than its budget"):
+        fit(model, batches=1)
     fit(model, batches=1)
     assert counts(optimizer) == [307, 48]
     assert_clean(optimizer)
@@ -347,7 +349,7 @@ def test_nothing_is_saved_twice(tmp_path):
     model = trained(SparseOptimizer("adam", sparsity=0.8))
     model.save_weights(tmp_path / "model.weights.h5")
     with h5py.File(tmp_path / "model.weights.h5") as file:
-        assert sorted(file["optimizer/vars"]) == ["mask_0", "mask_3", "threshold"]
+        assert sorted(file["optimizer/vars"]) == ["mask_0", "mask_3", "record_0", "record_3", "threshold"]
         assert len(file["optimizer/inner_optimizer/vars"]) == len(model.optimizer.inner_optimizer.variables)
 
 

@@ -162,9 +162,10 @@ def born_values(initializer, seed=0, step=0, **settings):
     """What 3,200 newborn weights of one layer of 12,800 places start from."""
     layer = dsr.SparseDense(200, sparsity=0.5, mask_seed=1, kernel_initializer=initializer, **settings)
     model = compiled(keras.Sequential([keras.Input((64,)), layer]))
-    model.optimizer.iterations.assign(step)
     old_mask = values(layer.kernel_mask)
-    Reallocation(model, SET(0.5, growth="initializer"), seed)()
+    reallocation = Reallocation(model, SET(0.5, growth="initializer"), seed)
+    model.optimizer.iterations.assign(step)
+    reallocation()
     born = values(layer.kernel_mask) & ~old_mask
     assert born.sum() == 3200
     return values(layer._kernel)[born].astype("float32")
@@ -471,9 +472,10 @@ class EmptiesTheLastTensor:
 )
 def test_a_method_that_breaks_its_promise_raises_and_changes_nothing(method, message):
     model = trained()
+    reallocation = Reallocation(model, method)
     before = state_bits(model)
     with pytest.raises(RuntimeError, match=message + r".*The model was not changed\."):
-        Reallocation(model, method)()
+        reallocation()
     assert state_bits(model) == before
 
 
