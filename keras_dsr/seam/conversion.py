@@ -49,6 +49,7 @@ def convert(
     granularity: str,
     seed: int,
     capacity: int | float | None = None,
+    initial_scale: str = "dense",
 ) -> None:
     """Make layers of a model sparse, in place: graph, optimizer and the values of active weights stay.
 
@@ -61,13 +62,14 @@ def convert(
         granularity: of the masks.
         seed: int; the layers get it and those that follow, for their configs.
         capacity: of layers in compact storage.
+        initial_scale: `"active"`: the values of active weights are scaled to the active fan (see `MaskedLayer`).
     """
     has_compact = any(conversion.storage == "compact" for conversion in conversions)
     for index, (layer, masks, storage) in enumerate(conversions):
         if storage == "compact":
-            COMPACT_OF[type(layer)].convert(layer, masks["kernel"], capacity, seed + index)
+            COMPACT_OF[type(layer)].convert(layer, masks["kernel"], capacity, seed + index, initial_scale)
         else:
-            SPARSE_CLASS_OF[type(layer)].convert(layer, masks, granularity, seed + index)
+            SPARSE_CLASS_OF[type(layer)].convert(layer, masks, granularity, seed + index, initial_scale)
     for layer, _ in walk(model):
         container = SPARSE_CONTAINER_OF.get(type(layer))
         if container is not None and any(isinstance(inner, MaskedLayer) for inner, _ in walk(layer)):
