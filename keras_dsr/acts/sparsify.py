@@ -10,6 +10,7 @@ from rich.progress import track
 
 from keras_dsr.acts.choosing import Selector, built_candidates, check_matched, check_selector, choose, matches
 from keras_dsr.acts.sparsify_report import SkippedRow, SparseRow, SparsifyReport
+from keras_dsr.acts.untrained import check_can_be_scaled, notes_on_first_weights
 from keras_dsr.decisions.distribution import active_counts, check_distribution
 from keras_dsr.decisions.initial_mask import (
     active_units,
@@ -22,6 +23,7 @@ from keras_dsr.decisions.initial_mask import (
 )
 from keras_dsr.layers.building import drawn_seed
 from keras_dsr.layers.capacity import room_for
+from keras_dsr.layers.initial_scale import check_initial_scale
 from keras_dsr.layers.masked import unit_axes_of
 from keras_dsr.layers.storage import check_storage
 from keras_dsr.layers.storage_choice import StorageChoice, choose_storage
@@ -45,13 +47,14 @@ def sparsify(
     storage: str = "masked",
     capacity: int | float | None = None,
     batch_size: int | None = None,
+    initial_scale: str = "dense",
 ) -> SparsifyReport:
     """Make a built model sparse, in place: sequential, functional, subclassed or nested, with layers shared or not.
 
-    Layers of Keras get their sparse classes; the weights that stay keep their values, the graph stays as it is, and so
-    does the optimizer of a compiled model (its slots start over where weights are cut). A layer that cannot be treated
-    is left as it is, and the report says why. Left dense unless they are included: biases, normalization, embeddings,
-    depthwise kernels, frozen weights.
+    Layers of Keras get their sparse classes; the weights that stay keep their values (see `initial_scale`), the graph
+    stays as it is, and so does the optimizer of a compiled model (its slots start over where weights are cut). A layer
+    that cannot be treated is left as it is, and the report says why. Left dense unless they are included: biases,
+    normalization, embeddings, depthwise kernels, frozen weights.
 
     Args:
         model: a built Keras model.
@@ -74,13 +77,18 @@ def sparsify(
             layers in compact storage gets a fresh optimizer of the same configuration, at iteration 0.
         capacity: what layers in compact storage have room for; None: 1.5 times their weights.
         batch_size: int, for how many examples `storage="auto"` times a step; None: 64.
+        initial_scale: `"dense"`: weights that stay keep their values. `"active"`, for a model that has not been
+            trained: they are scaled to the variance that their initializers promise for the active fan (see
+            `keras_dsr.SparseDense`), where these scale by fans; the report names those that do not.
 
     Returns:
         A `SparsifyReport`, which prints as a table.
 
     Raises:
         ValueError: an argument out of range, a selector that matches nothing, an unbuilt model, or a budget too small
-            for the number of tensors, or a capacity below the weights of a layer. The model is as it was before.
+            for the number of tensors, or a capacity below the weights of a layer. `initial_scale="active"` with a model
+            that was trained or holds weights that its initializers cannot have drawn, with `mask="magnitude"`, or where
+            no initializer scales by fans. The model is as it was before.
 
     Example:
 
@@ -89,6 +97,7 @@ def sparsify(
     check_granularity(granularity, "sparsify")
     check_mask(mask, "sparsify")
     check_storage(storage, capacity, batch_size, "sparsify")
+    check_initial_scale(initial_scale, "sparsify")
     sparsity = check_sparsity(sparsity, "sparsify")
     found, unbuilt = built_candidates(model, "sparsify")
     chosen, skipped = choose(found, include, exclude, "sparsify")
@@ -97,6 +106,8 @@ def sparsify(
     axes = [unit_axes_of(one.layer, one.role, granularity) for one in chosen]
     units = [count_units(one.shape, of_one) for one, of_one in zip(chosen, axes)]
     active = _distribute(distribution, sparsity, chosen, units)
+    if initial_scale == "active":
+        check_can_be_scaled(model, chosen, mask)
 
     seed = drawn_seed(seed)
     by_layer: dict[int, tuple[keras.layers.Layer, dict[str, np.ndarray]]] = {}
@@ -124,9 +135,10 @@ def sparsify(
         for one in chosen
     )
     conversions = [Conversion(*of_layer, choices[key].storage) for key, of_layer in by_layer.items()]
-    convert(model, conversions, granularity, seed, capacity)
+    notes = notes_on_first_weights(model, chosen, [row.sparsity for row in rows], mask, initial_scale)
+    convert(model, conversions, granularity, seed, capacity, initial_scale)
     skipped += [SkippedRow(layer.name, type(layer).__name__, 0, "not built: never called yet") for layer in unbuilt]
-    return SparsifyReport(rows, tuple(skipped), _own_classes(chosen))
+    return SparsifyReport(rows, tuple(skipped), _own_classes(chosen), notes)
 
 
 def _check_not_sparse(model: keras.Model, skipped: list[SkippedRow], sparsity: float, distribution) -> None:

@@ -44,11 +44,13 @@ class SparsifyReport(Totals):
         skipped: a `SkippedRow` for each trainable weight that was not.
         own_classes: classes of the user's in which sparse layers lie. Keras cannot rebuild those layers when it loads a
             saved model.
+        notes: sentences on the scale of first weights: which were left as drawn, or that the network may not learn.
     """
 
     rows: tuple[SparseRow, ...]
     skipped: tuple[SkippedRow, ...]
     own_classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def loading(self) -> str:
@@ -80,7 +82,7 @@ class SparsifyReport(Totals):
             console.print(self._storage_table())
         if self.skipped:
             console.print(self._skipped_table())
-        return text.getvalue() + self.loading + "\n"
+        return text.getvalue() + "".join(f"{line}\n" for line in (*self.notes, self.loading))
 
     def _sparse_table(self) -> Table:
         table = Table(title="Made sparse" if self.rows else "Nothing was made sparse")

@@ -7,6 +7,7 @@ from keras_dsr.decisions.initial_mask import active_units, check_granularity, ch
 from keras_dsr.layers.building import drawn_seed
 from keras_dsr.layers.containers import MaskedContainer
 from keras_dsr.layers.dense import SparseEinsumDense
+from keras_dsr.layers.initial_scale import check_initial_scale
 from keras_dsr.layers.masked import Sparsity
 
 PROJECTIONS = {
@@ -25,7 +26,7 @@ class _SparseAttention(MaskedContainer):
         *args: as the stock layer.
         sparsity: float in [0, 1), of every projection's kernel; or a dict from projections (`"query"`, `"key"`,
             `"value"`, `"gate"`, `"attention_output"`) to what `SparseEinsumDense(sparsity=)` takes: others stay dense.
-        granularity, mask_seed, method_state: as `SparseEinsumDense`.
+        granularity, mask_seed, method_state, initial_scale: as `SparseEinsumDense`.
         **kwargs: every other argument of the stock layer.
     """
 
@@ -36,6 +37,7 @@ class _SparseAttention(MaskedContainer):
         granularity: str = "element",
         mask_seed: int | None = None,
         method_state: dict[str, str] | None = None,
+        initial_scale: str = "dense",
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -52,6 +54,7 @@ class _SparseAttention(MaskedContainer):
             "granularity": check_granularity(granularity, owner),
             "mask_seed": drawn_seed(mask_seed),
             "method_state": dict(method_state or {}),
+            "initial_scale": check_initial_scale(initial_scale, owner),
         }
 
     def build(self, query_shape, value_shape, key_shape=None):
@@ -65,7 +68,9 @@ class _SparseAttention(MaskedContainer):
                 role: _random_mask(getattr(projection, role), share, [arguments["mask_seed"], index])
                 for role, share in (sparsity if isinstance(sparsity, dict) else {"kernel": sparsity}).items()
             }
-            SparseEinsumDense.convert(projection, masks, arguments["granularity"], arguments["mask_seed"])
+            SparseEinsumDense.convert(
+                projection, masks, arguments["granularity"], arguments["mask_seed"], arguments["initial_scale"]
+            )
             for state, dtype in arguments["method_state"].items():
                 projection.add_state(state, dtype)
 

@@ -13,6 +13,8 @@ from keras_dsr.layers.building import drawn_seed, remove_attributes, replace_ker
 from keras_dsr.layers.capacity import CAPACITY, check_capacity, room_for
 from keras_dsr.layers.compact_entries import check_entries
 from keras_dsr.layers.drawing import check_draws_each_alone, draw
+from keras_dsr.layers.einsum import initializer_of
+from keras_dsr.layers.initial_scale import check_initial_scale, scale_factor, scaled
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_threshold, loaded_record
 from keras_dsr.layers.refusing import RefusesVariants
 from keras_dsr.placement import Initial, strategy_of
@@ -38,6 +40,7 @@ class CompactLayer(RefusesVariants):
             is a multiple of the weights that it starts with, an int a number of weights. None: 1.5.
         mask_seed: int, where the first weights lie. None draws one from Python's random numbers.
         method_state: what methods keep with the layer; Keras passes it when it loads a model.
+        initial_scale: `"dense"` or `"active"`, as `MaskedLayer`.
 
     Raises:
         ValueError: a sparsity outside [0, 1) or a capacity below the weights; a kernel that is no matrix; a dtype other
@@ -58,12 +61,15 @@ class CompactLayer(RefusesVariants):
         capacity: int | float | None = None,
         mask_seed: int | None = None,
         method_state: dict[str, str] | None = None,
+        initial_scale: str = "dense",
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.configure(sparsity, capacity, mask_seed, method_state)
+        self.configure(sparsity, capacity, mask_seed, method_state, initial_scale)
 
-    def configure(self, sparsity, capacity, mask_seed: int | None, method_state: dict | None) -> None:
+    def configure(
+        self, sparsity, capacity, mask_seed: int | None, method_state: dict | None, initial_scale: str
+    ) -> None:
         """Check and keep the arguments that the stock class does not have, and check those that it has."""
         owner = type(self).__name__
         self.check_possible(self, sparsity)
@@ -71,6 +77,7 @@ class CompactLayer(RefusesVariants):
         self.capacity = check_capacity(CAPACITY if capacity is None else capacity, owner)
         self.mask_seed = drawn_seed(mask_seed)
         self.method_state = dict(method_state or {})
+        self.initial_scale = check_initial_scale(initial_scale, owner)
         self.supports_jit = keras.backend.backend() == "jax"  # XLA has nothing of TensorFlow's CSR operations
 
     @classmethod
@@ -132,9 +139,18 @@ class CompactLayer(RefusesVariants):
         places = math.prod(shape)
         count = active_units(places, self.sparsity)
         positions = random_positions(places, count, self.mask_seed)
-        return self._hold(
-            shape, positions, lambda dtype: draw(initializer, self.kernel_shape, count, dtype), *args, **kwargs
-        )
+
+        def first_weights(dtype):
+            return scaled(draw(initializer, self.kernel_shape, count, dtype), self.scale_factor_of("kernel"))
+
+        return self._hold(shape, positions, first_weights, *args, **kwargs)
+
+    def scale_factor_of(self, role: str) -> float:
+        """What the draws for the kernel are multiplied by, at the density that it had at first."""
+        places = math.prod(self.kernel_shape)
+        density = active_units(places, self.sparsity) / places
+        initializer = initializer_of(self, self.initializers[role])
+        return scale_factor(self.initial_scale, initializer, self.kernel_shape, density)
 
     def _hold(self, shape, positions: np.ndarray, values, *args, **kwargs) -> keras.Variable:
         """Make the variables of the layer, with weights at flat positions; `values` makes them, of a dtype."""
@@ -157,7 +173,14 @@ class CompactLayer(RefusesVariants):
         return variable
 
     @classmethod
-    def convert(cls, layer: keras.layers.Layer, mask: np.ndarray, capacity: int | float | None, mask_seed: int) -> None:
+    def convert(
+        cls,
+        layer: keras.layers.Layer,
+        mask: np.ndarray,
+        capacity: int | float | None,
+        mask_seed: int,
+        initial_scale: str,
+    ) -> None:
         """Turn a built layer of the stock class into one of this class, in place, with the weights under a mask.
 
         Args:
@@ -165,6 +188,8 @@ class CompactLayer(RefusesVariants):
             mask: bool array of the shape of its kernel, with at least one true entry.
             capacity: see the class.
             mask_seed: int, for the config.
+            initial_scale: `"dense"`, or `"active"` for weights that are as the layer's initializer drew them: then
+                they are scaled.
 
         Raises:
             ValueError: as the class. The layer is as it was.
@@ -176,11 +201,13 @@ class CompactLayer(RefusesVariants):
         room_for(capacity, len(positions), mask.size, cls.__name__)
         layer.__class__ = cls
         vars(layer)["converted"] = True  # not by setattr: Keras tracks what is set
-        layer.configure(1 - float(mask.mean()), capacity, mask_seed, None)
+        layer.configure(1 - float(mask.mean()), capacity, mask_seed, None, initial_scale)
+
+        def values_kept(dtype):
+            return scaled(ops.convert_to_tensor(held, dtype), layer.scale_factor_of("kernel"))
+
         with unlocked(layer), strategy_of(kernel), layer._open_name_scope():
-            values = layer._hold(
-                mask.shape, positions, lambda dtype: ops.convert_to_tensor(held, dtype), trainable=kernel.trainable
-            )
+            values = layer._hold(mask.shape, positions, values_kept, trainable=kernel.trainable)
             layer._tracker.untrack(values)
         values.regularizer = kernel.regularizer
         replace_kernel(layer, values)
@@ -258,7 +285,7 @@ class CompactLayer(RefusesVariants):
     def forget(layer: keras.layers.Layer) -> None:
         """Leave no trace in a layer that is of its stock class from now on."""
         variables = [f"kernel_{kind}" for kind in (*OWN_STATE, *layer.method_state)]
-        own = ("sparsity", "capacity", "mask_seed", "method_state", "kernel_shape", "matrix_shape")
+        own = ("sparsity", "capacity", "mask_seed", "method_state", "initial_scale", "kernel_shape", "matrix_shape")
         # The last two are of a layer that was masked before it was built.
         remove_attributes(layer, [*variables, *own, "granularity", "storage_choice", "converted"])
         layer.supports_jit = True
@@ -302,5 +329,6 @@ class CompactLayer(RefusesVariants):
 
     def get_config(self):
         config = {"sparsity": self.sparsity, "capacity": self.capacity, "mask_seed": self.mask_seed}
+        config |= {"initial_scale": self.initial_scale}
         state = {"method_state": dict(self.method_state)} if self.method_state else {}
         return {**super().get_config(), **config, **state}

@@ -28,11 +28,12 @@ class SparseConv2D(HasStorage, MaskedLayer, keras.layers.Conv2D):
             one output channel). In a window of size 1 a slice is one weight.
         mask_seed: int, where the first active weights lie. `None` draws one from Python's random numbers, which
             `keras.utils.set_random_seed` fixes.
+        initial_scale: as `SparseDense`.
         storage, capacity, batch_size: as `SparseDense`, for a window of 1.
         **kwargs: every other argument of `keras.layers.Conv2D`.
 
     Raises:
-        ValueError: `sparsity` outside [0, 1), an unknown `granularity` or `storage`.
+        ValueError: `sparsity` outside [0, 1), an unknown `granularity`, `initial_scale` or `storage`.
 
     Example:
 

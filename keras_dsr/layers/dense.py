@@ -21,13 +21,17 @@ class SparseDense(HasStorage, MaskedLayer, keras.layers.Dense):
             of a model that are reallocated together need the same one.
         mask_seed: int, where the first active weights lie. `None` draws one from Python's random numbers, which
             `keras.utils.set_random_seed` fixes.
+        initial_scale: `"dense"`: first weights are those of a dense layer. `"active"`: they have the variance that
+            `kernel_initializer` promises for the active fan, the dense one times the density (where it scales by fans:
+            see `MaskedLayer`). At dense scale a deep network above 0.95 may not begin to learn under SGD if nothing
+            normalizes; behind batch norm it learns faster than at active scale.
         storage: how the weights are held: `"masked"`, `"compact"` or `"auto"` (see `layers.storage.HasStorage`).
         capacity: int or float, what the layer has room for in compact storage; None: 1.5 times its weights.
         batch_size: int, for how many examples `storage="auto"` times a step; None: 64.
         **kwargs: every other argument of `keras.layers.Dense`.
 
     Raises:
-        ValueError: `sparsity` outside [0, 1), an unknown `granularity` or `storage`.
+        ValueError: `sparsity` outside [0, 1), an unknown `granularity`, `initial_scale` or `storage`.
 
     Example:
 

@@ -3,7 +3,8 @@
 import math
 
 import keras
-from keras.src.initializers.random_initializers import compute_fans  # Keras has no public name for it
+
+from keras_dsr.layers.initial_scale import fan_of
 
 # Each entry is drawn by itself, whatever the shape.
 _ALONE = (
@@ -53,9 +54,7 @@ def _alone(initializer, shape: tuple[int, ...]):
     """An initializer that does for a part of a weight of the shape what the given one does for all of it."""
     if not isinstance(initializer, keras.initializers.VarianceScaling):
         return initializer
-    fan_in, fan_out = compute_fans(shape, initializer.input_axes, initializer.output_axes)
-    fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[initializer.mode]
-    variance = initializer.scale / max(1.0, fan)
+    variance = initializer.scale / fan_of(initializer, shape)
     if initializer.distribution == "uniform":
         limit = math.sqrt(3 * variance)
         return keras.initializers.RandomUniform(-limit, limit, seed=initializer.seed)

@@ -16,9 +16,14 @@ def summed_axes(equation: str) -> int:
     return sum(axis in inputs and axis not in outputs for axis in kernel)
 
 
-def kernel_initializer(layer: keras.layers.EinsumDense):
-    """The initializer that the layer draws its kernel by: it is told which axes are inputs when the layer is built."""
-    given = layer.kernel_initializer
+def initializer_of(layer: keras.layers.Layer, attribute: str):
+    """The initializer that a layer draws a weight by, from the attribute that has it; None if there is none.
+
+    That of the kernel of an `EinsumDense` is told which axes are inputs when the layer is built.
+    """
+    given = getattr(layer, attribute, None)
+    if not isinstance(layer, keras.layers.EinsumDense) or attribute != "kernel_initializer":
+        return given
     if not isinstance(given, keras.initializers.VarianceScaling) or None not in (given.input_axes, given.output_axes):
         return given
     _, kernel, outputs = terms(layer.equation)

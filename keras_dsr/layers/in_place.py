@@ -6,32 +6,44 @@ from keras import ops
 
 from keras_dsr.decisions.units import mask_weights
 from keras_dsr.layers.building import remove_attributes, unlocked
+from keras_dsr.layers.initial_scale import scaled
 
 
 class SwappedInPlace:
     """Mixin for a masked layer, which has the weights, masks and states that this moves."""
 
     @classmethod
-    def convert(cls, layer: keras.layers.Layer, masks: dict[str, np.ndarray], granularity: str, mask_seed: int) -> None:
+    def convert(
+        cls,
+        layer: keras.layers.Layer,
+        masks: dict[str, np.ndarray],
+        granularity: str,
+        mask_seed: int,
+        initial_scale: str,
+    ) -> None:
         """Turn a built layer of the stock class into one of this class, with the given masks, in place.
 
-        Weights keep their values where they are active and become 0 elsewhere. Graphs and optimizers stay as they are.
+        Weights keep their values where they are active, times a factor at active scale, and become 0 elsewhere. Graphs
+        and optimizers stay as they are.
 
         Args:
             layer: a built layer whose class is `cls.stock_class`.
             masks: dict from names of weights to bool arrays of their shapes, drawn in whole units.
             granularity: of the masks.
             mask_seed: int, for the config.
+            initial_scale: `"dense"`, or `"active"` for weights that are as the layer's initializers drew them.
         """
         layer.__class__ = cls
         vars(layer)["converted"] = True  # not by setattr: Keras tracks what is set
-        layer.configure({role: 1 - float(mask.mean()) for role, mask in masks.items()}, granularity, mask_seed, None)
+        sparsity = {role: 1 - float(mask.mean()) for role, mask in masks.items()}
+        layer.configure(sparsity, granularity, mask_seed, None, initial_scale)
         with unlocked(layer):
             for role, mask in masks.items():
                 variable = layer.variable_of(role)
                 layer._add_mask(role, variable, mask)
                 layer._regularize(role, variable, variable.regularizer)
-                variable.assign(mask_weights(ops.convert_to_tensor(variable), mask))
+                values = scaled(ops.convert_to_tensor(variable), layer.scale_factor_of(role))
+                variable.assign(mask_weights(values, mask))
 
     def to_stock(self) -> None:
         """Turn the layer into one of its stock class, in place, with zeros stored at dead places; see `to_sparse`."""
@@ -62,4 +74,5 @@ class SwappedInPlace:
         roles = [role for role in cls.initializers if f"{role}_mask" in vars(layer)]
         kinds = ("mask", "threshold", "record", *layer.method_state)
         variables = [f"{role}_{kind}" for role in roles for kind in kinds]
-        remove_attributes(layer, [*variables, "sparsity", "granularity", "mask_seed", "method_state", "converted"])
+        own = ("sparsity", "granularity", "mask_seed", "method_state", "initial_scale", "converted")
+        remove_attributes(layer, [*variables, *own])

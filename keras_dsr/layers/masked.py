@@ -17,7 +17,9 @@ from keras_dsr.decisions.initial_mask import (
 )
 from keras_dsr.decisions.units import mask_weights
 from keras_dsr.layers.building import drawn_seed, unlocked
+from keras_dsr.layers.einsum import initializer_of
 from keras_dsr.layers.in_place import SwappedInPlace
+from keras_dsr.layers.initial_scale import check_initial_scale, scale_factor, scaled
 from keras_dsr.layers.masked_weight import HeldByLayer, MaskedWeight, OfActiveWeights
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_threshold, loaded_record
 from keras_dsr.layers.refusing import RefusesVariants
@@ -45,9 +47,13 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         mask_seed: int, where the first active weights lie. None draws one from Python's random numbers, which
             `keras.utils.set_random_seed` fixes.
         method_state: what methods keep with the layer (see `add_state`); Keras passes it when it loads a model.
+        initial_scale: `"dense"`: first weights are what the initializers draw for a dense layer. `"active"`: they have
+            the variance that the initializers promise for the active fan, the dense one times the density; so have
+            those that a method grows from the initializers. It changes what is drawn by initializers that scale by
+            fans: `VarianceScaling`, those of Glorot, He and LeCun, and `Orthogonal`.
 
     Raises:
-        ValueError: a sparsity outside [0, 1) or of no weight of the layer, an unknown granularity.
+        ValueError: a sparsity outside [0, 1) or of no weight of the layer, an unknown granularity or initial scale.
 
     Attributes:
         stock_class: The Keras layer class of the same name that `strip` turns the layer into.
@@ -70,12 +76,20 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         granularity: str = "element",
         mask_seed: int | None = None,
         method_state: dict[str, str] | None = None,
+        initial_scale: str = "dense",
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.configure(sparsity, granularity, mask_seed, method_state)
+        self.configure(sparsity, granularity, mask_seed, method_state, initial_scale)
 
-    def configure(self, sparsity: Sparsity, granularity: str, mask_seed: int | None, method_state: dict | None) -> None:
+    def configure(
+        self,
+        sparsity: Sparsity,
+        granularity: str,
+        mask_seed: int | None,
+        method_state: dict | None,
+        initial_scale: str,
+    ) -> None:
         """Check and keep the arguments that the stock class does not have."""
         if getattr(self, "lora_rank", None):
             self.enable_lora(self.lora_rank)
@@ -85,6 +99,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         self.granularity = check_granularity(granularity, type(self).__name__)
         self.mask_seed = drawn_seed(mask_seed)
         self.method_state = dict(method_state or {})
+        self.initial_scale = check_initial_scale(initial_scale, type(self).__name__)
 
     @classmethod
     def check_sparsity(cls, sparsity: Sparsity) -> Sparsity:
@@ -116,6 +131,14 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         """A sparse weight with all that the layer holds for it."""
         return HeldByLayer(self, role)
 
+    def scale_factor_of(self, role: str) -> float:
+        """What the draws for a sparse weight are multiplied by, at the density that it had at first."""
+        shape = tuple(self.variable_of(role).shape)
+        units = count_units(shape, self.unit_axes(role))
+        density = active_units(units, self._sparsity_of(role)) / units
+        initializer = initializer_of(self, self.initializers[role])
+        return scale_factor(self.initial_scale, initializer, shape, density)
+
     def unit_axes(self, role: str = "kernel") -> tuple[int, ...]:
         """The axes of a weight that one unit spans."""
         return unit_axes_of(self, role, self.granularity)
@@ -131,9 +154,13 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         dense_initializer = keras.initializers.get(initializer or "glorot_uniform")
 
         # Both start as they should be: an assignment after creation is lost where Keras builds in a traced scope.
-        initial = Initial(lambda shape, dtype: mask_weights(dense_initializer(shape, dtype=dtype), mask))
+        factor = scale_factor(self.initial_scale, dense_initializer, shape, float(mask.mean()))
+
+        def first_weights(shape, dtype):
+            return mask_weights(scaled(dense_initializer(shape, dtype=dtype), factor), mask)
+
         regularizer = kwargs.pop("regularizer", None)
-        variable = super().add_weight(*args, name=name, shape=shape, initializer=initial, **kwargs)
+        variable = super().add_weight(*args, name=name, shape=shape, initializer=Initial(first_weights), **kwargs)
         self._add_mask(name, variable, mask)
         self._regularize(name, variable, regularizer)
         return variable
@@ -283,6 +310,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         """The part of the config that is not the stock layer's."""
         sparsity = dict(self.sparsity) if isinstance(self.sparsity, dict) else self.sparsity
         config = {"sparsity": sparsity, "granularity": self.granularity, "mask_seed": self.mask_seed}
+        config |= {"initial_scale": self.initial_scale}
         return {**config, "method_state": dict(self.method_state)} if self.method_state else config
 
     def get_config(self):

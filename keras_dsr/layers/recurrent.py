@@ -42,7 +42,7 @@ class _SparseRecurrent(MaskedContainer):
 
     Args:
         *args: as the stock layer.
-        sparsity, granularity, mask_seed, method_state: of its cell, see `MaskedLayer`.
+        sparsity, granularity, mask_seed, method_state, initial_scale: of its cell, see `MaskedLayer`.
         **kwargs: every other argument of the stock layer.
     """
 
@@ -55,11 +55,12 @@ class _SparseRecurrent(MaskedContainer):
         granularity: str = "element",
         mask_seed: int | None = None,
         method_state: dict[str, str] | None = None,
+        initial_scale: str = "dense",
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.cell.__class__ = self.cell_class
-        self.cell.configure(sparsity, granularity, mask_seed, method_state)
+        self.cell.configure(sparsity, granularity, mask_seed, method_state, initial_scale)
 
     def inner_loop(self, *args, **kwargs):
         with self.cell.reading_once():  # not once a step of the sequence

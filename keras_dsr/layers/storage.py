@@ -110,4 +110,4 @@ def check_storage(storage: str, capacity: int | float | None, batch_size: int | 
 def make_compact(layer: keras.layers.Layer, capacity: int | float | None) -> None:
     """Have a masked layer that has not been built be of the compact class of its kind."""
     layer.__class__ = COMPACT_OF[layer.stock_class]
-    layer.configure(layer.sparsity, capacity, layer.mask_seed, None)
+    layer.configure(layer.sparsity, capacity, layer.mask_seed, None, layer.initial_scale)

@@ -105,7 +105,7 @@ def _obstacle(layer: keras.layers.Layer, stock_class: type, sparsity) -> str | N
 
 def _timed_config(layer: keras.layers.Layer, sparsity: float) -> str:
     """The config, as JSON, of a layer that takes as long as the given one and draws no random numbers."""
-    dropped = ("granularity", "method_state", "storage", "capacity", "batch_size")
+    dropped = ("granularity", "method_state", "storage", "capacity", "batch_size", "initial_scale")
     config = {name: value for name, value in layer.get_config().items() if name not in dropped}
     own = {"name": "timed", "sparsity": sparsity, "mask_seed": 0, "dtype": layer.compute_dtype}
     plain = {f"{role}_{what}": None for role in ("kernel", "bias") for what in ("regularizer", "constraint")}

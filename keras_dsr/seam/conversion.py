@@ -50,6 +50,7 @@ def convert(
     granularity: str,
     seed: int,
     capacity: int | float | None = None,
+    initial_scale: str = "dense",
 ) -> None:
     """Make layers of a model sparse, in place: graph, optimizer and the values of active weights stay.
 
@@ -63,6 +64,7 @@ def convert(
         granularity: of the masks.
         seed: int; the layers get it and those that follow, for their configs.
         capacity: of layers in compact storage.
+        initial_scale: `"active"`: the values of active weights are scaled to the active fan (see `MaskedLayer`).
 
     Raises:
         ValueError: an optimizer that is not a compiled model's holds the kernel of a layer that is to be compact.
@@ -73,9 +75,9 @@ def convert(
         _check_renewable(holders, "sparsify(storage='compact')")
     for index, (layer, masks, storage) in enumerate(conversions):
         if storage == "compact":
-            COMPACT_OF[type(layer)].convert(layer, masks["kernel"], capacity, seed + index)
+            COMPACT_OF[type(layer)].convert(layer, masks["kernel"], capacity, seed + index, initial_scale)
         else:
-            SPARSE_CLASS_OF[type(layer)].convert(layer, masks, granularity, seed + index)
+            SPARSE_CLASS_OF[type(layer)].convert(layer, masks, granularity, seed + index, initial_scale)
     changed = [conversion.layer for conversion in conversions]
     for holder in holders:
         for layer, _ in walk(holder):

@@ -12,7 +12,8 @@ from keras_dsr.decisions.units import mask_weights
 from keras_dsr.layers import MASKED_LAYERS, CompactLayer, MaskedLayer
 from keras_dsr.layers.compact_entries import check_positions
 from keras_dsr.layers.drawing import draw
-from keras_dsr.layers.einsum import kernel_initializer
+from keras_dsr.layers.einsum import initializer_of
+from keras_dsr.layers.initial_scale import scaled
 from keras_dsr.layers.masked import unit_axes_of
 from keras_dsr.layers.record import Record, check_counts, checked_mask, checked_threshold
 from keras_dsr.optimizers import SparseOptimizer
@@ -126,10 +127,12 @@ class SparseWeight:
     def initial_values(self, seed: StepSeed):
         """A tensor of the shape of the weight, drawn by the layer's initializer of this weight from the given seed.
 
+        It has the scale of first weights: what the layer's `initial_scale` says, at the density that it had at first.
+
         Raises:
             ValueError: it is unknown which initializer the layer has for it.
         """
-        initializer = _initializer_of(self.layer, self.role)
+        initializer = weight_initializer(self.layer, self.role)
         if initializer is None:
             raise ValueError(
                 f"growth='initializer' needs to know how {self.name!r} is drawn, and {type(self.layer).__name__} is no "
@@ -138,7 +141,8 @@ class SparseWeight:
         config = initializer.get_config() if isinstance(initializer, keras.initializers.Initializer) else {}
         if "seed" in config:
             initializer = type(initializer).from_config({**config, "seed": seed})
-        return initializer(self.shape, dtype=self.variable.dtype)
+        values = initializer(self.shape, dtype=self.variable.dtype)
+        return scaled(values, self.holder.scale_factor_of(self.role)) if self.holder is self.layer else values
 
     def __repr__(self) -> str:
         return f"<SparseWeight {self.name} shape={self.shape} active={self.count()}>"
@@ -237,19 +241,18 @@ class CompactWeight:
         self.layer.add_state(name, dtype)
 
     def initial_values(self, seed: StepSeed, count):
-        """Values for `count` places, drawn as the layer's initializer draws them, from the given seed."""
-        return draw(_initializer_of(self.layer, self.role), self.shape, count, self.variable.dtype, seed)
+        """Values for `count` places, as `SparseWeight.initial_values`."""
+        drawn = draw(weight_initializer(self.layer, self.role), self.shape, count, self.variable.dtype, seed)
+        return scaled(drawn, self.layer.scale_factor_of(self.role))
 
     def __repr__(self) -> str:
         return f"<CompactWeight {self.name} shape={self.shape} active={self.count()} capacity={self.capacity}>"
 
 
-def _initializer_of(layer: keras.layers.Layer, role: str):
+def weight_initializer(layer: keras.layers.Layer, role: str):
     """The initializer that a layer draws a weight by; None if that is unknown."""
-    if isinstance(layer, keras.layers.EinsumDense) and role == "kernel":
-        return kernel_initializer(layer)
     initializers = layer.initializers if isinstance(layer, CompactLayer) else INITIALIZERS.get(type(layer), {})
-    return getattr(layer, initializers.get(role, ""), None)
+    return initializer_of(layer, initializers.get(role, ""))
 
 
 def sparse_weights(model: keras.layers.Layer) -> list[SparseWeight | CompactWeight]:

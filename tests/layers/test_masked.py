@@ -48,7 +48,7 @@ def inputs(kind, examples=2):
 def stock_twin(layer, kind):
     """The stock layer of the same configuration, with the masked kernel and the bias of a sparse one."""
     config = layer.get_config()
-    for argument in ("sparsity", "granularity", "mask_seed"):
+    for argument in ("sparsity", "granularity", "mask_seed", "initial_scale"):
         del config[argument]
     twin = layer.stock_class.from_config(config)
     twin.build((None, *LAYERS[kind][1]))
