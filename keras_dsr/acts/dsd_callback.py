@@ -1,15 +1,13 @@
 """Dense-sparse-dense training as a callback for `model.fit`."""
 
-import math
-import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 
-from keras_dsr.acts.callbacks import is_whole
-from keras_dsr.acts.choosing import Selector, choose
+from keras_dsr.acts.choosing import Selector, checked_selectors, choose
 from keras_dsr.acts.sparsify import sparsify
-from keras_dsr.decisions.initial_mask import active_units, count_units
+from keras_dsr.arguments import check_flag, check_verbose, is_function, is_number, is_whole
+from keras_dsr.decisions.initial_mask import active_units, check_mask, check_sparsity, count_units
 from keras_dsr.decisions.phases import Phase, dense_sparse_dense, phase_at
 from keras_dsr.methods.dsd import DSD, Sparsity
 from keras_dsr.optimizers.steps import StepCounter
@@ -93,15 +91,17 @@ class DSDCallback(keras.callbacks.Callback):
         super().__init__()
         self._sparsities = list(sparsity) if _is_list(sparsity) else [sparsity]
         if not self._sparsities:
-            raise ValueError("DSDCallback(sparsity=[...]) must have one sparsity a round. Received: none.")
+            raise ValueError("DSDCallback(sparsity=[...]) must have one sparsity a round. Received: sparsity=[]")
         for one in self._sparsities:
-            DSD(0.0 if callable(one) else one, cut)  # refuses what is out of range
+            for share in one.values() if isinstance(one, Mapping) else [0.0 if is_function(one) else one]:
+                check_sparsity(share, "DSDCallback")
+        check_mask(cut, "DSDCallback", argument="cut")
         factors = {
             "final_learning_rate_factor": final_learning_rate_factor,
             "sparse_learning_rate_factor": sparse_learning_rate_factor,
         }
         for name, factor in factors.items():
-            if not isinstance(factor, numbers.Real) or not 0 < factor < math.inf:
+            if not is_number(factor) or factor <= 0:
                 raise ValueError(
                     f"DSDCallback({name}=...) must be a positive number, a factor on the learning rate. "
                     f"Received: {name}={factor!r}"
@@ -110,10 +110,28 @@ class DSDCallback(keras.callbacks.Callback):
             raise ValueError(f"DSDCallback(seed=...) must be an int. Received: seed={seed!r}")
         self._unit, lengths = _lengths(len(self._sparsities), dense_epochs, sparse_epochs, dense_steps, sparse_steps)
         self._phases = dense_sparse_dense(*lengths, sparse_learning_rate_factor, final_learning_rate_factor)
-        self._cut, self._include, self._exclude = cut, include, exclude
-        self._cut_first_convolution = cut_first_convolution
-        self._seed, self._verbose = int(seed), verbose
+        self._cut = cut
+        self._include = checked_selectors(include, "DSDCallback", "include")
+        self._exclude = checked_selectors(exclude, "DSDCallback", "exclude")
+        self._cut_first_convolution = check_flag(cut_first_convolution, "DSDCallback", "cut_first_convolution")
+        self._seed, self._verbose = int(seed), check_verbose(verbose, "DSDCallback")
         self._converted = False
+
+    def __getstate__(self):
+        """What was asked for, without what belongs to a model or a run: a copy, or a pickle, can begin with another."""
+        asked = (
+            "sparsities",
+            "unit",
+            "phases",
+            "cut",
+            "include",
+            "exclude",
+            "cut_first_convolution",
+            "seed",
+            "verbose",
+        )
+        settings = {f"_{name}": getattr(self, f"_{name}") for name in asked}
+        return {**settings, "_converted": False, "_model": None, "params": None}
 
     def on_train_begin(self, logs=None):
         self._excluded = self._find_excluded()
@@ -277,4 +295,4 @@ def _lengths(rounds: int, dense_epochs, sparse_epochs, dense_steps, sparse_steps
 
 
 def _is_list(value) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))

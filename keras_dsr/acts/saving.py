@@ -2,13 +2,13 @@
 
 import contextlib
 import os
-import pathlib
 import shutil
 import zipfile
 from collections.abc import Iterator
 
 import keras
 
+from keras_dsr.arguments import check_flag, check_model, check_path
 from keras_dsr.files.writing import written_beside
 from keras_dsr.optimizers import fresh_without_masks
 from keras_dsr.placement import on_this_process, stand_in
@@ -35,6 +35,7 @@ def save(model: keras.Model, path: str | os.PathLike, resumable: bool = False) -
             `keras.models.load_model` reads it where keras_dsr is imported.
 
     Raises:
+        TypeError: something that is no model of Keras 3, or no path.
         ValueError: a path that does not end in `.keras`, or an unbuilt model.
         IsADirectoryError: `path` is a folder.
         FileNotFoundError: the folder of `path` does not exist.
@@ -45,7 +46,9 @@ def save(model: keras.Model, path: str | os.PathLike, resumable: bool = False) -
     >>> keras_dsr.save(model, "model.keras")
     >>> keras.models.load_model("model.keras")
     """
-    path = pathlib.Path(path)
+    check_model(model, "save", kind=keras.Model)
+    path = check_path(path, "save")
+    check_flag(resumable, "save", "resumable")
     if path.suffix != ".keras":
         raise ValueError(f"save(path=...) must end in '.keras', Keras's own format. Received: path={str(path)!r}")
     if path.is_dir():

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_dsr.acts.rows import Totals, WeightRow
+from keras_dsr.arguments import check_model
 from keras_dsr.seam import sparse_weights
 
 
@@ -72,12 +73,14 @@ def summary(model: keras.Model) -> Summary:
         A `Summary`, which prints as a table.
 
     Raises:
+        TypeError: something that is no model of Keras 3.
         ValueError: the model has not been built.
 
     Example:
 
     >>> print(keras_dsr.summary(model))
     """
+    check_model(model, "summary")
     weights = sparse_weights(model)
     rows = tuple(
         SummaryRow(weight.name, weight.shape, weight.count(), _itemsize(weight.variable.dtype)) for weight in weights

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
+from keras_dsr.arguments import is_one_of
 from keras_dsr.decisions.initial_mask import active_units
 
 DISTRIBUTIONS = ("uniform", "erk")
@@ -18,7 +19,7 @@ def check_distribution(distribution: str, owner: str, others: str = "") -> None:
         owner: who asks, in call form, for the message.
         others: what else the owner takes, likewise.
     """
-    if distribution not in DISTRIBUTIONS:
+    if not is_one_of(distribution, DISTRIBUTIONS):
         names = ", ".join(map(repr, DISTRIBUTIONS))
         raise ValueError(
             f"{owner}(distribution=...) must be one of {names}{others}. Received: distribution={distribution!r}"

@@ -3,13 +3,14 @@
 import math
 import numbers
 
+from keras_dsr.arguments import is_number, is_whole
+
 CAPACITY = 1.5
 
 
 def check_capacity(capacity: int | float, owner: str) -> int | float:
     """Return the capacity, or raise `ValueError` if it is neither a multiple of at least 1 nor a positive int."""
-    is_number = isinstance(capacity, numbers.Real) and not isinstance(capacity, bool)
-    if not is_number or not 1 <= capacity < math.inf:
+    if not (is_number(capacity) or is_whole(capacity)) or capacity < 1:
         raise ValueError(
             f"{owner}(capacity=...) must be a float of at least 1, a multiple of the weights that the layer starts "
             f"with, or an int, a number of weights. Received: capacity={capacity!r}"

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dsr.arguments import check_state
 from keras_dsr.decisions.initial_mask import (
     active_units,
     check_granularity,
@@ -78,15 +79,15 @@ class MaskedLayer(SwappedInPlace):
         """Check and keep the arguments that the stock class does not have."""
         self.sparsity = self.check_sparsity(sparsity)
         self.granularity = check_granularity(granularity, type(self).__name__)
-        self.mask_seed = drawn_seed(mask_seed)
-        self.method_state = dict(method_state or {})
+        self.mask_seed = drawn_seed(mask_seed, type(self).__name__)
+        self.method_state = check_state(method_state, type(self).__name__, "method_state")
 
     @classmethod
     def check_sparsity(cls, sparsity: Sparsity) -> Sparsity:
         """Return the sparsity with floats in it, or raise `ValueError`."""
         if not isinstance(sparsity, dict):
             return check_sparsity(sparsity, cls.__name__)
-        unknown = sorted(set(sparsity) - set(cls.initializers))
+        unknown = [role for role in sparsity if role not in cls.initializers]
         if unknown:
             raise ValueError(
                 f"{cls.__name__}(sparsity=...) must name weights of the layer that can be sparse, of "

@@ -34,11 +34,6 @@ def page_of(model_or_run, masks, batch_sizes: tuple[int, ...], history) -> Page:
             raise ValueError("report(history=...) is for a model: the history of a run is in its folder. Leave it out.")
         run = read_run(pathlib.Path(model_or_run))
         model = run.model
-    elif not isinstance(model_or_run, keras.layers.Layer):
-        raise TypeError(
-            "report(model_or_run=...) must be a built Keras model, or the folder of a run. "
-            f"Received: {type(model_or_run).__name__}"
-        )
     kernels = kernels_of(model, run.masks if run else None)
     chosen = _chosen(kernels, masks)
     traced = trace(model)

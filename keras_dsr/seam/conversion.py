@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dsr.arguments import check_model
 from keras_dsr.layers import (
     MASKED_CONTAINERS,
     MASKED_LAYERS,
@@ -103,6 +104,7 @@ def densify(model: keras.Model) -> keras.Model:
         The same model.
 
     Raises:
+        TypeError: something that is no model of Keras 3.
         ValueError: the model has not been built.
         MemoryError: kernels in compact storage that would not fit when dense. The model is as it was.
 
@@ -110,6 +112,7 @@ def densify(model: keras.Model) -> keras.Model:
 
     >>> keras_dsr.densify(model)
     """
+    check_model(model, "densify")
     compact = layers_of(model, CompactLayer)
     _check_fits(compact)
     layers = layers_of(model, (MaskedLayer, MaskedContainer))
@@ -141,12 +144,14 @@ def strip(model: keras.Model) -> keras.Model:
         The same model.
 
     Raises:
+        TypeError: something that is no model of Keras 3.
         ValueError: the model has not been built.
 
     Example:
 
     >>> keras_dsr.strip(model).save("plain.keras")
     """
+    check_model(model, "strip")
     tied = layers_of(model, TiedKernel)
     densify(model)
     _expand(model, tied)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dsr.arguments import check_model, check_state_variable
 from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.decisions.units import mask_weights
 from keras_dsr.layers import MASKED_LAYERS, CompactLayer, MaskedLayer
@@ -76,16 +77,17 @@ class SparseWeight:
         """Replace the mask, and clear the weights that are dead by it.
 
         Args:
-            mask: bool array of the shape of the weight, with at least one true entry.
+            mask: bool array of the shape of the weight (or one of ones and zeros), with at least one true entry.
 
         Raises:
-            ValueError: another shape, or no true entry. Nothing was changed.
+            ValueError: no bool array, another shape, or no true entry. Nothing was changed.
         """
-        mask = np.asarray(mask, dtype=bool)
-        if mask.shape != self.shape or not mask.any():
+        given, mask = mask, as_mask(mask)
+        if mask is None or mask.shape != self.shape or not mask.any():
+            received = f"mask={given!r}" if mask is None else f"shape {mask.shape} with {mask.sum()} true entries"
             raise ValueError(
-                f"The mask of {self.name!r} must have shape {self.shape} and at least one true entry. "
-                f"Received: shape {mask.shape} with {mask.sum()} true entries."
+                f"SparseWeight.set_mask(mask=...) of {self.name!r} must be a bool array of shape {self.shape} with at "
+                f"least one true entry. Received: {received}."
             )
         self.variable.assign(mask_weights(ops.convert_to_tensor(self.variable), mask))
         self.mask.assign(mask)
@@ -102,6 +104,7 @@ class SparseWeight:
 
     def add_state(self, name: str, dtype: str) -> None:
         """Give the weight, and the others of its holder, a variable of its shape for a method; zeros at first."""
+        check_state_variable(name, dtype, "SparseWeight.add_state")
         self.holder.add_state(name, dtype)
 
     def initial_values(self, seed: StepSeed):
@@ -197,6 +200,7 @@ class CompactWeight:
 
     def add_state(self, name: str, dtype: str) -> None:
         """Give the weight a variable of shape `(capacity,)` for a method; zeros at first."""
+        check_state_variable(name, dtype, "CompactWeight.add_state")
         self.layer.add_state(name, dtype)
 
     def initial_values(self, seed: StepSeed, count):
@@ -205,6 +209,16 @@ class CompactWeight:
 
     def __repr__(self) -> str:
         return f"<CompactWeight {self.name} shape={self.shape} active={self.count()} capacity={self.capacity}>"
+
+
+def as_mask(mask) -> np.ndarray | None:
+    """What was given as a mask, of true and false or of ones and zeros, as a bool array; None: it is no such thing."""
+    try:
+        array = np.asarray(mask) if isinstance(mask, (np.ndarray, list, tuple)) else ops.convert_to_numpy(mask)
+    except Exception:  # by what it is given, a backend raises about anything
+        return None
+    is_mask = array.dtype.kind in "biuf" and np.isin(array, (0, 1)).all()
+    return array.astype(bool) if is_mask else None
 
 
 def _initializer_of(layer: keras.layers.Layer, role: str):
@@ -226,12 +240,14 @@ def sparse_weights(model: keras.layers.Layer) -> list[SparseWeight | CompactWeig
         A list of `SparseWeight`, and of `CompactWeight` for layers in compact storage; empty if nothing is sparse.
 
     Raises:
+        TypeError: something that is no model of Keras 3.
         ValueError: the model has not been built, or a weight is sparse twice.
 
     Example:
 
     >>> [(weight.name, weight.count()) for weight in keras_dsr.sparse_weights(model)]
     """
+    check_model(model, "sparse_weights")
     weights: list[SparseWeight | CompactWeight] = []
     for layer in layers_of(model, (MaskedLayer, CompactLayer)):
         if isinstance(layer, CompactLayer):
@@ -276,7 +292,8 @@ def layers_of(model: keras.layers.Layer, kind: type) -> list:
         where = f"a layer of it, {unbuilt[0]!r}," if unbuilt else f"the model {model.name!r}"
         raise ValueError(
             f"The weights of {model.name!r} do not exist yet: {where} has not been built. "
-            "Give the model an `Input`, call it once on a batch, or call `model.build(input_shape)` first."
+            "Give the model an `Input`, call it once on a batch, or call `model.build(input_shape)` first. "
+            f"Received: model={model!r}"
         )
     return layers
 

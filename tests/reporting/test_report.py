@@ -196,7 +196,13 @@ def test_an_error_leaves_the_old_page(tmp_path):
         (perceptron, "none/report.html", {}, FileNotFoundError, "does not exist"),
         (perceptron, "report.html", {"batch_sizes": (0,)}, ValueError, "ints of at least 1, such as .* Received"),
         (lambda: keras.Sequential([keras.layers.Dense(2)]), "report.html", {}, ValueError, "has not been built"),
-        (lambda: 3, "report.html", {}, TypeError, "must be a built Keras model, or the folder of a run. Received: int"),
+        (
+            lambda: 3,
+            "report.html",
+            {},
+            TypeError,
+            "must be a built Keras model or layer, or the folder .* Received: .*=3",
+        ),
         (lambda: "no/run", "report.html", {}, FileNotFoundError, "There is no folder 'no/run'"),
     ],
 )
