@@ -142,8 +142,7 @@ def is_of_keras_2(value) -> bool:
 
 
 def _named(value) -> str:
-    text = repr(value)
-    return f"{text if len(text) <= 200 else text[:200] + '...'} (of type {type(value).__name__})"
+    return f"{value!r} (of type {type(value).__name__})"
 
 
 def checked_pairs(pairs: Sequence[tuple], owner: str, argument: str, others: str = "") -> list[tuple]:

@@ -127,7 +127,7 @@ def check_matched(selector: Selector, found: list[Candidate], owner: str, argume
     raise ValueError(
         f"{owner}({argument}=...) names something that the model does not have: {selector!r} matches no layer and no "
         f"weight. There are, for example, {', '.join(map(repr, names[:5])) or 'none that could be sparse'}. "
-        "Names are regular expressions that must match whole names or paths."
+        f"Names are regular expressions that must match whole names or paths. Received: {argument}={selector!r}"
     )
 
 

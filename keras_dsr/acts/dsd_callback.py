@@ -7,7 +7,8 @@ import keras
 from keras_dsr.acts.choosing import Selector, checked_selectors, choose
 from keras_dsr.acts.sparsify import sparsify
 from keras_dsr.arguments import check_flag, check_verbose, is_function, is_number, is_whole
-from keras_dsr.decisions.initial_mask import active_units, check_mask, check_sparsity, count_units
+from keras_dsr.decisions.distribution import check_sparsities
+from keras_dsr.decisions.initial_mask import active_units, check_mask, count_units
 from keras_dsr.decisions.phases import Phase, dense_sparse_dense, phase_at
 from keras_dsr.methods.dsd import DSD, Sparsity
 from keras_dsr.optimizers.steps import StepCounter
@@ -91,10 +92,11 @@ class DSDCallback(keras.callbacks.Callback):
         super().__init__()
         self._sparsities = list(sparsity) if _is_list(sparsity) else [sparsity]
         if not self._sparsities:
-            raise ValueError("DSDCallback(sparsity=[...]) must have one sparsity a round. Received: sparsity=[]")
+            raise ValueError(
+                f"DSDCallback(sparsity=...), as a list, must have one sparsity a round. Received: sparsity={sparsity!r}"
+            )
         for one in self._sparsities:
-            for share in one.values() if isinstance(one, Mapping) else [0.0 if is_function(one) else one]:
-                check_sparsity(share, "DSDCallback")
+            check_sparsities(0.0 if is_function(one) else one, "DSDCallback")
         check_mask(cut, "DSDCallback", argument="cut")
         factors = {
             "final_learning_rate_factor": final_learning_rate_factor,
@@ -273,11 +275,13 @@ def _examples(found: list[Candidate]) -> list[str]:
 def _lengths(rounds: int, dense_epochs, sparse_epochs, dense_steps, sparse_steps) -> tuple[str, tuple]:
     """What phases are counted in, and the lengths of the dense and sparse phases of each round."""
     by_epoch, by_step = (dense_epochs, sparse_epochs), (dense_steps, sparse_steps)
-    given = [(unit, pair) for unit, pair in (("epochs", by_epoch), ("steps", by_step)) if pair != (None, None)]
-    if len(given) != 1 or None in given[0][1]:
+    units = (("epochs", by_epoch), ("steps", by_step))
+    given = [(unit, pair) for unit, pair in units if any(length is not None for length in pair)]
+    if len(given) != 1 or any(length is None for length in given[0][1]):
         raise ValueError(
-            "DSDCallback needs the length of the first dense phase and of the sparse phase: dense_epochs and "
-            "sparse_epochs, or dense_steps and sparse_steps. Received: "
+            "DSDCallback(dense_epochs=..., sparse_epochs=..., dense_steps=..., sparse_steps=...) needs the length of "
+            "the first dense phase and of the sparse phase: dense_epochs and sparse_epochs, or dense_steps and "
+            "sparse_steps. Received: "
             f"dense_epochs={dense_epochs!r}, sparse_epochs={sparse_epochs!r}, dense_steps={dense_steps!r}, "
             f"sparse_steps={sparse_steps!r}"
         )

@@ -4,13 +4,14 @@ import os
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 
 from keras_dsr.acts.export_report import ExportReport, PackedRow, ProductRow
-from keras_dsr.arguments import check_flag, check_model, check_path, is_one_of, is_whole
+from keras_dsr.arguments import LARGEST_STEP, check_flag, check_path, is_one_of, is_whole
 from keras_dsr.files.checksums import write_checksums
 from keras_dsr.files.writing import written_beside
 from keras_dsr.seam.conversion import stripped
-from keras_dsr.seam.weights import sparse_weights
+from keras_dsr.seam.weights import check_has_weights, sparse_weights
 
 ON_TENSORFLOW = (
     "Write it with keras_dsr.save(model, 'model.keras'), and export what keras.models.load_model reads of that in a "
@@ -74,11 +75,11 @@ def export(
     >>> served = tf.saved_model.load("saved_model/")
     >>> served.serve(x)
     """
-    check_model(model, "export", kind=keras.Model)
+    check_has_weights(model, "export", kind=keras.Model)
     path = check_path(path, "export")
     _check_signature(input_signature)
     packed = _check_arguments(path, format, packed, dtype, kernels, batch_sizes)
-    sparse_weights(model)  # raises for an unbuilt model, and builds a SparseOptimizer that has not taken a step
+    sparse_weights(model)  # builds a SparseOptimizer that has not taken a step
     with written_beside(path) as temporary, stripped(model):
         rows = {}
         if format == "onnx":
@@ -213,7 +214,8 @@ def _check_signature(input_signature) -> None:
 
 
 def _has_shape_and_dtype(leaf) -> bool:
-    return isinstance(getattr(leaf, "shape", None), Sequence) and getattr(leaf, "dtype", None) is not None
+    is_of_numpy = isinstance(leaf, (np.ndarray, np.generic))  # which Keras does not take
+    return not is_of_numpy and None not in (getattr(leaf, name, None) for name in ("shape", "dtype"))
 
 
 def _or_on_tensorflow(format: str) -> str:
@@ -230,8 +232,9 @@ def checked_batch_sizes(batch_sizes: Sequence[int], act: str) -> tuple[int, ...]
         ValueError: they are not ints of at least 1.
     """
     is_sequence = isinstance(batch_sizes, Sequence) and not isinstance(batch_sizes, (str, bytes))
-    if not is_sequence or not all(is_whole(size) and size >= 1 for size in batch_sizes):
+    if not is_sequence or not all(is_whole(size) and 1 <= size <= LARGEST_STEP for size in batch_sizes):
         raise ValueError(
-            f"{act}(batch_sizes=...) must be ints of at least 1, such as (1, 32). Received: batch_sizes={batch_sizes!r}"
+            f"{act}(batch_sizes=...) must be a list of ints of at least 1, such as (1, 32). "
+            f"Received: batch_sizes={batch_sizes!r}"
         )
     return tuple(int(size) for size in batch_sizes)

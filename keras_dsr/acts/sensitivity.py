@@ -108,7 +108,7 @@ def _analysed(model, include, exclude) -> tuple[list[Candidate], dict[int, Spars
     if not getattr(model, "compiled", False):
         raise ValueError(
             f"sensitivity(model=...) evaluates the model, and {model.name!r} has not been compiled. Call "
-            "`model.compile(loss=..., metrics=[...])` first."
+            f"`model.compile(loss=..., metrics=[...])` first. Received: model={model!r}"
         )
     optimizer = sparse_optimizer(model)
     if optimizer is not None and not optimizer.built:
@@ -129,8 +129,9 @@ def _analysed(model, include, exclude) -> tuple[list[Candidate], dict[int, Spars
     if not chosen:
         reasons = ", ".join(f"{row.name!r} ({row.reason})" for row in skipped[:3])
         raise ValueError(
-            f"sensitivity(model) found no weight to analyse in {model.name!r}. Left out: {reasons or 'nothing'}"
-            f"{', ...' if len(skipped) > 3 else ''}. Name with include= what may be cut."
+            f"sensitivity(include=..., exclude=...) leaves no weight to analyse in {model.name!r}. Left out: "
+            f"{reasons or 'nothing'}{', ...' if len(skipped) > 3 else ''}. Name with include= what may be cut. "
+            f"Received: include={include!r}, exclude={exclude!r}"
         )
     return chosen, sparse
 

@@ -83,8 +83,9 @@ class Sensitivity:
         """
         if (max_drop is None) == (total is None):
             raise ValueError(
-                "Sensitivity.choose takes exactly one of max_drop=, the largest drop of the metric by each weight "
-                f"alone, and total=, the share of zeros in all. Received: max_drop={max_drop!r}, total={total!r}"
+                "Sensitivity.choose(max_drop=..., total=...) takes exactly one of max_drop=, the largest drop of the "
+                "metric by each weight alone, and total=, the share of zeros in all. "
+                f"Received: max_drop={max_drop!r}, total={total!r}"
             )
         self._check_names()
         curves = [self._curve(row) for row in self.rows]

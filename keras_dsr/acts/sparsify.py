@@ -145,7 +145,7 @@ def _choose_storages(by_layer: dict, chosen: list[Candidate], storage: str, capa
         choices[key] = choose_storage(layer, kind, sparsity, shape, storage, capacity, batch_size)
         if choices[key].storage == "compact":
             (mask,) = masks.values()
-            room_for(capacity, int(mask.sum()), mask.size, f"sparsify of {layer.name!r}")
+            room_for(capacity, int(mask.sum()), mask.size, "sparsify", f"layer {layer.name!r}")
     return choices
 
 
@@ -157,7 +157,9 @@ def _distribute(distribution: Distribution, sparsity: float, chosen: list[Candid
             check_matched(selector, chosen, "sparsify", "distribution")
         return [active_units(size, _looked_up(distribution, one, sparsity)) for one, size in zip(chosen, units)]
     if is_function(distribution):
-        shares = [check_sparsity(distribution(one), "sparsify", "distribution") for one in chosen]
+        shares = [distribution(one) for one in chosen]
+        for one, share in zip(chosen, shares):
+            check_sparsity(share, "sparsify", "distribution", f"{distribution!r} gave {share!r} for {one.name!r}")
         return [active_units(size, share) for size, share in zip(units, shares)]
     check_distribution(distribution, "sparsify", ", a mapping from layers or names to sparsities, or a function")
     return active_counts(distribution, sparsity, [one.shape for one in chosen], units)

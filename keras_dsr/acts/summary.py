@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_dsr.acts.rows import Totals, WeightRow
-from keras_dsr.arguments import check_model
 from keras_dsr.seam import sparse_weights
+from keras_dsr.seam.weights import check_has_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ def summary(model: keras.Model) -> Summary:
 
     >>> print(keras_dsr.summary(model))
     """
-    check_model(model, "summary")
+    check_has_weights(model, "summary")
     weights = sparse_weights(model)
     rows = tuple(
         SummaryRow(weight.name, weight.shape, weight.count(), _itemsize(weight.variable.dtype)) for weight in weights

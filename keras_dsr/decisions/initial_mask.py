@@ -11,18 +11,19 @@ from keras_dsr.decisions.units import GRANULARITIES, unit_shape
 MASKS = ("random", "magnitude")
 
 
-def check_sparsity(sparsity: float, owner: str, argument: str = "sparsity") -> float:
+def check_sparsity(sparsity: float, owner: str, argument: str = "sparsity", received: str | None = None) -> float:
     """Return the sparsity as a float, or raise `ValueError` if it is not a number in [0, 1).
 
     Args:
         sparsity: the share of weights that are zero.
         owner: who asks, in call form (`"SparseDense"`), for the message.
         argument: the name of the argument.
+        received: what the argument was, in words; None: the sparsity.
     """
     if not is_number(sparsity) or not 0 <= sparsity < 1:
         raise ValueError(
             f"{owner}({argument}=...) must be a number in [0, 1): the share of weights that are zero "
-            f"(0.9 keeps one weight in ten). Received: {argument}={sparsity!r}"
+            f"(0.9 keeps one weight in ten). Received: {argument}={received or repr(sparsity)}"
         )
     return float(sparsity)
 

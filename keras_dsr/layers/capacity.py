@@ -18,13 +18,13 @@ def check_capacity(capacity: int | float, owner: str) -> int | float:
     return int(capacity) if isinstance(capacity, numbers.Integral) else float(capacity)
 
 
-def room_for(capacity: int | float | None, count: int, places: int, owner: str) -> int:
+def room_for(capacity: int | float | None, count: int, places: int, owner: str, layer: str = "the layer") -> int:
     """For how many weights a layer that starts with `count` has room, or raise `ValueError` if for fewer than that."""
     capacity = CAPACITY if capacity is None else capacity
     size = int(capacity) if isinstance(capacity, numbers.Integral) else math.ceil(capacity * count)
     if size < count:
         raise ValueError(
-            f"{owner}(capacity=...) must have room for the {count:,} weights that the layer starts with. "
+            f"{owner}(capacity=...) must have room for the {count:,} weights that {layer} starts with. "
             f"Received: capacity={capacity!r}"
         )
     return min(size, places)

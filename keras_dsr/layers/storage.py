@@ -5,7 +5,7 @@ import warnings
 
 import keras
 
-from keras_dsr.arguments import is_one_of, is_whole
+from keras_dsr.arguments import LARGEST_STEP, is_one_of, is_whole
 from keras_dsr.layers.building import remove_attributes
 from keras_dsr.layers.capacity import check_capacity
 from keras_dsr.layers.compact_kinds import COMPACT_OF
@@ -104,8 +104,10 @@ def check_storage(storage: str, capacity: int | float | None, batch_size: int | 
             f"{owner}(batch_size=...) is for storage='auto': for how many examples a step is timed. "
             f"Received: batch_size={batch_size!r} with storage={storage!r}"
         )
-    if batch_size is not None and (not is_whole(batch_size) or batch_size < 1):
-        raise ValueError(f"{owner}(batch_size=...) must be an int of at least 1. Received: batch_size={batch_size!r}")
+    if batch_size is not None and not (is_whole(batch_size) and 1 <= batch_size <= LARGEST_STEP):
+        raise ValueError(
+            f"{owner}(batch_size=...) must be an int from 1 to {LARGEST_STEP}. Received: batch_size={batch_size!r}"
+        )
 
 
 def make_compact(layer: keras.layers.Layer, capacity: int | float | None) -> None:

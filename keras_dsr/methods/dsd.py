@@ -8,8 +8,8 @@ from typing import ClassVar
 from keras import ops
 
 from keras_dsr.arguments import check_steps, checked_pairs
-from keras_dsr.decisions.distribution import sparsities_by_name
-from keras_dsr.decisions.initial_mask import active_units, check_mask, check_sparsity
+from keras_dsr.decisions.distribution import check_sparsities, sparsities_by_name
+from keras_dsr.decisions.initial_mask import active_units, check_mask
 from keras_dsr.decisions.randomness import StepSeed, random_keys
 from keras_dsr.decisions.selection import count_true, ordered_bits, select_smallest
 from keras_dsr.decisions.units import mask_weights, unit_magnitudes, unit_mask, weight_mask
@@ -55,8 +55,7 @@ class DSD:
         pairs = checked_pairs(self._pairs(), "DSD", "sparsity", "a number, a mapping from names to numbers, or ")
         check_steps([step for step, _ in pairs], "DSD", "sparsity", self.sparsity)
         for _, sparsity in pairs:
-            for value in sparsity.values() if isinstance(sparsity, Mapping) else [sparsity]:
-                check_sparsity(value, "DSD")
+            check_sparsities(sparsity, "DSD")
 
     def init(self, view: View) -> dict:
         """Nothing cut yet.
@@ -83,9 +82,9 @@ class DSD:
         weights = [mask_weights(weight, mask & keep) for weight, mask, keep in zip(view.weights, view.masks, kept)]
         return weights, kept, {"pruned": sum(count_true(drop) for drop in dropped)}
 
-    def _pairs(self) -> list:
+    def _pairs(self) -> Sequence:
         is_schedule = isinstance(self.sparsity, Sequence) and not isinstance(self.sparsity, (str, bytes))
-        return list(self.sparsity) if is_schedule else [(0, self.sparsity)]
+        return self.sparsity if is_schedule else [(0, self.sparsity)]
 
     def _goals(self, view: View, sizes: list[int]):
         """How many units of each tensor are active at this step, an int32 tensor of shape `(tensors,)`."""

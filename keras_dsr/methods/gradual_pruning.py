@@ -61,7 +61,8 @@ class GradualPruning:
         named = isinstance(self.final_sparsity, Mapping)
         finals = list(self.final_sparsity.values()) if named else self._finals([""])
         numbers_are_fine = all(_is_sparsity(value) for value in (self.initial_sparsity, *finals)) and len(finals)
-        if not numbers_are_fine or min(finals) < self.initial_sparsity:
+        names_are_fine = not named or all(isinstance(name, str) for name in self.final_sparsity)
+        if not (numbers_are_fine and names_are_fine) or min(finals) < self.initial_sparsity:
             raise ValueError(
                 "GradualPruning(initial_sparsity=..., final_sparsity=...) needs "
                 "0 <= initial_sparsity <= final_sparsity < 1, the shares of weights that are zero at the beginning and "

@@ -1,5 +1,6 @@
 """What a `SparseOptimizer` refuses."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -39,12 +40,20 @@ def check_wrapping(optimizer: keras.optimizers.Optimizer, wrapper: type) -> None
 
 def check_select(select: Select) -> None:
     """Raise `ValueError` if variables cannot be selected by it."""
-    is_list = isinstance(select, (list, tuple)) and all(isinstance(pattern, str) for pattern in select)
-    if not (select is None or isinstance(select, str) or is_list or is_function(select)):
+    patterns = [select] if isinstance(select, str) else select
+    is_list = isinstance(patterns, (list, tuple)) and all(map(_is_expression, patterns))
+    if not (select is None or is_list or is_function(select)):
         raise ValueError(
             "SparseOptimizer(select=...) must be None (all kernels), a regular expression or a list of them, or a "
             f"function of a variable that returns a bool. Received: select={select!r}"
         )
+
+
+def _is_expression(pattern) -> bool:
+    try:
+        return isinstance(pattern, str) and re.compile(pattern) is not None
+    except re.error:
+        return False
 
 
 def checked_decay(decay: float, owner: str, argument: str) -> float:

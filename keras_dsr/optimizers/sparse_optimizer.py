@@ -94,6 +94,10 @@ class SparseOptimizer(WrappingOptimizer):
         check_distribution(distribution, "SparseOptimizer")
         check_mask(mask, "SparseOptimizer")
         check_select(select)
+        if name is not None and (not isinstance(name, str) or "/" in name):
+            raise ValueError(
+                f"SparseOptimizer(name=...) must be a string without '/', or None. Received: name={name!r}"
+            )
         super().__init__(inner_optimizer, name, **settings)
         self.sparsity = check_sparsity(sparsity, "SparseOptimizer")
         self.select = select

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import keras
 
 from keras_dsr.acts.exporting import checked_batch_sizes
-from keras_dsr.arguments import check_model, check_path
+from keras_dsr.arguments import check_path
 from keras_dsr.files.writing import written_beside
 from keras_dsr.reporting.contents import page_of
 from keras_dsr.reporting.page import render
+from keras_dsr.seam.weights import check_has_weights
 
 
 def report(
@@ -58,8 +59,10 @@ def report(
     """
     _check_installed()
     path = _checked_path(path)
-    if not isinstance(model_or_run, (str, os.PathLike)):
-        check_model(model_or_run, "report", "model_or_run", others=", or the folder of a run")
+    if isinstance(model_or_run, (str, os.PathLike)):
+        check_path(model_or_run, "report", "model_or_run")
+    else:
+        check_has_weights(model_or_run, "report", "model_or_run", others=", or the folder of a run")
     batch_sizes = () if batch_sizes is None else checked_batch_sizes(batch_sizes, "report")
     with written_beside(path) as temporary:
         page = page_of(model_or_run, masks, batch_sizes, history)

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dsr.arguments import check_model
 from keras_dsr.layers import (
     MASKED_CONTAINERS,
     MASKED_LAYERS,
@@ -24,7 +23,7 @@ from keras_dsr.memory import machine_memory
 from keras_dsr.optimizers import fresh_without_masks, without_masks
 from keras_dsr.optimizers.slots import clear_dead_places, optimizer_slots
 from keras_dsr.seam.training import forget_compiled_functions, set_optimizer
-from keras_dsr.seam.weights import layers_of, sparse_optimizer, sparse_weights, walk
+from keras_dsr.seam.weights import check_has_weights, layers_of, sparse_optimizer, sparse_weights, walk
 
 SPARSE_CLASS_OF = {cls.stock_class: cls for cls in MASKED_LAYERS}
 SPARSE_CONTAINER_OF = {cls.stock_class: cls for cls in MASKED_CONTAINERS}
@@ -112,7 +111,7 @@ def densify(model: keras.Model) -> keras.Model:
 
     >>> keras_dsr.densify(model)
     """
-    check_model(model, "densify")
+    check_has_weights(model, "densify")
     compact = layers_of(model, CompactLayer)
     _check_fits(compact)
     layers = layers_of(model, (MaskedLayer, MaskedContainer))
@@ -151,7 +150,7 @@ def strip(model: keras.Model) -> keras.Model:
 
     >>> keras_dsr.strip(model).save("plain.keras")
     """
-    check_model(model, "strip")
+    check_has_weights(model, "strip")
     tied = layers_of(model, TiedKernel)
     densify(model)
     _expand(model, tied)

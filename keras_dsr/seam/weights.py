@@ -84,10 +84,10 @@ class SparseWeight:
         """
         given, mask = mask, as_mask(mask)
         if mask is None or mask.shape != self.shape or not mask.any():
-            received = f"mask={given!r}" if mask is None else f"shape {mask.shape} with {mask.sum()} true entries"
+            found = "" if mask is None else f"shape {mask.shape} with {mask.sum()} true entries, "
             raise ValueError(
                 f"SparseWeight.set_mask(mask=...) of {self.name!r} must be a bool array of shape {self.shape} with at "
-                f"least one true entry. Received: {received}."
+                f"least one true entry. Received: {found}mask={given!r}"
             )
         self.variable.assign(mask_weights(ops.convert_to_tensor(self.variable), mask))
         self.mask.assign(mask)
@@ -280,8 +280,19 @@ def sparse_optimizer(model: keras.layers.Layer) -> SparseOptimizer | None:
     return optimizer
 
 
-def layers_of(model: keras.layers.Layer, kind: type) -> list:
+def check_has_weights(model: keras.layers.Layer, owner: str, argument: str = "model", **settings) -> None:
+    """Raise `TypeError` if this is no model (see `check_model`), `ValueError` if its weights do not exist yet."""
+    check_model(model, owner, argument, **settings)
+    layers_of(model, (MaskedLayer, CompactLayer), f"{owner}({argument}=...)")
+
+
+def layers_of(model: keras.layers.Layer, kind: type, call: str = "sparse_weights(model=...)") -> list:
     """The layers of a kind in a built model or layer, in the order of the model, each once.
+
+    Args:
+        model: a model or layer.
+        kind: a class, or a tuple of classes.
+        call: who asks, for the message.
 
     Raises:
         ValueError: the model or one of these layers has not been built.
@@ -291,9 +302,8 @@ def layers_of(model: keras.layers.Layer, kind: type) -> list:
     if unbuilt or not (model.built or layers):
         where = f"a layer of it, {unbuilt[0]!r}," if unbuilt else f"the model {model.name!r}"
         raise ValueError(
-            f"The weights of {model.name!r} do not exist yet: {where} has not been built. "
-            "Give the model an `Input`, call it once on a batch, or call `model.build(input_shape)` first. "
-            f"Received: model={model!r}"
+            f"{call}: the weights of {model.name!r} do not exist yet: {where} has not been built. Give the model an "
+            f"`Input`, call it once on a batch, or call `model.build(input_shape)` first. Received: {model!r}"
         )
     return layers
 

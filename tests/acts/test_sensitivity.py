@@ -274,7 +274,7 @@ def test_the_weights_of_a_sparse_optimizer_are_analysed_once_it_has_drawn_its_ma
         ({"include": "nothing"}, "sensitivity(include=...) names something that the model does not have: 'nothing'"),
         ({"exclude": 3.5}, "A selector in sensitivity(exclude=...) must be a layer, "),
         ({"exclude": [3.5]}, "A selector in sensitivity(exclude=...) must be a layer, "),
-        ({"exclude": ".*"}, "found no weight to analyse in 'net'. Left out: 'net/hidden/kernel' (excluded)"),
+        ({"exclude": ".*"}, "leaves no weight to analyse in 'net'. Left out: 'net/hidden/kernel' (excluded)"),
         ({"data": (digits()[0], digits()[1][:5])}, "arrays with the same number of examples"),
         ({"data": (digits()[0],)}, "Received: a tuple of 1 parts"),
         ({"data": (np.zeros((0, 64)), np.zeros(0))}, "at least one"),
