@@ -415,7 +415,9 @@ def is_named(error: Exception, name: str, argument: str, value) -> bool:
     is_called = re.search(rf"{re.escape(owner)}\([^()]*\b{argument}=\.\.\.", str(error))
     given = [value, *keras.tree.flatten(value if not isinstance(value, (set, np.ndarray)) else list(value))]
     given += list(value) if isinstance(value, dict) else []
-    return bool(is_called) and any(repr(one) in str(error).rpartition("Received")[2] for one in given)
+    received = str(error).rpartition("Received")[2]
+    is_told = any(repr(one) in received for one in given) or re.search(rf"\b{type(value).__name__}\b", received)
+    return bool(is_called and is_told)
 
 
 def is_default(value, default) -> bool:

@@ -31,8 +31,8 @@ def readable(data, batch_size: int | None, steps: int | None) -> dict:
         if len(data) not in (2, 3) or len(sizes) != 1 or 0 in sizes:
             raise ValueError(
                 "sensitivity(data=...), as a tuple, must be (x, y) or (x, y, sample_weight): arrays with the same "
-                f"number of examples, at least one. Received: data={f'a tuple of {len(data)} parts' if data else ()}, "
-                f"with arrays of shapes {shapes}"
+                f"number of examples, at least one. Received: a tuple of {len(data)} parts, with arrays of "
+                f"shapes {shapes}"
             )
         return dict(zip(("x", "y", "sample_weight"), data))
     unreadable = (
@@ -42,7 +42,7 @@ def readable(data, batch_size: int | None, steps: int | None) -> dict:
         raise ValueError(
             "sensitivity(data=...) must be a tuple of arrays (x, y), or a data set that can be read many times, such "
             "as a tf.data.Dataset or a keras.utils.PyDataset (a generator can be read once: collect it in arrays). "
-            f"Received: data={data!r} (of type {type(data).__name__})"
+            f"Received: {type(data).__name__}"
         )
     if batch_size is not None:
         raise ValueError(

@@ -78,17 +78,17 @@ def rows_of_logs(history: keras.callbacks.History | Mapping[str, Sequence[float]
     if not isinstance(logs, Mapping):
         raise TypeError(
             "report(history=...) must be the keras.callbacks.History that `model.fit` returns, or its `history` dict. "
-            f"Received: history={history!r}"
+            f"Received: {type(history).__name__}"
         )
     if not all(map(_is_list_of_numbers, logs.values())):
         raise ValueError(
             "report(history=...) must have a list of numbers for each metric, one an epoch. "
-            f"Received: history={history!r}"
+            f"Received: {type(history).__name__}"
         )
     length = max((len(values) for values in logs.values()), default=0)
     if not length:
         raise ValueError(
-            f"report(history=...) has no epochs: pass what `model.fit` returned. Received: history={history!r}"
+            f"report(history=...) has no epochs: pass what `model.fit` returned. Received: {type(history).__name__}"
         )
     epochs = getattr(history, "epoch", None) or range(length)
     # A metric that is not measured in every epoch (validation_freq) has fewer values, of unknown epochs.
