@@ -234,7 +234,6 @@ def checked_batch_sizes(batch_sizes: Sequence[int], act: str) -> tuple[int, ...]
     is_sequence = isinstance(batch_sizes, Sequence) and not isinstance(batch_sizes, (str, bytes))
     if not is_sequence or not all(is_whole(size) and 1 <= size <= LARGEST_STEP for size in batch_sizes):
         raise ValueError(
-            f"{act}(batch_sizes=...) must be ints of at least 1, such as (1, 32). "
-            f"Received: batch_sizes={batch_sizes!r}"
+            f"{act}(batch_sizes=...) must be ints of at least 1, such as (1, 32). Received: batch_sizes={batch_sizes!r}"
         )
     return tuple(int(size) for size in batch_sizes)

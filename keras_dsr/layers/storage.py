@@ -105,9 +105,7 @@ def check_storage(storage: str, capacity: int | float | None, batch_size: int | 
             f"Received: batch_size={batch_size!r} with storage={storage!r}"
         )
     if batch_size is not None and not (is_whole(batch_size) and 1 <= batch_size <= LARGEST_STEP):
-        raise ValueError(
-            f"{owner}(batch_size=...) must be an int from 1 to {LARGEST_STEP}. Received: batch_size={batch_size!r}"
-        )
+        raise ValueError(f"{owner}(batch_size=...) must be an int of at least 1. Received: batch_size={batch_size!r}")
 
 
 def make_compact(layer: keras.layers.Layer, capacity: int | float | None) -> None:
