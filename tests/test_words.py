@@ -58,55 +58,56 @@ def measured() -> Sensitivity:
     return Sensitivity("accuracy", "max", 1.0, (0.5, 0.9), (SensitivityRow("a/kernel", (4, 5), (0.9, 0.5)),))
 
 
-# What an argument may be given that was not meant for it. Every value is tried for every argument.
-VALUES = {
-    "None": None,
-    "True": True,
-    "False": False,
-    "0": 0,
-    "1": 1,
-    "-1": -1,
-    "7": 7,
-    "0.5": 0.5,
-    "1.5": 1.5,
-    "-0.5": -0.5,
-    "nan": math.nan,
-    "numpy's nan": np.float32("nan"),
-    "inf": math.inf,
-    "-inf": -math.inf,
-    "10**400": 10**400,
-    "1e308": 1e308,
-    "1e-320": 1e-320,
-    "complex": 1j,
-    "empty string": "",
-    "string": "nonsense",
-    "expression": "(",
-    "null": "\0",
-    "bytes": b"x",
-    "empty list": [],
-    "[7]": [7],
-    "list of strings": ["nonsense"],
-    "list of None": [None],
-    "pairs of strings": [(0, "x")],
-    "pairs of nan": [(0, math.nan)],
-    "pairs that do not rise": [(0, 1), (0, 2)],
-    "empty tuple": (),
-    "empty dict": {},
-    "dict of strings": {"x": "y"},
-    "dict of numbers": {7: 0.5},
-    "set": {7},
-    "array": np.array([0.25, 0.5]),
-    "array of strings": np.array(["a", "b"]),
-    "object": Stranger(),
-    "class": Stranger,
-    "class of methods": dsr.methods.DSR,
-    "class of layers": keras.layers.Dense,
-    "method": dsr.methods.Static(),
-    "function": lambda *given: 5,
-    "unbuilt layer": keras.layers.Dense(3, name="lonely"),
-    "unbuilt model": keras.Sequential([keras.layers.Dense(3)], name="unbuilt"),
-    "another model": keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)], name="another"),
-}
+def values_to_try() -> dict[str, Any]:
+    """What an argument may be given that was not meant for it; every value is tried for every argument."""
+    return {
+        "None": None,
+        "True": True,
+        "False": False,
+        "0": 0,
+        "1": 1,
+        "-1": -1,
+        "7": 7,
+        "0.5": 0.5,
+        "1.5": 1.5,
+        "-0.5": -0.5,
+        "nan": math.nan,
+        "numpy's nan": np.float32("nan"),
+        "inf": math.inf,
+        "-inf": -math.inf,
+        "10**400": 10**400,
+        "1e308": 1e308,
+        "1e-320": 1e-320,
+        "complex": 1j,
+        "empty string": "",
+        "string": "nonsense",
+        "expression": "(",
+        "null": "\0",
+        "bytes": b"x",
+        "empty list": [],
+        "[7]": [7],
+        "list of strings": ["nonsense"],
+        "list of None": [None],
+        "pairs of strings": [(0, "x")],
+        "pairs of nan": [(0, math.nan)],
+        "pairs that do not rise": [(0, 1), (0, 2)],
+        "empty tuple": (),
+        "empty dict": {},
+        "dict of strings": {"x": "y"},
+        "dict of numbers": {7: 0.5},
+        "set": {7},
+        "array": np.array([0.25, 0.5]),
+        "array of strings": np.array(["a", "b"]),
+        "object": Stranger(),
+        "class": Stranger,
+        "class of methods": dsr.methods.DSR,
+        "class of layers": keras.layers.Dense,
+        "method": dsr.methods.Static(),
+        "function": lambda *given: 5,
+        "unbuilt layer": keras.layers.Dense(3, name="lonely"),
+        "unbuilt model": keras.Sequential([keras.layers.Dense(3)], name="unbuilt"),
+        "another model": keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)], name="another"),
+    }
 
 
 class Swept(NamedTuple):
@@ -253,7 +254,7 @@ NOT_SWEPT = {
     },
 }
 
-# Values that are good ones: by argument, or by name and argument where one differs.
+# The labels of values that are good ones: by argument, or by name and argument where one differs.
 SHARES, FLAGS, POSITIVE = {"0", "0.5", "1e-320"}, {"True", "False"}, {"1", "7", "0.5", "1.5", "1e-320"}
 COUNTS, LISTS = {"1", "7"}, {"empty list", "empty tuple"}
 HUGE, NONE = {"10**400"}, {"None"}
@@ -432,7 +433,7 @@ def test_what_cannot_be_is_refused_at_once_in_words(name, argument, tmp_path, mo
     parameter = inspect.signature(swept.call).parameters.get(argument)
     valid, wrong = swept.valid(), []
     before = state_of(valid)
-    for label, value in VALUES.items():
+    for label, value in values_to_try().items():
         if parameter is not None and is_default(value, parameter.default):
             continue
         value_before = state_of({argument: value})

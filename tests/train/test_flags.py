@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from tests.test_words import VALUES
+from tests.test_words import values_to_try
 from train.cluster import joined
 from train.compare import plan
 from train.fine_tune import fine_tune
@@ -17,7 +17,7 @@ from train.settings import Settings, resolve
 
 pytestmark = pytest.mark.once
 
-# What is good of `VALUES`, by flag; paths are looked for later. What goes together: the settings in which it is tried.
+# The labels of good values, by flag (paths are looked for later); and the settings in which a flag is tried.
 SHARES = {"0.5", "1e-320"}
 PATHS = {"None", "string", "expression"}
 COUNTS = {"1", "7", "None"}
@@ -63,7 +63,7 @@ def refused(call, flag: str, value) -> str | None:
 def test_a_flag_of_a_run_is_refused_by_name(flag, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     wrong = []
-    for label, value in VALUES.items():
+    for label, value in values_to_try().items():
         problem = refused(lambda value=value: resolve(Settings(**{**BESIDE.get(flag, {}), flag: value})), flag, value)
         if problem != ("was taken" if label in TAKEN.get(flag, ()) else None):
             wrong.append(f"{label}: {problem or 'is a good value, and was refused'}")
