@@ -1,9 +1,12 @@
 """Schedules: plain functions from an epoch (or a step) to a value."""
 
-import numbers
 from collections.abc import Callable, Sequence
 
 from keras import ops
+
+from keras_dsr.arguments import check_steps, checked_pairs, is_function, is_number
+
+__all__ = ["by_step", "constant", "piecewise"]
 
 
 def piecewise(pairs: Sequence[tuple[int, float]]) -> Callable[[int], float]:
@@ -16,7 +19,7 @@ def piecewise(pairs: Sequence[tuple[int, float]]) -> Callable[[int], float]:
         A function from an epoch to the value of the last pair that has started.
 
     Raises:
-        ValueError: the starts do not begin at 0 or do not increase.
+        ValueError: something else than pairs of numbers, or starts that do not begin at 0 or do not increase.
 
     Example:
 
@@ -24,13 +27,8 @@ def piecewise(pairs: Sequence[tuple[int, float]]) -> Callable[[int], float]:
     >>> period(24), period(25)
     (100, 200)
     """
-    pairs = [tuple(pair) for pair in pairs]
-    starts = [pair[0] for pair in pairs if len(pair) == 2]
-    if not pairs or len(starts) < len(pairs) or starts[0] != 0 or sorted(set(starts)) != starts:
-        raise ValueError(
-            "piecewise(pairs) must be (start, value) pairs with increasing starts, the first at 0, such as "
-            f"[(0, 100), (25, 200)]. Received: {pairs!r}"
-        )
+    pairs = checked_pairs(pairs, "piecewise", "pairs")
+    _check_numbers([value for _, value in pairs], "piecewise", "pairs", pairs)
 
     def value(epoch: int) -> float:
         return next(value for start, value in reversed(pairs) if start <= epoch)
@@ -39,7 +37,12 @@ def piecewise(pairs: Sequence[tuple[int, float]]) -> Callable[[int], float]:
 
 
 def constant(value: float) -> Callable[[int], float]:
-    """The same value at every epoch."""
+    """The same value at every epoch.
+
+    Raises:
+        ValueError: the value is no number.
+    """
+    _check_numbers([value], "constant", "value", value)
     return lambda epoch: value
 
 
@@ -50,14 +53,13 @@ def by_step(value: float | Sequence[tuple[int, float]] | Callable) -> Callable:
         value: a number; or `(step, value)` pairs as in `piecewise`; or such a function already, returned as it is.
 
     Raises:
-        ValueError: as `piecewise`.
+        ValueError: none of these, or pairs that `piecewise` refuses, or that do not start at whole steps.
     """
-    if callable(value):
+    if is_function(value):
         return value
-    pairs = [(0, value)] if isinstance(value, numbers.Real) else [tuple(pair) for pair in value]
-    piecewise(pairs)  # refuses pairs that are none
-    if not all(isinstance(start, numbers.Integral) for start, _ in pairs):
-        raise ValueError(f"by_step(value) must start its pairs at whole steps, ints. Received: {pairs!r}")
+    pairs = [(0, value)] if is_number(value) else checked_pairs(value, "by_step", "value", "a number, a function, or ")
+    check_steps([start for start, _ in pairs], "by_step", "value", value)
+    _check_numbers([later for _, later in pairs], "by_step", "value", value)
 
     def at(step):
         result = ops.convert_to_tensor(pairs[0][1], "float32")
@@ -66,3 +68,8 @@ def by_step(value: float | Sequence[tuple[int, float]] | Callable) -> Callable:
         return result
 
     return at
+
+
+def _check_numbers(values: list, owner: str, argument: str, received) -> None:
+    if not all(map(is_number, values)):
+        raise ValueError(f"{owner}({argument}=...) must give finite numbers. Received: {argument}={received!r}")

@@ -212,7 +212,9 @@ def _check_meeting(devices, coordinator, num_processes, process_id) -> None:
             value,
         )
     host, _, port = coordinator.rpartition(":")
-    _require(bool(host) and port.isdigit(), "coordinator", "host:port of process 0", coordinator)
+    _require(
+        bool(host) and port.isdecimal() and int(port) < 2**16, "coordinator", "host:port of process 0", coordinator
+    )
     _require(num_processes >= 1, "num_processes", "at least 1", num_processes)
     _require(0 <= process_id < num_processes, "process_id", f"from 0 to {num_processes - 1}", process_id)
     if keras.backend.backend() != "jax":

@@ -121,7 +121,8 @@ def compare(out: Path, runs: list[Entry], jobs: int, console: Console) -> list[R
 def _check(methods: list[str], sparsities: list[float] | None, seeds: int, early_stops: list[float]):
     if not methods or len(set(methods)) < len(methods) or not set(methods) <= set(KNOWN):
         raise ValueError(
-            f"--methods must be 'all' or name methods, each once, out of {', '.join(KNOWN)}. Got: {methods}"
+            f"--methods must be 'all' or name methods, each once, out of {', '.join(KNOWN)}. "
+            f"Received: --methods={','.join(methods)}"
         )
     for method in LOTTERY:
         if method in methods and "dsr" not in methods:
@@ -131,7 +132,7 @@ def _check(methods: list[str], sparsities: list[float] | None, seeds: int, early
         if not is_fine or len(set(values)) < len(values):
             interval = "[0, 1)" if low == 0 else "(0, 1)"
             raise ValueError(f"--{flag} must be numbers in {interval}, each once. Received: --{flag}={values}")
-    if seeds < 1:
+    if not 1 <= seeds < 2**31:
         raise ValueError(f"--seeds must be at least 1, the number of runs of each method. Received: --seeds={seeds}")
 
 

@@ -13,6 +13,8 @@ from absl import app, flags
 from rich.console import Console
 
 import keras_dsr as dsr
+from keras_dsr.arguments import LARGEST_STEP, is_number, is_one_of, is_whole
+from keras_dsr.decisions.distribution import DISTRIBUTIONS
 from train.data import load_data
 from train.flags import quiet_libraries
 from train.lottery import read_origin
@@ -39,8 +41,9 @@ def fine_tune(
 
     Raises:
         FileNotFoundError: there is no finished run, or no data.
-        ValueError: `sparsity` or `distribution` out of range.
+        ValueError: `sparsity`, `epochs` or `distribution` out of range.
     """
+    _check(sparsity, epochs, distribution)
     settings = read_origin(run, "run")
     model = keras.models.load_model(Path(run) / "model.keras")
     data = load_data(settings["dataset"], data_dir)
@@ -76,6 +79,19 @@ def fine_tune(
         verbose=0,
     )
     return model
+
+
+def _check(sparsity: float, epochs: int, distribution: str) -> None:
+    if not is_number(sparsity) or not 0 <= sparsity < 1:
+        raise ValueError(
+            f"--sparsity must be in [0, 1): the share of kernel weights that are zero. Received: --sparsity={sparsity}"
+        )
+    if not is_whole(epochs) or not 1 <= epochs <= LARGEST_STEP:
+        raise ValueError(f"--epochs must be from 1 to {LARGEST_STEP}. Received: --epochs={epochs}")
+    if not is_one_of(distribution, DISTRIBUTIONS):
+        raise ValueError(
+            f"--distribution must be one of {', '.join(DISTRIBUTIONS)}. Received: --distribution={distribution}"
+        )
 
 
 def main(argv):

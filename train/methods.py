@@ -104,6 +104,8 @@ def _dsr(plan: Plan) -> Reallocate:
 def _set(plan: Plan) -> Reallocate:
     target = plan.settings.target
     units = sum(weight.count() / math.prod(weight.shape[axis] for axis in weight.unit_axes) for weight in plan.weights)
+    if target >= units:
+        raise ValueError(f"--target must be below the {units:,.0f} that there are. Received: --target={target}")
     return _reallocate(plan, methods.SET(fraction=target if target < 1 else target / units), plan.recipe.period)
 
 

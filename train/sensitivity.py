@@ -21,6 +21,7 @@ from rich.table import Table
 import keras_dsr as dsr
 from keras_dsr.acts.sensitivity import SPARSITIES
 from keras_dsr.acts.sensitivity_report import Sensitivity
+from keras_dsr.arguments import LARGEST_STEP, is_number, is_whole
 from train.data import Data, load_data
 from train.flags import quiet_libraries
 from train.folder import write_rows
@@ -56,6 +57,7 @@ def analyse(
         FileNotFoundError: there is no finished run, or no data, or no folder to write to.
         ValueError: an argument out of range, or a run whose network is sparse.
     """
+    _check(sparsities, max_drop, examples)
     settings = read_origin(run, "run")
     if METHODS[settings["method"]].kernels not in ("dense", "thin"):
         raise ValueError(f"--run={run} is a run of --method={settings['method']}, sparse already. Pass a dense one.")
@@ -77,6 +79,19 @@ def analyse(
     console.print("The sparsities are chosen on the examples that they are compared on.", highlight=False)
     console.print(f"{folder / 'sensitivity.png'}, {folder / 'sensitivity.csv'}", highlight=False, soft_wrap=True)
     return report, scores
+
+
+def _check(sparsities: list[float], max_drop: float, examples: int | None) -> None:
+    are_shares = bool(sparsities) and all(is_number(sparsity) and 0 <= sparsity < 1 for sparsity in sparsities)
+    if not are_shares or list(sparsities) != sorted(set(sparsities)):
+        raise ValueError(
+            "--sparsities must be one or more numbers in [0, 1), in increasing order. "
+            f"Received: --sparsities={','.join(map(str, sparsities))}"
+        )
+    if not is_number(max_drop) or max_drop < 0:
+        raise ValueError(f"--max_drop must be a finite number of at least 0. Received: --max_drop={max_drop}")
+    if examples is not None and not (is_whole(examples) and 1 <= examples <= LARGEST_STEP):
+        raise ValueError(f"--examples must be from 1 to {LARGEST_STEP}. Received: --examples={examples}")
 
 
 def _test_examples(data: Data, examples: int | None) -> tuple[tf.data.Dataset, str]:

@@ -1,11 +1,15 @@
 """What one run is asked to do, and the check that it can be done."""
 
 import dataclasses
+import numbers
+import types
+import typing
 from inspect import signature
 from pathlib import Path
 
 import keras
 
+from keras_dsr.arguments import LARGEST_STEP, is_whole
 from keras_dsr.decisions.distribution import DISTRIBUTIONS
 from keras_dsr.decisions.units import GRANULARITIES
 from train.backend import BACKENDS
@@ -15,6 +19,8 @@ from train.methods import METHODS
 from train.network import NETWORKS
 from train.precision import PRECISIONS
 from train.recipes import RECIPES, Recipe, find_recipe
+
+WIDEST, DEEPEST = 1_000, 10_000  # what could be meant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +115,7 @@ def resolve(settings: Settings) -> tuple[Settings, Recipe]:
     Raises:
         ValueError: a name that does not exist, a value out of range, or two that contradict each other.
     """
+    _check_kinds(settings)
     _check_name("backend", settings.backend, BACKENDS)
     if settings.backend not in (None, keras.backend.backend()):
         raise ValueError(
@@ -199,15 +206,38 @@ def _check_name(flag: str, name: str | None, known) -> None:
         raise ValueError(f"--{flag} must be one of {', '.join(known)}. Received: --{flag}={name}")
 
 
+def _check_kinds(settings: Settings) -> None:
+    """Raise `ValueError` for a value of another kind than its flag has, or a path that is none."""
+    kinds = typing.get_type_hints(Settings)
+    for name, hint in kinds.items():
+        value = getattr(settings, name)
+        allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        is_kind = {
+            str: isinstance(value, str),
+            int: is_whole(value),
+            float: isinstance(value, numbers.Real) and not isinstance(value, bool),
+            bool: isinstance(value, bool),
+            types.NoneType: value is None,
+        }
+        words = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+        expected = " or ".join(words[kind] for kind in allowed if kind in words)
+        _require(any(is_kind[kind] for kind in allowed), settings, name, expected)
+    for name in ("out", "data_dir", "mask_from", "init_from"):
+        path = getattr(settings, name)
+        _require(path is None or (path != "" and "\0" not in path), settings, name, "a path")
+
+
 def _check_values(settings: Settings, recipe: Recipe) -> None:
     _require(0 <= settings.sparsity < 1, settings, "sparsity", "in [0, 1): the share of kernel weights that are zero")
     for name in ("epochs", "batch_size", "steps_per_epoch"):
         value = getattr(settings, name)
         _require(value is None or value >= 1, settings, name, "at least 1")
+        _require(value is None or value <= LARGEST_STEP, settings, name, f"at most {LARGEST_STEP}")
     _require(0 <= settings.seed < 2**31, settings, "seed", "from 0 to 2147483647")
     if "width" not in signature(NETWORKS[settings.model]).parameters:
         _require(settings.width is None, settings, "width", f"left out: --model={settings.model} has one size")
     _require(settings.width is None or settings.width > 0, settings, "width", "positive")
+    _require(settings.width is None or settings.width <= WIDEST, settings, "width", f"at most {WIDEST:,}")
     method = METHODS[settings.method]
     if method.kernels == "tied":
         _require(
@@ -225,8 +255,14 @@ def _check_values(settings: Settings, recipe: Recipe) -> None:
         _require(settings.sparsity == 0, settings, "sparsity", "left out, or 0, with --method=dense")
     if settings.model != "wide_resnet":
         _require(settings.depth is None, settings, "depth", "left out: only --model=wide_resnet has it")
+    else:
+        is_depth = 10 <= settings.depth <= DEEPEST and settings.depth % 6 == 4
+        _require(is_depth, settings, "depth", f"6n + 4, such as 28, from 10 to {DEEPEST:,}")
     if not method.has_target:
         _require(settings.target is None, settings, "target", f"left out: --method={settings.method} has none")
+    else:
+        is_target = 0 < settings.target < 1 or (is_whole(settings.target) and 1 <= settings.target <= LARGEST_STEP)
+        _require(is_target, settings, "target", "a number of weights, or a share of the active ones, in (0, 1)")
     _require(settings.granularity in GRANULARITIES, settings, "granularity", f"one of {', '.join(GRANULARITIES)}")
     if settings.granularity != "element":
         _require(

@@ -7,8 +7,9 @@ import keras
 
 from keras_dsr import schedules
 from keras_dsr.acts.loading import warn_of_files_that_do_not_load
-from keras_dsr.decisions.whole import check_whole, is_whole
+from keras_dsr.arguments import check_whole, checked_pairs, is_function, is_whole
 from keras_dsr.methods import DSR, Static
+from keras_dsr.methods.contract import check_method, constants_of
 from keras_dsr.seam import sparse_weights
 from keras_dsr.seam.reallocator import Reallocator
 
@@ -45,22 +46,27 @@ class Reallocate(keras.callbacks.Callback):
 
     def __init__(self, method, period: Period | None = None, stop_at: int | None = None, seed: int = 0):
         super().__init__()
+        owner = type(self).__name__
+        check_method(method, owner)
+        every_step = constants_of(method).every_step
         if stop_at is not None and (not is_whole(stop_at) or stop_at < 0):
-            raise ValueError(f"stop_at must be an epoch, an int of at least 0, or None. Received: stop_at={stop_at!r}")
+            raise ValueError(
+                f"{owner}(stop_at=...) must be an epoch, an int of at least 0, or None. Received: stop_at={stop_at!r}"
+            )
         self.method = method
         self.stop_at = stop_at
-        self.seed = check_whole(seed, None, "Reallocate", "seed")
-        if method.every_step and period not in (None, 1):
+        self.seed = check_whole(seed, None, owner, "seed")
+        if every_step and period is not None and not (is_whole(period) and period == 1):
             raise ValueError(
-                f"{type(method).__name__} acts after every step of the optimizer: pass period=1, or leave it out. "
-                f"Received: period={period!r}"
+                f"{owner}(period=...): {type(method).__name__} acts after every step of the optimizer: pass period=1, "
+                f"or leave it out. Received: period={period!r}"
             )
-        self._period_at = _period_schedule(period if period is not None else 1 if method.every_step else 100)
+        self._period_at = _period_schedule(period if period is not None else 1 if every_step else 100, owner)
         self._reallocator = None
         self._has_warned = False
 
     def on_train_begin(self, logs=None):
-        if self.method.every_step and self.model.steps_per_execution != 1:
+        if constants_of(self.method).every_step and self.model.steps_per_execution != 1:
             raise ValueError(
                 f"{type(self.method).__name__} acts after every step of the optimizer, and a callback is called once "
                 "in `steps_per_execution` steps: compile the model with steps_per_execution=1. "
@@ -169,18 +175,18 @@ class DSRCallback(Reallocate):
         super().__init__(method, period=period, stop_at=stop_at, seed=seed)
 
 
-def _period_schedule(period: Period) -> Callable[[int], int]:
-    if callable(period):
+def _period_schedule(period: Period, owner: str) -> Callable[[int], int]:
+    if is_function(period):
         return period
     if _is_period(period):
-        return schedules.constant(period)
+        return lambda epoch: period
     pairs = period if isinstance(period, Sequence) and not isinstance(period, str) else ()
     if not pairs or not all(isinstance(pair, Sequence) and len(pair) and _is_period(pair[-1]) for pair in pairs):
         raise ValueError(
-            "period must be a positive int (steps between reallocations), (epoch, period) pairs such as "
+            f"{owner}(period=...) must be a positive int (steps between reallocations), (epoch, period) pairs such as "
             f"[(0, 100), (25, 200)], or a function of the epoch. Received: period={period!r}"
         )
-    return schedules.piecewise(pairs)
+    return schedules.piecewise(checked_pairs(pairs, owner, "period"))
 
 
 def _is_period(value) -> bool:

@@ -1,11 +1,12 @@
 """Which weights of a model are meant: by default, and by layers, classes of layers, names and paths."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import keras
 
 from keras_dsr.acts.sparsify_report import SkippedRow
+from keras_dsr.arguments import check_model
 from keras_dsr.seam.candidates import Candidate, candidates, unbuilt_layers
 
 NORMALIZATIONS = (
@@ -27,14 +28,16 @@ def built_candidates(model: keras.Model, owner: str) -> tuple[list[Candidate], l
         owner: who asks, such as `"sparsify"`, for the message.
 
     Raises:
+        TypeError: something that is no model.
         ValueError: the model has not been built.
     """
+    check_model(model, owner)
     found, unbuilt = candidates(model), unbuilt_layers(model)
     if not found and (unbuilt or not model.built):  # one without `call` is never built, and its parts are
         where = f": layer {unbuilt[0].name!r} has none yet" if unbuilt else ""
         raise ValueError(
-            f"{owner}(model) needs weights to make sparse, and {model.name!r} has not been built{where}. Give it an "
-            "`Input`, or call it once on a batch first."
+            f"{owner}(model=...) needs weights to make sparse, and {model.name!r} has not been built{where}. Give it "
+            f"an `Input`, or call it once on a batch first. Received: model={model!r}"
         )
     return found, unbuilt
 
@@ -73,7 +76,7 @@ def choose(
     Raises:
         ValueError: a selector of a wrong kind, or one that matches nothing.
     """
-    include, exclude = _selectors(include, owner), _selectors(exclude, owner)
+    include, exclude = checked_selectors(include, owner, "include"), checked_selectors(exclude, owner, "exclude")
     for argument, given in (("include", include), ("exclude", exclude)):
         for selector in given:
             check_matched(selector, found, owner, argument)
@@ -105,14 +108,14 @@ def matches(selector: Selector, one: Candidate) -> bool:
     return any(isinstance(layer, selector) for layer in (one.layer, *one.owners[1:])) and one.role != "bias"
 
 
-def check_selector(selector: Selector, owner: str) -> None:
-    """Raise `ValueError` if this is not a selector."""
+def check_selector(selector: Selector, owner: str, argument: str) -> None:
+    """Raise `ValueError` if this is not a selector; `argument` of `owner` it was given in."""
     if isinstance(selector, (str, keras.layers.Layer)):
         return
     if not (isinstance(selector, type) and issubclass(selector, keras.layers.Layer)):
         raise ValueError(
-            f"A selector of {owner}(include=, exclude=, distribution=) must be a layer, a class of layers, or a "
-            f"regular expression for the name of a layer or the path of a weight. Received: {selector!r}"
+            f"A selector in {owner}({argument}=...) must be a layer, a class of layers, or a regular expression for "
+            f"the name of a layer or the path of a weight. Received: {argument}={selector!r}"
         )
 
 
@@ -124,7 +127,7 @@ def check_matched(selector: Selector, found: list[Candidate], owner: str, argume
     raise ValueError(
         f"{owner}({argument}=...) names something that the model does not have: {selector!r} matches no layer and no "
         f"weight. There are, for example, {', '.join(map(repr, names[:5])) or 'none that could be sparse'}. "
-        "Names are regular expressions that must match whole names or paths."
+        f"Names are regular expressions that must match whole names or paths. Received: {argument}={selector!r}"
     )
 
 
@@ -136,8 +139,10 @@ def _named(pattern: str, name: str) -> bool:
         return False
 
 
-def _selectors(given: Selector | Iterable[Selector], owner: str) -> list[Selector]:
-    given = [given] if isinstance(given, (str, type, keras.layers.Layer)) else list(given)
-    for selector in given:
-        check_selector(selector, owner)
-    return given
+def checked_selectors(given: Selector | Iterable[Selector], owner: str, argument: str) -> list[Selector]:
+    """The selectors that an argument of `owner` was given, as a list; raises `ValueError` if they are none."""
+    is_list = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping, type, keras.layers.Layer))
+    selectors = list(given) if is_list else [given]
+    for selector in selectors:
+        check_selector(selector, owner, argument)
+    return selectors

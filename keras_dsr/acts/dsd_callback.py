@@ -1,17 +1,16 @@
 """Dense-sparse-dense training as a callback for `model.fit`."""
 
-import math
-import numbers
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 
-from keras_dsr.acts.choosing import Selector, choose
+from keras_dsr.acts.choosing import Selector, checked_selectors, choose
 from keras_dsr.acts.sparsify import sparsify
-from keras_dsr.decisions.initial_mask import active_units, count_units
+from keras_dsr.arguments import check_flag, check_verbose, is_function, is_number, is_whole
+from keras_dsr.decisions.distribution import check_sparsities
+from keras_dsr.decisions.initial_mask import active_units, check_mask, count_units
 from keras_dsr.decisions.phases import Phase, dense_sparse_dense, phase_at
-from keras_dsr.decisions.whole import is_whole
 from keras_dsr.layers.record import Record
 from keras_dsr.methods.dsd import DSD, Sparsity
 from keras_dsr.methods.identity import digest
@@ -98,15 +97,18 @@ class DSDCallback(keras.callbacks.Callback):
         super().__init__()
         self._sparsities = list(sparsity) if _is_list(sparsity) else [sparsity]
         if not self._sparsities:
-            raise ValueError("DSDCallback(sparsity=[...]) must have one sparsity a round. Received: none.")
+            raise ValueError(
+                f"DSDCallback(sparsity=...), as a list, must have one sparsity a round. Received: sparsity={sparsity!r}"
+            )
         for one in self._sparsities:
-            DSD(0.0 if callable(one) else one, cut)  # refuses what is out of range
+            check_sparsities(0.0 if is_function(one) else one, "DSDCallback")
+        check_mask(cut, "DSDCallback", argument="cut")
         factors = {
             "final_learning_rate_factor": final_learning_rate_factor,
             "sparse_learning_rate_factor": sparse_learning_rate_factor,
         }
         for name, factor in factors.items():
-            if not isinstance(factor, numbers.Real) or not 0 < factor < math.inf:
+            if not is_number(factor) or factor <= 0:
                 raise ValueError(
                     f"DSDCallback({name}=...) must be a positive number, a factor on the learning rate. "
                     f"Received: {name}={factor!r}"
@@ -115,12 +117,30 @@ class DSDCallback(keras.callbacks.Callback):
             raise ValueError(f"DSDCallback(seed=...) must be an int. Received: seed={seed!r}")
         self._unit, lengths = _lengths(len(self._sparsities), dense_epochs, sparse_epochs, dense_steps, sparse_steps)
         self._phases = dense_sparse_dense(*lengths, sparse_learning_rate_factor, final_learning_rate_factor)
-        self._cut, self._include, self._exclude = cut, include, exclude
-        self._cut_first_convolution = cut_first_convolution
-        self._seed, self._verbose = int(seed), verbose
+        self._cut = cut
+        self._include = checked_selectors(include, "DSDCallback", "include")
+        self._exclude = checked_selectors(exclude, "DSDCallback", "exclude")
+        self._cut_first_convolution = check_flag(cut_first_convolution, "DSDCallback", "cut_first_convolution")
+        self._seed, self._verbose = int(seed), check_verbose(verbose, "DSDCallback")
         self._identity = digest(("DSDCallback", self._unit, self._phases, self._sparsities, cut))
         self._converted = False
         self._finished = None, None  # the model in which it has come to its end, and since when it counted steps there
+
+    def __getstate__(self):
+        """What was asked for, without what belongs to a model or a run: a copy, or a pickle, can begin with another."""
+        asked = (
+            "sparsities",
+            "unit",
+            "phases",
+            "cut",
+            "include",
+            "exclude",
+            "cut_first_convolution",
+            "seed",
+            "verbose",
+        )
+        settings = {f"_{name}": getattr(self, f"_{name}") for name in asked}
+        return {**settings, "_converted": False, "_model": None, "params": None}
 
     def on_train_begin(self, logs=None):
         self._excluded = self._find_excluded()
@@ -270,11 +290,13 @@ def _examples(found: list[Candidate]) -> list[str]:
 def _lengths(rounds: int, dense_epochs, sparse_epochs, dense_steps, sparse_steps) -> tuple[str, tuple]:
     """What phases are counted in, and the lengths of the dense and sparse phases of each round."""
     by_epoch, by_step = (dense_epochs, sparse_epochs), (dense_steps, sparse_steps)
-    given = [(unit, pair) for unit, pair in (("epochs", by_epoch), ("steps", by_step)) if pair != (None, None)]
-    if len(given) != 1 or None in given[0][1]:
+    units = (("epochs", by_epoch), ("steps", by_step))
+    given = [(unit, pair) for unit, pair in units if any(length is not None for length in pair)]
+    if len(given) != 1 or any(length is None for length in given[0][1]):
         raise ValueError(
-            "DSDCallback needs the length of the first dense phase and of the sparse phase: dense_epochs and "
-            "sparse_epochs, or dense_steps and sparse_steps. Received: "
+            "DSDCallback(dense_epochs=..., sparse_epochs=..., dense_steps=..., sparse_steps=...) needs the length of "
+            "the first dense phase and of the sparse phase: dense_epochs and sparse_epochs, or dense_steps and "
+            "sparse_steps. Received: "
             f"dense_epochs={dense_epochs!r}, sparse_epochs={sparse_epochs!r}, dense_steps={dense_steps!r}, "
             f"sparse_steps={sparse_steps!r}"
         )
@@ -292,4 +314,4 @@ def _lengths(rounds: int, dense_epochs, sparse_epochs, dense_steps, sparse_steps
 
 
 def _is_list(value) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from keras_dsr.arguments import LARGEST_STEP, is_whole
+
 
 def readable(data, batch_size: int | None, steps: int | None) -> dict:
     """The arguments by which `evaluate` reads data, as often as it is asked to.
@@ -18,16 +20,24 @@ def readable(data, batch_size: int | None, steps: int | None) -> dict:
     Raises:
         ValueError: other data, or arguments that do not go with it.
     """
+    for name, value in (("batch_size", batch_size), ("steps", steps)):
+        if value is not None and not (is_whole(value) and 1 <= value <= LARGEST_STEP):
+            raise ValueError(
+                f"sensitivity({name}=...) must be None or an int from 1 to {LARGEST_STEP}. Received: {name}={value!r}"
+            )
     if isinstance(data, tuple):
         shapes = [tuple(np.shape(array)) for array in keras.tree.flatten(data)]
         sizes = {shape[0] if shape else 0 for shape in shapes}
         if len(data) not in (2, 3) or len(sizes) != 1 or 0 in sizes:
             raise ValueError(
                 "sensitivity(data=...), as a tuple, must be (x, y) or (x, y, sample_weight): arrays with the same "
-                f"number of examples, at least one. Received: {len(data)} parts, with arrays of shapes {shapes}"
+                f"number of examples, at least one. Received: a tuple of {len(data)} parts, with arrays of "
+                f"shapes {shapes}"
             )
         return dict(zip(("x", "y", "sample_weight"), data))
-    unreadable = isinstance(data, (list, Mapping, str)) or hasattr(data, "shape") or hasattr(data, "__next__")
+    unreadable = (
+        isinstance(data, (list, set, Mapping, str, bytes)) or hasattr(data, "shape") or hasattr(data, "__next__")
+    )
     if unreadable or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
         raise ValueError(
             "sensitivity(data=...) must be a tuple of arrays (x, y), or a data set that can be read many times, such "
@@ -35,7 +45,9 @@ def readable(data, batch_size: int | None, steps: int | None) -> dict:
             f"Received: {type(data).__name__}"
         )
     if batch_size is not None:
-        raise ValueError(f"sensitivity(batch_size=...) is for arrays: a data set has batches. Received: {batch_size!r}")
+        raise ValueError(
+            f"sensitivity(batch_size=...) is for arrays: a data set has batches. Received: batch_size={batch_size!r}"
+        )
     endless = steps is None and hasattr(data, "cardinality") and int(data.cardinality()) == -1
     if endless:
         raise ValueError("sensitivity(data=...) is an endless data set: pass steps=, the batches of each evaluation.")

@@ -1,17 +1,17 @@
 """Files that other programs serve: a SavedModel with packed weights, ONNX, LiteRT."""
 
 import os
-import pathlib
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 
 from keras_dsr.acts.export_report import ExportReport, PackedRow, ProductRow
-from keras_dsr.decisions.whole import is_whole
+from keras_dsr.arguments import LARGEST_STEP, check_flag, check_path, is_one_of, is_whole
 from keras_dsr.files.checksums import write_checksums
 from keras_dsr.files.writing import written_beside
 from keras_dsr.seam.conversion import stripped
-from keras_dsr.seam.weights import sparse_weights
+from keras_dsr.seam.weights import check_has_weights, sparse_weights
 
 ON_TENSORFLOW = (
     "Write it with keras_dsr.save(model, 'model.keras'), and export what keras.models.load_model reads of that in a "
@@ -61,6 +61,7 @@ def export(
         An `ExportReport`, which prints what was packed and chosen.
 
     Raises:
+        TypeError: something that is no model of Keras 3, or no path.
         ValueError: an argument out of range or without use, an unbuilt model, a value beyond float16, or a model that
             cannot be written in this format on this backend.
         FileExistsError: `path` is a file, or a folder that holds something else than a SavedModel.
@@ -74,9 +75,11 @@ def export(
     >>> served = tf.saved_model.load("saved_model/")
     >>> served.serve(x)
     """
-    path = pathlib.Path(path)
+    check_has_weights(model, "export", kind=keras.Model)
+    path = check_path(path, "export")
+    _check_signature(input_signature)
     packed = _check_arguments(path, format, packed, dtype, kernels, batch_sizes)
-    sparse_weights(model)  # raises for an unbuilt model, and builds a SparseOptimizer that has not taken a step
+    sparse_weights(model)  # builds a SparseOptimizer that has not taken a step
     with written_beside(path) as temporary, stripped(model):
         rows = {}
         if format == "onnx":
@@ -153,8 +156,10 @@ def _write_packed(model, path, dtype, kernels, batch_sizes, input_signature) -> 
 
 def _check_arguments(path, format, packed, dtype, kernels, batch_sizes) -> bool:
     """Raise for arguments that do not go together; whether to pack."""
-    if format not in SUFFIXES:
-        raise ValueError(f"export(format=...) must be one of {', '.join(map(repr, SUFFIXES))}. Received: {format!r}")
+    if not is_one_of(format, SUFFIXES):
+        raise ValueError(
+            f"export(format=...) must be one of {', '.join(map(repr, SUFFIXES))}. Received: format={format!r}"
+        )
     if path.suffix != SUFFIXES[format] and format != "tf_saved_model":
         raise ValueError(
             f"export(path=..., format={format!r}) must end in {SUFFIXES[format]!r}. Received: path={str(path)!r}"
@@ -167,6 +172,8 @@ def _check_arguments(path, format, packed, dtype, kernels, batch_sizes) -> bool:
             )
     elif path.is_dir():
         raise FileExistsError(f"export(path=...) must be a file. Received: path={str(path)!r}, which is a folder")
+    if packed is not None:
+        check_flag(packed, "export", "packed")
     is_saved_model = format == "tf_saved_model" and keras.backend.backend() == "tensorflow"
     if packed and not (is_saved_model or format == "onnx"):
         raise ValueError(
@@ -175,9 +182,9 @@ def _check_arguments(path, format, packed, dtype, kernels, batch_sizes) -> bool:
             f"{_or_on_tensorflow(format)}"
         )
     packed = is_saved_model if packed is None else bool(packed)
-    if dtype not in (None, "float32", "float16"):
+    if dtype is not None and not is_one_of(dtype, ("float32", "float16")):
         raise ValueError(f"export(dtype=...) must be None, 'float32' or 'float16'. Received: dtype={dtype!r}")
-    if kernels not in ("dense", "auto"):
+    if not is_one_of(kernels, ("dense", "auto")):
         raise ValueError(f"export(kernels=...) must be 'dense' or 'auto'. Received: kernels={kernels!r}")
     if not (packed and is_saved_model) and (dtype is not None or kernels == "auto"):
         given = f"dtype={dtype!r}" if dtype is not None else f"kernels={kernels!r}"
@@ -195,6 +202,22 @@ def _check_arguments(path, format, packed, dtype, kernels, batch_sizes) -> bool:
     return packed
 
 
+def _check_signature(input_signature) -> None:
+    """Raise `ValueError` for what is no structure of shapes and dtypes."""
+    leaves = keras.tree.flatten(input_signature)
+    if input_signature is not None and not (leaves and all(map(_has_shape_and_dtype, leaves))):
+        raise ValueError(
+            "export(input_signature=...) must be None, or a structure of keras.InputSpec with shapes and dtypes, such "
+            "as [keras.InputSpec(dtype='float32', shape=(None, 784))]. "
+            f"Received: input_signature={input_signature!r}"
+        )
+
+
+def _has_shape_and_dtype(leaf) -> bool:
+    is_of_numpy = isinstance(leaf, (np.ndarray, np.generic))  # which Keras does not take
+    return not is_of_numpy and None not in (getattr(leaf, name, None) for name in ("shape", "dtype"))
+
+
 def _or_on_tensorflow(format: str) -> str:
     """The end of a piece of advice: what else to do where another backend would do it."""
     if format != "tf_saved_model" or keras.backend.backend() == "tensorflow":
@@ -208,8 +231,8 @@ def checked_batch_sizes(batch_sizes: Sequence[int], act: str) -> tuple[int, ...]
     Raises:
         ValueError: they are not ints of at least 1.
     """
-    is_sequence = isinstance(batch_sizes, Sequence) and not isinstance(batch_sizes, str)
-    if not is_sequence or not all(is_whole(size) and size >= 1 for size in batch_sizes):
+    is_sequence = isinstance(batch_sizes, Sequence) and not isinstance(batch_sizes, (str, bytes))
+    if not is_sequence or not all(is_whole(size) and 1 <= size <= LARGEST_STEP for size in batch_sizes):
         raise ValueError(
             f"{act}(batch_sizes=...) must be ints of at least 1, such as (1, 32). Received: batch_sizes={batch_sizes!r}"
         )

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pathlib
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -10,12 +9,13 @@ from collections.abc import Iterator
 import keras
 
 from keras_dsr.acts.loading import warn_of_loading
+from keras_dsr.arguments import check_flag, check_path
 from keras_dsr.files.writing import written_beside
 from keras_dsr.optimizers import fresh_without_masks
 from keras_dsr.placement import on_this_process, stand_in
 from keras_dsr.seam.conversion import stripped
 from keras_dsr.seam.training import set_optimizer
-from keras_dsr.seam.weights import sparse_weights
+from keras_dsr.seam.weights import check_has_weights, sparse_weights
 
 
 def save(model: keras.Model, path: str | os.PathLike, resumable: bool = False) -> None:
@@ -36,6 +36,7 @@ def save(model: keras.Model, path: str | os.PathLike, resumable: bool = False) -
             `keras.models.load_model` reads it where keras_dsr is imported.
 
     Raises:
+        TypeError: something that is no model of Keras 3, or no path.
         ValueError: a path that does not end in `.keras`, or an unbuilt model.
         IsADirectoryError: `path` is a folder.
         FileNotFoundError: the folder of `path` does not exist.
@@ -46,12 +47,14 @@ def save(model: keras.Model, path: str | os.PathLike, resumable: bool = False) -
     >>> keras_dsr.save(model, "model.keras")
     >>> keras.models.load_model("model.keras")
     """
-    path = pathlib.Path(path)
+    check_has_weights(model, "save", kind=keras.Model)
+    path = check_path(path, "save")
+    check_flag(resumable, "save", "resumable")
     if path.suffix != ".keras":
         raise ValueError(f"save(path=...) must end in '.keras', Keras's own format. Received: path={str(path)!r}")
     if path.is_dir():
         raise IsADirectoryError(f"save(path=...) must be a file. Received: path={str(path)!r}, which is a folder")
-    sparse_weights(model)  # raises for an unbuilt model
+    sparse_weights(model)  # builds a SparseOptimizer that has not taken a step
     if resumable:
         warn_of_loading(model, "What keras_dsr.save(resumable=True) writes")
     with written_beside(path) as temporary, contextlib.nullcontext() if resumable else _as_plain(model):

@@ -9,6 +9,7 @@ from keras import ops
 from keras_dsr.acts.choosing import Selector, built_candidates, choose, left_dense_by_default
 from keras_dsr.acts.evaluation import finite, judged_by, modes_of, readable
 from keras_dsr.acts.sensitivity_report import Sensitivity, SensitivityRow
+from keras_dsr.arguments import check_model, check_verbose, is_one_of
 from keras_dsr.decisions.initial_mask import active_units, check_sparsity, count_units, magnitude_mask
 from keras_dsr.seam import SparseWeight, sparse_weights
 from keras_dsr.seam.candidates import Candidate
@@ -61,6 +62,7 @@ def sensitivity(
         A `Sensitivity`, which prints as a table, has a `plot`, and chooses sparsities by what they cost.
 
     Raises:
+        TypeError: something that is no model of Keras 3.
         ValueError: a model that is not built or not compiled, an argument out of range, a selector or metric that there
             is not, data of another kind, or no weight to analyse. The model is as it was before.
 
@@ -70,8 +72,12 @@ def sensitivity(
     >>> print(report)
     >>> keras_dsr.sparsify(model, distribution=report.choose(max_drop=0.005), mask="magnitude")
     """
+    check_model(model, "sensitivity", kind=keras.Model)
     sparsities = _checked_sparsities(sparsities)
-    if mode not in MODES:
+    check_verbose(verbose, "sensitivity")
+    if metric is not None and not isinstance(metric, str):
+        raise ValueError(f"sensitivity(metric=...) must be None or the name of a metric. Received: metric={metric!r}")
+    if not is_one_of(mode, MODES):
         raise ValueError(f"sensitivity(mode=...) must be 'auto', 'max' or 'min'. Received: mode={mode!r}")
     evaluation = {**readable(data, batch_size, steps), "batch_size": batch_size, "steps": steps}
     chosen, sparse = _analysed(model, include, exclude)
@@ -101,8 +107,8 @@ def _analysed(model, include, exclude) -> tuple[list[Candidate], dict[int, Spars
     found, _ = built_candidates(model, "sensitivity")
     if not getattr(model, "compiled", False):
         raise ValueError(
-            f"sensitivity(model) evaluates the model, and {model.name!r} has not been compiled. Call "
-            "`model.compile(loss=..., metrics=[...])` first."
+            f"sensitivity(model=...) evaluates the model, and {model.name!r} has not been compiled. Call "
+            f"`model.compile(loss=..., metrics=[...])` first. Received: model={model!r}"
         )
     optimizer = sparse_optimizer(model)
     if optimizer is not None and not optimizer.built:
@@ -123,8 +129,9 @@ def _analysed(model, include, exclude) -> tuple[list[Candidate], dict[int, Spars
     if not chosen:
         reasons = ", ".join(f"{row.name!r} ({row.reason})" for row in skipped[:3])
         raise ValueError(
-            f"sensitivity(model) found no weight to analyse in {model.name!r}. Left out: {reasons or 'nothing'}"
-            f"{', ...' if len(skipped) > 3 else ''}. Name with include= what may be cut."
+            f"sensitivity(include=..., exclude=...) leaves no weight to analyse in {model.name!r}. Left out: "
+            f"{reasons or 'nothing'}{', ...' if len(skipped) > 3 else ''}. Name with include= what may be cut. "
+            f"Received: include={include!r}, exclude={exclude!r}"
         )
     return chosen, sparse
 
@@ -155,8 +162,9 @@ def _cut_values(
 
 
 def _checked_sparsities(sparsities: Sequence[float]) -> tuple[float, ...]:
-    given = tuple(sparsities) if np.ndim(sparsities) == 1 else ()
-    given = tuple(check_sparsity(sparsity, "sensitivity") for sparsity in given)
+    is_list = isinstance(sparsities, (Sequence, np.ndarray)) and not isinstance(sparsities, (str, bytes))
+    given = tuple(sparsities) if is_list and np.ndim(sparsities) else ()
+    given = tuple(check_sparsity(sparsity, "sensitivity", "sparsities") for sparsity in given)
     if not given or list(given) != sorted(set(given)):
         raise ValueError(
             "sensitivity(sparsities=...) must be one or more numbers in [0, 1), in increasing order, such as "

@@ -3,13 +3,13 @@
 import dataclasses
 import io
 import math
-import numbers
 import os
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from keras_dsr.arguments import check_path, is_number
 from keras_dsr.decisions.initial_mask import active_units
 from keras_dsr.decisions.trade_off import Curve, envelope, most_zeros, zeros_at_one_level
 from keras_dsr.files.writing import written_beside
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LARGEST_LEGEND = 20
+PICTURES = (".png", ".svg", ".pdf")
 MARKERS = "osD^v"
 
 
@@ -82,8 +83,9 @@ class Sensitivity:
         """
         if (max_drop is None) == (total is None):
             raise ValueError(
-                "Sensitivity.choose takes exactly one of max_drop=, the largest drop of the metric by each weight "
-                f"alone, and total=, the share of zeros in all. Received: max_drop={max_drop!r}, total={total!r}"
+                "Sensitivity.choose(max_drop=..., total=...) takes exactly one of max_drop=, the largest drop of the "
+                "metric by each weight alone, and total=, the share of zeros in all. "
+                f"Received: max_drop={max_drop!r}, total={total!r}"
             )
         self._check_names()
         curves = [self._curve(row) for row in self.rows]
@@ -99,15 +101,22 @@ class Sensitivity:
         """A curve of the metric over the sparsity for each weight, from the input (dark) to the output (light).
 
         Args:
-            path: where to write the picture, in the format of its suffix (`.png`, `.svg`, `.pdf`); None: nowhere. It is
-                written under another name and renamed.
+            path: where to write the picture, in the format of its suffix, `.png`, `.svg` or `.pdf`; None: nowhere. It
+                is written under another name and renamed.
 
         Returns:
             The matplotlib figure. No display is needed.
 
         Raises:
+            TypeError, ValueError: no path, or another suffix.
             ImportError: there is no matplotlib.
         """
+        if path is not None:
+            path = check_path(path, "Sensitivity.plot")
+            if path.suffix.lower() not in PICTURES:
+                raise ValueError(
+                    f"Sensitivity.plot(path=...) must end in one of {', '.join(PICTURES)}. Received: path={str(path)!r}"
+                )
         try:
             from matplotlib import colormaps
             from matplotlib.figure import Figure
@@ -178,8 +187,10 @@ class Sensitivity:
 
 
 def _check_number(argument: str, value, expected: str, end: float):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < end:
-        raise ValueError(f"Sensitivity.choose({argument}=...) must be a number {expected}. Received: {value!r}")
+    if not is_number(value) or not 0 <= value < end:
+        raise ValueError(
+            f"Sensitivity.choose({argument}=...) must be a number {expected}. Received: {argument}={value!r}"
+        )
 
 
 def _shown(value: float) -> str:

@@ -11,6 +11,7 @@ from rich.progress import track
 from keras_dsr.acts.choosing import Selector, built_candidates, check_matched, check_selector, choose, matches
 from keras_dsr.acts.sparsify_report import SkippedRow, SparseRow, SparsifyReport
 from keras_dsr.acts.untrained import check_can_be_scaled, notes_on_first_weights
+from keras_dsr.arguments import check_model, is_function
 from keras_dsr.decisions.distribution import active_counts, check_distribution
 from keras_dsr.decisions.initial_mask import (
     active_units,
@@ -85,6 +86,7 @@ def sparsify(
         A `SparsifyReport`, which prints as a table.
 
     Raises:
+        TypeError: something that is no model of Keras 3.
         ValueError: an argument out of range, a selector that matches nothing, an unbuilt model, or a budget too small
             for the number of tensors, or a capacity below the weights of a layer. `initial_scale="active"` with a model
             that was trained or holds weights that its initializers cannot have drawn, with `mask="magnitude"`, or where
@@ -94,11 +96,13 @@ def sparsify(
 
     >>> print(keras_dsr.sparsify(model, sparsity=0.9, exclude=[model.layers[1], "head"]))
     """
+    check_model(model, "sparsify")
     check_granularity(granularity, "sparsify")
     check_mask(mask, "sparsify")
     check_storage(storage, capacity, batch_size, "sparsify")
     check_initial_scale(initial_scale, "sparsify")
     sparsity = check_sparsity(sparsity, "sparsify")
+    seed = drawn_seed(seed, "sparsify", "seed")
     found, unbuilt = built_candidates(model, "sparsify")
     chosen, skipped = choose(found, include, exclude, "sparsify")
     _check_not_sparse(model, skipped, sparsity, distribution)
@@ -109,7 +113,6 @@ def sparsify(
     if initial_scale == "active":
         check_can_be_scaled(model, chosen, mask)
 
-    seed = drawn_seed(seed)
     by_layer: dict[int, tuple[keras.layers.Layer, dict[str, np.ndarray]]] = {}
     for index, one in enumerate(chosen):
         of_layer = by_layer.setdefault(id(one.layer), (one.layer, {}))[1]
@@ -195,7 +198,7 @@ def _choose_storages(by_layer: dict, chosen: list[Candidate], storage: str, capa
         choices[key] = choose_storage(layer, kind, sparsity, shape, storage, capacity, batch_size)
         if choices[key].storage == "compact":
             (mask,) = masks.values()
-            room_for(capacity, int(mask.sum()), mask.size, f"sparsify of {layer.name!r}")
+            room_for(capacity, int(mask.sum()), mask.size, "sparsify", f"layer {layer.name!r}")
     return choices
 
 
@@ -203,11 +206,13 @@ def _distribute(distribution: Distribution, sparsity: float, chosen: list[Candid
     """The number of active units of each weight."""
     if isinstance(distribution, Mapping):
         for selector in distribution:
-            check_selector(selector, "sparsify")
+            check_selector(selector, "sparsify", "distribution")
             check_matched(selector, chosen, "sparsify", "distribution")
         return [active_units(size, _looked_up(distribution, one, sparsity)) for one, size in zip(chosen, units)]
-    if callable(distribution):
-        shares = [check_sparsity(distribution(one), "sparsify(distribution=function)") for one in chosen]
+    if is_function(distribution):
+        shares = [distribution(one) for one in chosen]
+        for one, share in zip(chosen, shares):
+            check_sparsity(share, "sparsify", "distribution", f"{distribution!r} gave {share!r} for {one.name!r}")
         return [active_units(size, share) for size, share in zip(units, shares)]
     check_distribution(distribution, "sparsify", ", a mapping from layers or names to sparsities, or a function")
     return active_counts(distribution, sparsity, [one.shape for one in chosen], units)
@@ -217,7 +222,7 @@ def _looked_up(distribution: Mapping, one: Candidate, sparsity: float) -> float:
     """The sparsity that a mapping gives a weight; that of the selector of the weight's own layer before its owners'."""
     matching = {selector: value for selector, value in distribution.items() if matches(selector, one)}
     own = {key: value for key, value in matching.items() if key is one.layer or key in (one.layer.name, one.name)}
-    shares = {check_sparsity(share, "sparsify(distribution={...})") for share in (own or matching).values()}
+    shares = {check_sparsity(share, "sparsify", "distribution") for share in (own or matching).values()}
     if len(shares) > 1:
         raise ValueError(
             f"sparsify(distribution=...) gives {one.name!r} several sparsities: "

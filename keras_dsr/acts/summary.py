@@ -10,6 +10,7 @@ from rich.table import Table
 
 from keras_dsr.acts.rows import Totals, WeightRow
 from keras_dsr.seam import sparse_weights
+from keras_dsr.seam.weights import check_has_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +73,14 @@ def summary(model: keras.Model) -> Summary:
         A `Summary`, which prints as a table.
 
     Raises:
+        TypeError: something that is no model of Keras 3.
         ValueError: the model has not been built.
 
     Example:
 
     >>> print(keras_dsr.summary(model))
     """
+    check_has_weights(model, "summary")
     weights = sparse_weights(model)
     rows = tuple(
         SummaryRow(weight.name, weight.shape, weight.count(), _itemsize(weight.variable.dtype)) for weight in weights

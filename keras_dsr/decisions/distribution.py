@@ -5,7 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from keras_dsr.decisions.initial_mask import active_units
+from keras_dsr.arguments import is_one_of
+from keras_dsr.decisions.initial_mask import active_units, check_sparsity
 
 DISTRIBUTIONS = ("uniform", "erk")
 
@@ -18,11 +19,23 @@ def check_distribution(distribution: str, owner: str, others: str = "") -> None:
         owner: who asks, in call form, for the message.
         others: what else the owner takes, likewise.
     """
-    if distribution not in DISTRIBUTIONS:
+    if not is_one_of(distribution, DISTRIBUTIONS):
         names = ", ".join(map(repr, DISTRIBUTIONS))
         raise ValueError(
             f"{owner}(distribution=...) must be one of {names}{others}. Received: distribution={distribution!r}"
         )
+
+
+def check_sparsities(sparsity: float | Mapping[str, float], owner: str) -> None:
+    """Raise `ValueError` if this is neither a sparsity nor a mapping from names to sparsities."""
+    received = repr(sparsity)
+    for name, value in sparsity.items() if isinstance(sparsity, Mapping) else [("", sparsity)]:
+        check_sparsity(value, owner, received=received)
+        if not isinstance(name, str):
+            raise ValueError(
+                f"{owner}(sparsity=...), as a mapping, must have names of weights, such as 'dense/kernel'. "
+                f"Received: sparsity={received}"
+            )
 
 
 def active_counts(

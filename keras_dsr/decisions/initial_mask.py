@@ -1,35 +1,36 @@
 """Where a network's weights start: a mask with an exact number of active units, at random or by magnitude."""
 
 import math
-import numbers
 from collections.abc import Sequence
 
 import numpy as np
 
+from keras_dsr.arguments import is_number, is_one_of
 from keras_dsr.decisions.units import GRANULARITIES, unit_shape
 
 MASKS = ("random", "magnitude")
 
 
-def check_sparsity(sparsity: float, owner: str) -> float:
+def check_sparsity(sparsity: float, owner: str, argument: str = "sparsity", received: str | None = None) -> float:
     """Return the sparsity as a float, or raise `ValueError` if it is not a number in [0, 1).
 
     Args:
         sparsity: the share of weights that are zero.
         owner: who asks, in call form (`"SparseDense"`), for the message.
+        argument: the name of the argument.
+        received: what the argument was, in words; None: the sparsity.
     """
-    is_number = isinstance(sparsity, numbers.Real) and not isinstance(sparsity, bool)
-    if not is_number or not 0 <= sparsity < 1:
+    if not is_number(sparsity) or not 0 <= sparsity < 1:
         raise ValueError(
-            f"{owner}(sparsity=...) must be a number in [0, 1): the share of weights that are zero "
-            f"(0.9 keeps one weight in ten). Received: sparsity={sparsity!r}"
+            f"{owner}({argument}=...) must be a number in [0, 1): the share of weights that are zero "
+            f"(0.9 keeps one weight in ten). Received: {argument}={received or repr(sparsity)}"
         )
     return float(sparsity)
 
 
 def check_granularity(granularity: str, owner: str) -> str:
     """Return the granularity, or raise `ValueError` if it is unknown."""
-    if granularity not in GRANULARITIES:
+    if not is_one_of(granularity, GRANULARITIES):
         raise ValueError(
             f"{owner}(granularity=...) must be one of {', '.join(map(repr, GRANULARITIES))}: what is pruned and grown "
             f"as a whole, one weight or one k x k slice of a convolution. Received: granularity={granularity!r}"
@@ -39,7 +40,7 @@ def check_granularity(granularity: str, owner: str) -> str:
 
 def check_mask(mask: str, owner: str, argument: str = "mask") -> str:
     """Return the way that a first mask is drawn, or raise `ValueError` if it is unknown."""
-    if mask not in MASKS:
+    if not is_one_of(mask, MASKS):
         raise ValueError(
             f"{owner}({argument}=...) must be 'random', or 'magnitude': the largest weights of each tensor stay. "
             f"Received: {argument}={mask!r}"

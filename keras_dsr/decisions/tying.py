@@ -5,12 +5,13 @@ pseudo-random numbers takes the place of the two hash functions: a function of (
 """
 
 import math
-import numbers
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 from keras import ops
+
+from keras_dsr.arguments import is_number, is_whole
 
 
 def check_budget(budget: int | float, owner: str) -> int | float:
@@ -20,9 +21,9 @@ def check_budget(budget: int | float, owner: str) -> int | float:
         budget: the number of values in the bank, or its share of the kernel's positions.
         owner: who asks, in call form (`"TiedDense"`), for the message.
     """
-    if isinstance(budget, numbers.Integral) and not isinstance(budget, bool) and budget >= 1:
+    if is_whole(budget) and budget >= 1:
         return int(budget)
-    if isinstance(budget, numbers.Real) and not isinstance(budget, numbers.Integral) and 0 < budget < 1:
+    if is_number(budget) and 0 < budget < 1:
         return float(budget)
     raise ValueError(
         f"{owner}(budget=...) must be an int >= 1, the number of values that the kernel is made of, or a float in "

@@ -46,7 +46,7 @@ def write_litert(model: keras.Model, path: str | os.PathLike, input_signature=No
             f"KERAS_BACKEND=tensorflow, load the model and export it. Received: {keras.backend.backend()!r}"
         )
     interpreter = _interpreter()
-    _refuse_other_than_float32(model)
+    _refuse_other_numbers(model)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         model.export(folder, format="tf_saved_model", input_signature=input_signature, verbose=False)
         inputs, expected = _sample(model, folder)
@@ -75,8 +75,15 @@ def _interpreter():
     return Interpreter
 
 
-def _refuse_other_than_float32(model: keras.Model) -> None:
+def _refuse_other_numbers(model: keras.Model) -> None:
     for layer, _ in walk(model):
+        quantized = getattr(layer, "quantization_mode", None)
+        if quantized is not None:
+            raise ValueError(
+                f"export(format='litert') cannot write the layer {layer.name!r}, which is quantized ({quantized}): "
+                "LiteRT has no products of Keras's quantized weights. Export the model as it was before "
+                "`model.quantize`, or export ONNX or a SavedModel."
+            )
         if layer.compute_dtype != "float32":
             raise ValueError(
                 f"export(format='litert') cannot write the layer {layer.name!r}, which computes in "
@@ -97,7 +104,12 @@ def _converted(model: keras.Model, folder: str, is_sparse: bool) -> bytes:
         return converter.convert()
     except Exception as error:
         # The message has hundreds of lines, some of which name the operations.
-        operations = sorted(set(re.findall(r"tf\.(\w+)' op", str(error)))) or [str(error)[-500:]]
+        operations = sorted(set(re.findall(r"tf\.(\w+)' op", str(error))))
+        if not operations:
+            raise ValueError(
+                f"The model {model.name!r} cannot be exported for LiteRT: TensorFlow's converter refuses it. Export "
+                f"ONNX or a SavedModel. It says: {str(error)[-500:]}"
+            ) from error
         recurrent = "Give recurrent layers a fixed batch size: input_signature=[keras.InputSpec(dtype, (1, ...))]. "
         raise ValueError(
             f"The model {model.name!r} cannot be exported for LiteRT, whose interpreter does not have TensorFlow's "

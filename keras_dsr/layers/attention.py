@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_dsr.arguments import check_state
 from keras_dsr.decisions.initial_mask import active_units, check_granularity, check_sparsity, random_mask
 from keras_dsr.layers.building import drawn_seed
 from keras_dsr.layers.containers import MaskedContainer
@@ -44,7 +45,7 @@ class _SparseAttention(MaskedContainer):
         owner = type(self).__name__
         if not isinstance(sparsity, dict):
             sparsity = dict.fromkeys(PROJECTIONS, check_sparsity(sparsity, owner))
-        elif unknown := sorted(set(sparsity) - set(PROJECTIONS)):
+        elif unknown := [name for name in sparsity if name not in PROJECTIONS]:
             raise ValueError(
                 f"{owner}(sparsity=...) must name projections, of {', '.join(map(repr, PROJECTIONS))}. "
                 f"Received: {unknown[0]!r} in sparsity={sparsity!r}"
@@ -52,8 +53,8 @@ class _SparseAttention(MaskedContainer):
         self._sparse_arguments = {
             "sparsity": {name: SparseEinsumDense.check_sparsity(value) for name, value in sparsity.items()},
             "granularity": check_granularity(granularity, owner),
-            "mask_seed": drawn_seed(mask_seed),
-            "method_state": dict(method_state or {}),
+            "mask_seed": drawn_seed(mask_seed, owner),
+            "method_state": check_state(method_state, owner, "method_state"),
             "initial_scale": check_initial_scale(initial_scale, owner),
         }
 

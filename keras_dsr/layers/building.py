@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import keras
 
+from keras_dsr.arguments import check_seed
+
 
 @contextlib.contextmanager
 def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
@@ -27,9 +29,9 @@ def remove_attributes(layer: keras.layers.Layer, names: Iterable[str]) -> None:
         layer._tracked[:] = [name for name in layer._tracked if name not in names]
 
 
-def drawn_seed(seed: int | None) -> int:
-    """The seed, or one from Python's random numbers for None."""
-    return random.randint(1, 10**9) if seed is None else seed
+def drawn_seed(seed: int | None, owner: str, argument: str = "mask_seed") -> int:
+    """The seed, or one from Python's random numbers for None; raises `ValueError` if it is no int of at least 0."""
+    return random.randint(1, 10**9) if seed is None else check_seed(seed, owner, argument)
 
 
 def replace_kernel(layer, variable: keras.Variable) -> None:

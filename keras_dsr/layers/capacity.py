@@ -3,13 +3,14 @@
 import math
 import numbers
 
+from keras_dsr.arguments import is_number, is_whole
+
 CAPACITY = 1.5
 
 
 def check_capacity(capacity: int | float, owner: str) -> int | float:
     """Return the capacity, or raise `ValueError` if it is neither a multiple of at least 1 nor a positive int."""
-    is_number = isinstance(capacity, numbers.Real) and not isinstance(capacity, bool)
-    if not is_number or not 1 <= capacity < math.inf:
+    if not (is_number(capacity) or is_whole(capacity)) or capacity < 1:
         raise ValueError(
             f"{owner}(capacity=...) must be a float of at least 1, a multiple of the weights that the layer starts "
             f"with, or an int, a number of weights. Received: capacity={capacity!r}"
@@ -17,13 +18,13 @@ def check_capacity(capacity: int | float, owner: str) -> int | float:
     return int(capacity) if isinstance(capacity, numbers.Integral) else float(capacity)
 
 
-def room_for(capacity: int | float | None, count: int, places: int, owner: str) -> int:
+def room_for(capacity: int | float | None, count: int, places: int, owner: str, layer: str = "the layer") -> int:
     """For how many weights a layer that starts with `count` has room, or raise `ValueError` if for fewer than that."""
     capacity = CAPACITY if capacity is None else capacity
     size = int(capacity) if isinstance(capacity, numbers.Integral) else math.ceil(capacity * count)
     if size < count:
         raise ValueError(
-            f"{owner}(capacity=...) must have room for the {count:,} weights that the layer starts with. "
+            f"{owner}(capacity=...) must have room for the {count:,} weights that {layer} starts with. "
             f"Received: capacity={capacity!r}"
         )
     return min(size, places)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dsr.arguments import check_state
 from keras_dsr.decisions.initial_mask import active_units, check_sparsity
 from keras_dsr.decisions.positions import most_places, position_dtype, random_positions
 from keras_dsr.layers.building import drawn_seed, remove_attributes, replace_kernel, unlocked
@@ -75,8 +76,8 @@ class CompactLayer(RefusesVariants):
         self.check_possible(self, sparsity)
         self.sparsity = check_sparsity(sparsity["kernel"] if isinstance(sparsity, dict) else sparsity, owner)
         self.capacity = check_capacity(CAPACITY if capacity is None else capacity, owner)
-        self.mask_seed = drawn_seed(mask_seed)
-        self.method_state = dict(method_state or {})
+        self.mask_seed = drawn_seed(mask_seed, owner)
+        self.method_state = check_state(method_state, owner, "method_state")
         self.initial_scale = check_initial_scale(initial_scale, owner)
         self.supports_jit = keras.backend.backend() == "jax"  # XLA has nothing of TensorFlow's CSR operations
 

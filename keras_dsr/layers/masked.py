@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dsr.arguments import check_state
 from keras_dsr.decisions.initial_mask import (
     active_units,
     check_granularity,
@@ -97,8 +98,8 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
             self._check_quantize_args()
         self.sparsity = self.check_sparsity(sparsity)
         self.granularity = check_granularity(granularity, type(self).__name__)
-        self.mask_seed = drawn_seed(mask_seed)
-        self.method_state = dict(method_state or {})
+        self.mask_seed = drawn_seed(mask_seed, type(self).__name__)
+        self.method_state = check_state(method_state, type(self).__name__, "method_state")
         self.initial_scale = check_initial_scale(initial_scale, type(self).__name__)
 
     @classmethod
@@ -106,7 +107,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         """Return the sparsity with floats in it, or raise `ValueError`."""
         if not isinstance(sparsity, dict):
             return check_sparsity(sparsity, cls.__name__)
-        unknown = sorted(set(sparsity) - set(cls.initializers))
+        unknown = [role for role in sparsity if role not in cls.initializers]
         if unknown:
             raise ValueError(
                 f"{cls.__name__}(sparsity=...) must name weights of the layer that can be sparse, of "

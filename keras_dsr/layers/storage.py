@@ -5,6 +5,7 @@ import warnings
 
 import keras
 
+from keras_dsr.arguments import LARGEST_STEP, is_one_of, is_whole
 from keras_dsr.layers.building import remove_attributes
 from keras_dsr.layers.capacity import check_capacity
 from keras_dsr.layers.compact_kinds import COMPACT_OF
@@ -86,7 +87,7 @@ class HasStorage:
 
 def check_storage(storage: str, capacity: int | float | None, batch_size: int | None, owner: str) -> None:
     """Raise `ValueError` if there is no such storage, or an argument is out of range or for another storage."""
-    if storage not in STORAGES:
+    if not is_one_of(storage, STORAGES):
         raise ValueError(
             f"{owner}(storage=...) must be 'masked' (a dense kernel and a mask), 'compact' (the weights that exist and "
             f"their positions) or 'auto' (what is faster here). Received: storage={storage!r}"
@@ -103,7 +104,7 @@ def check_storage(storage: str, capacity: int | float | None, batch_size: int | 
             f"{owner}(batch_size=...) is for storage='auto': for how many examples a step is timed. "
             f"Received: batch_size={batch_size!r} with storage={storage!r}"
         )
-    if batch_size is not None and (not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1):
+    if batch_size is not None and not (is_whole(batch_size) and 1 <= batch_size <= LARGEST_STEP):
         raise ValueError(f"{owner}(batch_size=...) must be an int of at least 1. Received: batch_size={batch_size!r}")
 
 

@@ -1,12 +1,12 @@
 """The tied kernel: stock Keras layers whose kernel positions share the values of a small bank (HashedNet)."""
 
-import numbers
 import random
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_dsr.arguments import check_flag, check_seed
 from keras_dsr.decisions.tying import bank_size, check_budget, draw_index, draw_signs, expand_bank
 from keras_dsr.layers.refusing import RefusesVariants
 from keras_dsr.placement import Initial
@@ -32,11 +32,8 @@ class TiedKernel(RefusesVariants):
     ) -> None:
         owner = type(self).__name__
         budget = check_budget(budget, owner)
-        is_seed = isinstance(seed, numbers.Integral) and not isinstance(seed, bool) and seed >= 0
-        if seed is not None and not is_seed:
-            raise ValueError(f"{owner}(seed=...) must be None or an int >= 0. Received: seed={seed!r}")
-        if not isinstance(signed, (bool, np.bool_)):
-            raise ValueError(f"{owner}(signed=...) must be True or False. Received: signed={signed!r}")
+        seed = random.randint(1, 10**9) if seed is None else check_seed(seed, owner)
+        signed = check_flag(signed, owner, "signed")
         super().__init__(*args, **kwargs)
         if self.kernel_constraint is not None:
             raise ValueError(
@@ -46,8 +43,8 @@ class TiedKernel(RefusesVariants):
         if self.lora_rank:
             self.enable_lora(self.lora_rank)
         self.budget = budget
-        self.signed = bool(signed)
-        self.seed = random.randint(1, 10**9) if seed is None else int(seed)
+        self.signed = signed
+        self.seed = seed
 
     def add_weight(self, *args, name=None, shape=None, initializer=None, **kwargs):
         if name != "kernel":

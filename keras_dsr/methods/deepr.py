@@ -1,14 +1,13 @@
 """DeepR: a random walk in which a weight dies where it would change its sign, and another is born at random."""
 
 import dataclasses
-import math
-import numbers
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_dsr.arguments import check_steps, checked_pairs, is_function, is_number
 from keras_dsr.decisions.positions import no_positions
 from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.decisions.selection import count_true
@@ -53,17 +52,19 @@ class DeepR:
     def __post_init__(self):
         for name in ("l1", "learning_rate"):
             value = getattr(self, name)
-            if value is not None and not _is_non_negative(value):
+            if not _is_non_negative(value) and not (name == "learning_rate" and value is None):
                 raise ValueError(f"DeepR({name}=...) must be a number of at least 0. Received: {name}={value!r}")
         temperature = self.temperature
         pairs = temperature if isinstance(temperature, Sequence) and len(temperature) else [(0, temperature)]
         is_schedule = all(isinstance(pair, Sequence) and len(pair) == 2 and _is_non_negative(pair[1]) for pair in pairs)
-        if not callable(temperature) and not is_schedule:
+        if is_function(temperature):
+            return
+        if not is_schedule:
             raise ValueError(
                 "DeepR(temperature=...) must be a number of at least 0, (step, temperature) pairs, or a function of "
                 f"the step. Received: temperature={temperature!r}"
             )
-        by_step(temperature)  # refuses steps that do not increase
+        check_steps([step for step, _ in checked_pairs(pairs, "DeepR", "temperature")], "DeepR", "temperature", pairs)
 
     def init(self, view: View) -> dict:
         """The sign of every place: that of its weight where one is active, else what it was, at first drawn at random.
@@ -131,5 +132,4 @@ class DeepR:
 
 
 def _is_non_negative(value) -> bool:
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return is_number and 0 <= value < math.inf
+    return is_number(value) and value >= 0

@@ -1,10 +1,10 @@
 """Dropping: what the methods share that drop a fraction of the smallest weights, from its schedule to its places."""
 
 import math
-import numbers
 
 from keras import ops
 
+from keras_dsr.arguments import is_number, is_whole
 from keras_dsr.decisions.selection import count_true, ordered_bits, select_smallest
 from keras_dsr.decisions.units import unit_magnitudes
 from keras_dsr.methods.view import View
@@ -12,7 +12,7 @@ from keras_dsr.methods.view import View
 
 def check_fraction(fraction: float, owner: str) -> None:
     """Raise `ValueError` if the fraction is not a number in (0, 1)."""
-    if not isinstance(fraction, numbers.Real) or not 0 < fraction < 1:
+    if not is_number(fraction) or not 0 < fraction < 1:
         raise ValueError(
             f"{owner}(fraction=...) must be a float in (0, 1): the share of a tensor's active weights that is dropped "
             f"in an update. Received: fraction={fraction!r}"
@@ -21,7 +21,7 @@ def check_fraction(fraction: float, owner: str) -> None:
 
 def check_end_step(end_step: int, owner: str) -> None:
     """Raise `ValueError` if `end_step` is not a positive int."""
-    if not isinstance(end_step, numbers.Integral) or isinstance(end_step, bool) or end_step < 1:
+    if not (is_whole(end_step) and is_number(end_step)) or end_step < 1:
         raise ValueError(
             f"{owner}(end_step=...) must be a positive int: the optimizer step from which on nothing moves, such as "
             f"three quarters of those of the training. Received: end_step={end_step!r}"

@@ -2,15 +2,14 @@
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from keras import ops
 
-from keras_dsr import schedules
-from keras_dsr.decisions.distribution import sparsities_by_name
-from keras_dsr.decisions.initial_mask import active_units, check_mask, check_sparsity
+from keras_dsr.arguments import check_steps, checked_pairs
+from keras_dsr.decisions.distribution import check_sparsities, sparsities_by_name
+from keras_dsr.decisions.initial_mask import active_units, check_mask
 from keras_dsr.decisions.randomness import StepSeed, random_keys
 from keras_dsr.decisions.selection import count_true, ordered_bits, select_smallest
 from keras_dsr.decisions.units import mask_weights, unit_magnitudes, unit_mask, weight_mask
@@ -53,12 +52,10 @@ class DSD:
 
     def __post_init__(self):
         check_mask(self.cut, "DSD", argument="cut")
-        schedules.piecewise(self._pairs())  # refuses pairs that are none
-        for step, sparsity in self._pairs():
-            if not isinstance(step, numbers.Integral):
-                raise ValueError(f"DSD(sparsity=...) must start its pairs at whole steps, ints. Received: {step!r}")
-            for value in sparsity.values() if isinstance(sparsity, Mapping) else [sparsity]:
-                check_sparsity(value, "DSD")
+        pairs = checked_pairs(self._pairs(), "DSD", "sparsity", "a number, a mapping from names to numbers, or ")
+        check_steps([step for step, _ in pairs], "DSD", "sparsity", self.sparsity)
+        for _, sparsity in pairs:
+            check_sparsities(sparsity, "DSD")
 
     def init(self, view: View) -> dict:
         """Nothing cut yet.
@@ -85,9 +82,9 @@ class DSD:
         weights = [mask_weights(weight, mask & keep) for weight, mask, keep in zip(view.weights, view.masks, kept)]
         return weights, kept, {"pruned": sum(count_true(drop) for drop in dropped)}
 
-    def _pairs(self) -> list:
-        is_schedule = isinstance(self.sparsity, Sequence) and not isinstance(self.sparsity, str)
-        return [tuple(pair) for pair in self.sparsity] if is_schedule else [(0, self.sparsity)]
+    def _pairs(self) -> Sequence:
+        is_schedule = isinstance(self.sparsity, Sequence) and not isinstance(self.sparsity, (str, bytes))
+        return self.sparsity if is_schedule else [(0, self.sparsity)]
 
     def _goals(self, view: View, sizes: list[int]):
         """How many units of each tensor are active at this step, an int32 tensor of shape `(tensors,)`."""

@@ -2,11 +2,11 @@
 
 import dataclasses
 import math
-import numbers
 from typing import ClassVar
 
 from keras import ops
 
+from keras_dsr.arguments import is_number, is_one_of, is_whole
 from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.decisions.selection import count_true, largest, value_of_rank
 from keras_dsr.decisions.sharing import share_proportionally
@@ -14,7 +14,7 @@ from keras_dsr.decisions.units import unit_magnitudes, unit_mask
 from keras_dsr.methods.growth import check_growth, grow, regrown, taken_in_all
 from keras_dsr.methods.view import View
 
-SMALLEST_THRESHOLD = 2.0**-100
+SMALLEST, LARGEST = 2.0**-100, 2.0**100  # thresholds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +53,14 @@ class DSR:
 
     def __post_init__(self):
         _check_target(self.target)
-        is_positive = _is_number(self.initial_threshold) and 0 < self.initial_threshold < math.inf
-        if self.initial_threshold != "auto" and not is_positive:
+        is_auto = is_one_of(self.initial_threshold, ("auto",))
+        if not is_auto and not (is_number(self.initial_threshold) and SMALLEST <= self.initial_threshold <= LARGEST):
             raise ValueError(
-                "DSR(initial_threshold=...) must be a positive number, from which H doubles and halves, or 'auto': "
-                f"what prunes the target at first. Received: initial_threshold={self.initial_threshold!r}"
+                "DSR(initial_threshold=...) must be a positive number, from 2**-100 to 2**100, from which H doubles "
+                "and halves, or 'auto': what prunes the target at first. "
+                f"Received: initial_threshold={self.initial_threshold!r}"
             )
-        if not _is_number(self.tolerance) or not 0 <= self.tolerance < 1:
+        if not is_number(self.tolerance) or not 0 <= self.tolerance < 1:
             raise ValueError(
                 f"DSR(tolerance=...) must be in [0, 1), the accepted relative error of the number pruned. "
                 f"Received: tolerance={self.tolerance!r}"
@@ -73,7 +74,7 @@ class DSR:
             ValueError: `target` is a number that the model can never prune.
         """
         active = sum(int(count_true(unit_mask(mask, axes))) for mask, axes in zip(view.masks, view.unit_axes))
-        if isinstance(self.target, numbers.Integral) and self.target > active - len(view.masks):
+        if is_whole(self.target) and self.target > active - len(view.masks):
             raise ValueError(
                 f"DSR(target=...) must leave one active unit in each of the {len(view.masks)} tensors: at most "
                 f"{active - len(view.masks)} of the {active} active ones. Received: target={self.target}"
@@ -106,18 +107,16 @@ class DSR:
 
     def _first_threshold(self, magnitudes: list, active: list, active_total):
         """The H below which `target` of the active units lie (those of equal magnitude together), a float32 scalar."""
-        if isinstance(self.target, numbers.Integral):
+        if is_whole(self.target):
             goal = ops.cast(self.target, "int32")
         else:
             goal = ops.cast(ops.round(self.target * ops.cast(active_total, "float32")), "int32")
-        return ops.clip(value_of_rank(magnitudes, active, goal), SMALLEST_THRESHOLD, 1 / SMALLEST_THRESHOLD)
+        return ops.clip(value_of_rank(magnitudes, active, goal), SMALLEST, LARGEST)
 
     def _accepted(self, active_total):
         """The smallest and the largest number pruned that leave H as it is, as int32."""
         low, high = 1 - self.tolerance, 1 + self.tolerance
-        if isinstance(
-            self.target, numbers.Integral
-        ):  # rounded first: 1.1 * 600 is a little above 660 in floating point
+        if is_whole(self.target):  # rounded first: 1.1 * 600 is a little above 660 in floating point
             return math.ceil(round(low * self.target, 6)), math.floor(round(high * self.target, 6))
         active_total = ops.cast(active_total, "float32")
         accepted = ops.ceil(active_total * (low * self.target)), ops.floor(active_total * (high * self.target))
@@ -150,19 +149,15 @@ def prune(magnitudes: list, active: list, threshold) -> list:
 def adapt(threshold, pruned, fewest, most):
     """Step 2: H halves when more than `most` units were pruned and doubles when fewer than `fewest` were.
 
-    H stays between `SMALLEST_THRESHOLD` and its inverse, where halving and doubling are exact and can be undone.
+    H stays within `[SMALLEST, LARGEST]`, where halving and doubling are exact and can be undone.
     """
     factor = ops.where(pruned > most, 0.5, ops.where(pruned < fewest, 2.0, 1.0))
-    return ops.clip(threshold * ops.cast(factor, "float32"), SMALLEST_THRESHOLD, 1 / SMALLEST_THRESHOLD)
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
+    return ops.clip(threshold * ops.cast(factor, "float32"), SMALLEST, LARGEST)
 
 
 def _check_target(target):
-    positive_count = isinstance(target, numbers.Integral) and not isinstance(target, bool) and target > 0
-    fraction = isinstance(target, numbers.Real) and 0 < target < 1
+    positive_count = is_whole(target) and target > 0
+    fraction = is_number(target) and 0 < target < 1
     if not positive_count and not fraction:
         raise ValueError(
             "DSR(target=...) must be a positive int (a number of weights, or of slices at kernel granularity) or a "

@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from keras import ops
 
+from keras_dsr.arguments import LARGEST_STEP, is_number, is_one_of, is_whole
 from keras_dsr.decisions.distribution import sparsities_by_name
 from keras_dsr.decisions.selection import count_true, largest, ordered_bits, select_smallest
 from keras_dsr.decisions.units import mask_weights, unit_magnitudes, unit_mask, weight_mask
@@ -61,28 +61,32 @@ class GradualPruning:
         named = isinstance(self.final_sparsity, Mapping)
         finals = list(self.final_sparsity.values()) if named else self._finals([""])
         numbers_are_fine = all(_is_sparsity(value) for value in (self.initial_sparsity, *finals)) and len(finals)
-        if not numbers_are_fine or min(finals) < self.initial_sparsity:
+        names_are_fine = not named or all(isinstance(name, str) for name in self.final_sparsity)
+        if not (numbers_are_fine and names_are_fine) or min(finals) < self.initial_sparsity:
             raise ValueError(
-                "GradualPruning needs 0 <= initial_sparsity <= final_sparsity < 1, the shares of weights that are zero "
-                "at the beginning and at the end (the latter may be a sequence, one number a sparse weight, or a "
-                "mapping from names to numbers). Received: "
+                "GradualPruning(initial_sparsity=..., final_sparsity=...) needs "
+                "0 <= initial_sparsity <= final_sparsity < 1, the shares of weights that are zero at the beginning and "
+                "at the end (the latter may be a sequence, one number a sparse weight, or a mapping from names to "
+                "numbers). Received: "
                 f"initial_sparsity={self.initial_sparsity!r}, final_sparsity={self.final_sparsity!r}"
             )
         steps = (self.begin_step, self.end_step)
-        if not all(isinstance(step, numbers.Integral) for step in steps) or not 0 <= steps[0] < steps[1]:
+        are_steps = all(is_whole(step) and is_number(step) for step in steps) and steps[0] <= LARGEST_STEP
+        if not are_steps or not 0 <= steps[0] < steps[1]:
             raise ValueError(
-                "GradualPruning needs ints with 0 <= begin_step < end_step, counted in optimizer steps. Received: "
+                "GradualPruning(begin_step=..., end_step=...) needs ints with 0 <= begin_step < end_step, counted in "
+                "optimizer steps. Received: "
                 f"begin_step={self.begin_step!r}, end_step={self.end_step!r}"
             )
-        if not isinstance(self.power, numbers.Real) or not 0 < self.power < math.inf:
+        if not is_number(self.power) or self.power <= 0:
             raise ValueError(f"GradualPruning(power=...) must be a positive number. Received: power={self.power!r}")
         for name, known in (("schedule", SCHEDULES), ("scope", SCOPES)):
-            if getattr(self, name) not in known:
+            if not is_one_of(getattr(self, name), known):
                 raise ValueError(
                     f"GradualPruning({name}=...) must be {known[0]!r} or {known[1]!r}. "
                     f"Received: {name}={getattr(self, name)!r}"
                 )
-        if self.scope == "global" and not isinstance(self.final_sparsity, numbers.Real):
+        if self.scope == "global" and not is_number(self.final_sparsity):
             raise ValueError(
                 "GradualPruning(scope='global') has one final_sparsity for all tensors together. "
                 f"Received: final_sparsity={self.final_sparsity!r}"
@@ -157,4 +161,4 @@ class GradualPruning:
 
 
 def _is_sparsity(value) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 <= value < 1
+    return is_number(value) and 0 <= value < 1

@@ -4,6 +4,7 @@ import math
 
 from keras import ops
 
+from keras_dsr.arguments import is_one_of
 from keras_dsr.decisions.positions import contains, free_positions, positions_where
 from keras_dsr.decisions.randomness import StepSeed, random_keys
 from keras_dsr.decisions.selection import MAX_KEY, count_true, ordered_bits, select_smallest
@@ -15,7 +16,7 @@ GROWTHS = ("zeros", "initializer")
 
 def check_growth(growth: str, owner: str) -> None:
     """Raise `ValueError` if there is no such growth."""
-    if growth not in GROWTHS:
+    if not is_one_of(growth, GROWTHS):
         raise ValueError(
             f"{owner}(growth=...) must be 'zeros' or 'initializer': what a grown weight starts from, 0 or a value "
             f"drawn by the layer's kernel initializer. Received: growth={growth!r}"

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from keras import ops
 
+from keras_dsr.arguments import is_one_of
 from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.decisions.selection import count_true, ordered_bits, select_smallest
 from keras_dsr.decisions.units import unit_mask
@@ -47,7 +48,7 @@ class SET:
 
     def __post_init__(self):
         check_fraction(self.fraction, "SET")
-        if self.rule not in RULES:
+        if not is_one_of(self.rule, RULES):
             raise ValueError(
                 "SET(rule=...) must be 'magnitude' (the smallest |w|) or 'signed' (the smallest positive and the "
                 f"largest negative weights, separately). Received: rule={self.rule!r}"

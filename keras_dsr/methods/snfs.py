@@ -1,11 +1,11 @@
 """SNFS: drop the smallest weights, and share their number among the tensors by the momentum of what they have."""
 
 import dataclasses
-import numbers
 from typing import ClassVar
 
 from keras import ops
 
+from keras_dsr.arguments import is_number
 from keras_dsr.decisions.selection import count_true
 from keras_dsr.decisions.sharing import LARGEST_TOTAL, share_proportionally
 from keras_dsr.decisions.units import mask_weights, unit_mask
@@ -50,8 +50,7 @@ class SNFS:
     def __post_init__(self):
         check_fraction(self.fraction, "SNFS")
         check_end_step(self.end_step, "SNFS")
-        is_number = isinstance(self.momentum, numbers.Real) and not isinstance(self.momentum, bool)
-        if not is_number or not 0 <= self.momentum < 1:
+        if not is_number(self.momentum) or not 0 <= self.momentum < 1:
             raise ValueError(
                 "SNFS(momentum=...) must be a float in [0, 1): the decay of the moving average of the gradients "
                 f"(0: the last gradient alone). Received: momentum={self.momentum!r}"

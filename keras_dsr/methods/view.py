@@ -37,10 +37,11 @@ class View(NamedTuple):
     - `update(view, state, seed) -> (weights, masks, state)`: one reallocation. It returns new tensors and never
       changes those it was given.
 
-    and three constants: `conserves`, true if the total number of active units is the same after every update (checked);
-    `every_step`, true if it must act at every step of the optimizer (checked); `gradient_decay`, None if it needs no
-    gradients, else the decay beta in [0, 1) of their moving average (0: the gradient of the last step alone), which
-    `SparseOptimizer` keeps: training with another optimizer is refused.
+    and three constants, each of which it may leave out: `conserves`, true if the total number of active units is the
+    same after every update (checked; by default false); `every_step`, true if it must act at every step of the
+    optimizer (checked; by default false); `gradient_decay`, None (the default) if it needs no gradients, else the
+    decay beta in [0, 1) of their moving average (0: the gradient of the last step alone), which `SparseOptimizer`
+    keeps: training with another optimizer is refused.
 
     A tensor in compact storage comes as a list of entries: in `weights` and `masks` it has shape `(capacity,)`, and
     `places` says where its entries stand; it is of element granularity. What decides by magnitudes alone needs to know

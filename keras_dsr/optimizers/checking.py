@@ -1,9 +1,11 @@
 """What a `SparseOptimizer` refuses."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 
+from keras_dsr.arguments import check_state_variable, is_function, is_number
 from keras_dsr.layers import CompactLayer, MaskedLayer
 from keras_dsr.living import alive
 from keras_dsr.optimizers.choosing import Select
@@ -57,22 +59,55 @@ def check_wrapping(optimizer: keras.optimizers.Optimizer, wrapper: type) -> None
 
 def check_select(select: Select) -> None:
     """Raise `ValueError` if variables cannot be selected by it."""
-    is_list = isinstance(select, (list, tuple)) and all(isinstance(pattern, str) for pattern in select)
-    if not (select is None or isinstance(select, str) or is_list or callable(select)):
+    patterns = [select] if isinstance(select, str) else select
+    is_list = isinstance(patterns, (list, tuple)) and all(map(_is_expression, patterns))
+    if not (select is None or is_list or is_function(select)):
         raise ValueError(
             "SparseOptimizer(select=...) must be None (all kernels), a regular expression or a list of them, or a "
             f"function of a variable that returns a bool. Received: select={select!r}"
         )
 
 
-def checked_decay(decay: float) -> float:
-    """Return the decay, or raise `ValueError` if it is outside [0, 1)."""
-    if not 0 <= decay < 1:
+def _is_expression(pattern) -> bool:
+    try:
+        return isinstance(pattern, str) and re.compile(pattern) is not None
+    except re.error:
+        return False
+
+
+def checked_decay(decay: float, owner: str, argument: str) -> float:
+    """Return the decay, or raise `ValueError` if it is outside [0, 1); it is an argument of `owner`."""
+    if not is_number(decay) or not 0 <= decay < 1:
         raise ValueError(
-            "The decay of remembered gradients must be a number in [0, 1): 0 keeps the last gradient alone. "
-            f"Received: {decay!r}"
+            f"{owner}({argument}=...) must be a number in [0, 1), the decay of remembered gradients: 0 keeps the last "
+            f"gradient alone. Received: {argument}={decay!r}"
         )
     return float(decay)
+
+
+def checked_inner(optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer that is meant, or raise `ValueError` if there is no such one."""
+    found = reason = None
+    try:
+        found = keras.optimizers.get(optimizer)
+    except Exception as error:  # Keras raises about anything, by what it was given
+        reason = error
+    if not isinstance(found, keras.optimizers.Optimizer):
+        raise ValueError(
+            "SparseOptimizer(inner_optimizer=...) must be a Keras optimizer, or its name, such as 'adam'. "
+            f"Received: inner_optimizer={optimizer!r}"
+        ) from reason
+    return found
+
+
+def check_new_state(name: str, dtype: str, taken: Sequence[str]) -> None:
+    """Raise `ValueError` if an optimizer with these names cannot have a state of this name and dtype."""
+    check_state_variable(name, dtype, "SparseOptimizer.add_state")
+    if name in taken:
+        raise ValueError(
+            f"SparseOptimizer.add_state(name=...) must be a new name. Received: name={name!r}; taken are "
+            f"{', '.join(map(repr, taken))}. Give the state another name."
+        )
 
 
 def check_built(optimizer: keras.optimizers.Optimizer, method: str) -> None:

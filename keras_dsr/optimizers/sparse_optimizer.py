@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dsr.arguments import check_seed, check_state
 from keras_dsr.decisions.distribution import active_counts, check_distribution
 from keras_dsr.decisions.following import followed_mask, is_outside
 from keras_dsr.decisions.initial_mask import check_mask, check_sparsity, magnitude_mask, random_mask
@@ -22,9 +23,11 @@ from keras_dsr.optimizers.checking import (
     check_dense,
     check_initialized,
     check_masks,
+    check_new_state,
     check_select,
     check_wrapping,
     checked_decay,
+    checked_inner,
     variables_of_sparse_layers,
 )
 from keras_dsr.optimizers.choosing import Select, chosen_variables, selected_variables
@@ -92,19 +95,25 @@ class SparseOptimizer(WrappingOptimizer):
         name: str | None = None,
         **settings,
     ):
-        inner_optimizer = keras.optimizers.get(inner_optimizer)
+        inner_optimizer = checked_inner(inner_optimizer)
         check_wrapping(inner_optimizer, SparseOptimizer)
         check_distribution(distribution, "SparseOptimizer")
         check_mask(mask, "SparseOptimizer")
         check_select(select)
+        if name is not None and (not isinstance(name, str) or "/" in name):
+            raise ValueError(
+                f"SparseOptimizer(name=...) must be a string without '/', or None. Received: name={name!r}"
+            )
         super().__init__(inner_optimizer, name, **settings)
         self.sparsity = check_sparsity(sparsity, "SparseOptimizer")
         self.select = select
         self.distribution = distribution
         self.mask = mask
-        self.seed = random.randint(1, 10**9) if seed is None else seed
-        self.state = dict(state or {})
-        self.gradient_decay = None if gradient_decay is None else checked_decay(gradient_decay)
+        self.seed = random.randint(1, 10**9) if seed is None else check_seed(seed, "SparseOptimizer")
+        self.state = check_state(state, "SparseOptimizer", "state")
+        if gradient_decay is not None:
+            gradient_decay = checked_decay(gradient_decay, "SparseOptimizer", "gradient_decay")
+        self.gradient_decay = gradient_decay
         self.sparse_variables = []
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -225,11 +234,7 @@ class SparseOptimizer(WrappingOptimizer):
             ValueError: the optimizer has something of that name, or has not been built.
         """
         check_built(self, "add_state")
-        if name in (*self.state, *_RESERVED):
-            raise ValueError(
-                f"SparseOptimizer.add_state(name=...) must be a new name. Received: name={name!r}; taken are "
-                f"{', '.join(map(repr, (*self.state, *_RESERVED)))}. Give the state another name."
-            )
+        check_new_state(name, dtype, (*self.state, *_RESERVED))
         self._add_state_variables(name, dtype)
         self.state[name] = dtype
 
@@ -248,7 +253,7 @@ class SparseOptimizer(WrappingOptimizer):
             ValueError: a decay out of its range, or the optimizer has not been built.
         """
         check_built(self, "remember_gradients")
-        self.gradient_decay = checked_decay(decay)
+        self.gradient_decay = checked_decay(decay, "SparseOptimizer.remember_gradients", "decay")
         if self.sparse_variables[0].gradient is None:
             self._add_gradient_variables()
 

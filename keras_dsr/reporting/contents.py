@@ -6,11 +6,12 @@ import math
 import os
 import pathlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 
 from keras_dsr._version import __version__
+from keras_dsr.arguments import is_one_of
 from keras_dsr.layers import TiedKernel
 from keras_dsr.reporting.costs import uses_of
 from keras_dsr.reporting.history import History, history_of_rows, rows_of_logs
@@ -34,11 +35,6 @@ def page_of(model_or_run, masks, batch_sizes: tuple[int, ...], history) -> Page:
             raise ValueError("report(history=...) is for a model: the history of a run is in its folder. Leave it out.")
         run = read_run(pathlib.Path(model_or_run))
         model = run.model
-    elif not isinstance(model_or_run, keras.layers.Layer):
-        raise TypeError(
-            "report(model_or_run=...) must be a built Keras model, or the folder of a run. "
-            f"Received: {type(model_or_run).__name__}"
-        )
     kernels = kernels_of(model, run.masks if run else None)
     chosen = _chosen(kernels, masks)
     traced = trace(model)
@@ -177,13 +173,14 @@ def _chosen(kernels: Sequence[Kernel], masks) -> list[Kernel]:
         places = sorted({round(i * (len(sparse) - 1) / max(count - 1, 1)) for i in range(count)})
         return [sparse[place] for place in places]
     chosen = []
-    for one in [masks] if isinstance(masks, (str, keras.layers.Layer)) else masks:
-        found = [kernel for kernel in sparse if one is kernel.layer or one in (kernel.layer.name, kernel.name)]
+    is_list = isinstance(masks, Iterable) and not isinstance(masks, (str, bytes, Mapping, keras.layers.Layer))
+    for one in masks if is_list else [masks]:
+        found = [kernel for kernel in sparse if one is kernel.layer or is_one_of(one, (kernel.layer.name, kernel.name))]
         if not found:
             raise ValueError(
                 "report(masks=...) must be sparse layers, or names of sparse layers or weights, of the model. It has "
                 f"{', '.join(repr(kernel.name) for kernel in sparse) or 'none'}. "
-                f"Received: {one.name if isinstance(one, keras.layers.Layer) else one!r}"
+                f"Received: masks={one!r}"
             )
         chosen += [kernel for kernel in found if kernel not in chosen]
     return chosen

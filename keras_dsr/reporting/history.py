@@ -2,9 +2,11 @@
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 
 PREFIX = "active/"
 
@@ -70,7 +72,7 @@ def rows_of_logs(history: keras.callbacks.History | Mapping[str, Sequence[float]
 
     Raises:
         TypeError: something else.
-        ValueError: it has no epochs.
+        ValueError: it has no epochs, or something else than numbers.
     """
     logs = getattr(history, "history", history)
     if not isinstance(logs, Mapping):
@@ -78,9 +80,16 @@ def rows_of_logs(history: keras.callbacks.History | Mapping[str, Sequence[float]
             "report(history=...) must be the keras.callbacks.History that `model.fit` returns, or its `history` dict. "
             f"Received: {type(history).__name__}"
         )
+    if not all(map(_is_list_of_numbers, logs.values())):
+        raise ValueError(
+            "report(history=...) must have a list of numbers for each metric, one an epoch. "
+            f"Received: {type(history).__name__}"
+        )
     length = max((len(values) for values in logs.values()), default=0)
     if not length:
-        raise ValueError("report(history=...) has no epochs: pass what `model.fit` returned. Received: an empty one")
+        raise ValueError(
+            f"report(history=...) has no epochs: pass what `model.fit` returned. Received: {type(history).__name__}"
+        )
     epochs = getattr(history, "epoch", None) or range(length)
     # A metric that is not measured in every epoch (validation_freq) has fewer values, of unknown epochs.
     whole = {name: values for name, values in logs.items() if len(values) == length}
@@ -88,3 +97,9 @@ def rows_of_logs(history: keras.callbacks.History | Mapping[str, Sequence[float]
         {**{name: values[index] for name, values in whole.items()}, "epoch": epoch}
         for index, epoch in zip(range(length), epochs)
     ]
+
+
+def _is_list_of_numbers(values) -> bool:
+    """Whether these are the values of a metric, one an epoch; some metrics are arrays."""
+    is_list = isinstance(values, (list, tuple, np.ndarray))
+    return is_list and all(isinstance(value, numbers.Real) or hasattr(value, "shape") for value in values)

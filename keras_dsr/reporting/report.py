@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import keras
 
 from keras_dsr.acts.exporting import checked_batch_sizes
+from keras_dsr.arguments import check_path
 from keras_dsr.files.writing import written_beside
 from keras_dsr.reporting.contents import page_of
 from keras_dsr.reporting.page import render
+from keras_dsr.seam.weights import check_has_weights
 
 
 def report(
@@ -57,7 +59,11 @@ def report(
     """
     _check_installed()
     path = _checked_path(path)
-    batch_sizes = checked_batch_sizes(batch_sizes or (), "report")
+    if isinstance(model_or_run, (str, os.PathLike)):
+        check_path(model_or_run, "report", "model_or_run")
+    else:
+        check_has_weights(model_or_run, "report", "model_or_run", others=", or the folder of a run")
+    batch_sizes = () if batch_sizes is None else checked_batch_sizes(batch_sizes, "report")
     with written_beside(path) as temporary:
         page = page_of(model_or_run, masks, batch_sizes, history)
         temporary.write_text(render(page), encoding="utf-8")
@@ -73,7 +79,7 @@ def _check_installed() -> None:
 
 
 def _checked_path(path: str | os.PathLike) -> pathlib.Path:
-    path = pathlib.Path(path)
+    path = check_path(path, "report")
     if path.suffix != ".html":
         raise ValueError(f"report(path=...) must end in '.html'. Received: path={str(path)!r}")
     if path.is_dir():

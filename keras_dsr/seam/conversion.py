@@ -24,7 +24,7 @@ from keras_dsr.optimizers import fresh_without_masks, without_masks
 from keras_dsr.optimizers.slots import clear_dead_places, optimizer_slots
 from keras_dsr.seam.holders import models_holding, optimizers_alive, own_optimizers
 from keras_dsr.seam.training import renew_compiled_functions, set_optimizer
-from keras_dsr.seam.weights import layers_of, sparse_optimizer, sparse_weights, walk
+from keras_dsr.seam.weights import check_has_weights, layers_of, sparse_optimizer, sparse_weights, walk
 
 SPARSE_CLASS_OF = {cls.stock_class: cls for cls in MASKED_LAYERS}
 SPARSE_CONTAINER_OF = {cls.stock_class: cls for cls in MASKED_CONTAINERS}
@@ -115,6 +115,7 @@ def densify(model: keras.Model) -> keras.Model:
         The same model.
 
     Raises:
+        TypeError: something that is no model of Keras 3.
         ValueError: the model has not been built.
         MemoryError: kernels in compact storage that would not fit when dense. The model is as it was.
 
@@ -122,6 +123,7 @@ def densify(model: keras.Model) -> keras.Model:
 
     >>> keras_dsr.densify(model)
     """
+    check_has_weights(model, "densify")
     _make_stock(model, (MaskedLayer, MaskedContainer), CompactLayer)
     return model
 
@@ -143,12 +145,14 @@ def strip(model: keras.Model) -> keras.Model:
         The same model.
 
     Raises:
+        TypeError: something that is no model of Keras 3.
         ValueError: the model has not been built.
 
     Example:
 
     >>> keras_dsr.strip(model).save("plain.keras")
     """
+    check_has_weights(model, "strip")
     _make_stock(model, (MaskedLayer, MaskedContainer), (CompactLayer, TiedKernel))
     return model
 

@@ -15,6 +15,7 @@ from keras_dsr.decisions.sharing import LARGEST_TOTAL
 from keras_dsr.decisions.units import unit_mask, unit_shape
 from keras_dsr.layers import MaskedLayer
 from keras_dsr.layers.record import SINCE, Record
+from keras_dsr.methods.contract import constants_of
 from keras_dsr.methods.identity import digest
 from keras_dsr.methods.view import Places, View
 from keras_dsr.optimizers.slots import Slot, optimizer_slots, steps_taken
@@ -75,6 +76,7 @@ class Reallocation:
     ):
         self.model = model
         self.method = method
+        self._constants = constants_of(method)
         self.seed = seed
         self.weights = movable_weights(model) if weights is None else list(weights)
         self._given_optimizer = optimizer
@@ -94,8 +96,8 @@ class Reallocation:
         self._share_threshold()
         self._holders = [weakref.ref(holder) for holder in optimizers_alive()]
         self._check_knows_compact()
-        if self.method.gradient_decay is not None:
-            self._remember_gradients(self.method.gradient_decay)
+        if self._constants.gradient_decay is not None:
+            self._remember_gradients(self._constants.gradient_decay)
         kept = {}
         for name in self.weights[0].states:
             if all(name in weight.states for weight in self.weights):
@@ -149,8 +151,8 @@ class Reallocation:
 
     def _check_knows_compact(self) -> None:
         compact = [weight.name for weight in self.weights if isinstance(weight, CompactWeight)]
-        if compact and not getattr(self.method, "grows_compact", False):
-            needs_gradients = self.method.gradient_decay is not None
+        if compact and not self._constants.grows_compact:
+            needs_gradients = self._constants.gradient_decay is not None
             lack = "needs gradients of the size of the dense kernel"
             why = lack if needs_gradients else "does not move weights that are held as a list"
             raise ValueError(
@@ -280,7 +282,7 @@ class Reallocation:
         )
 
     def _gradients(self) -> list | None:
-        if self.method.gradient_decay is None:
+        if self._constants.gradient_decay is None:
             return None
         return [ops.convert_to_tensor(weight.gradient) for weight in self.weights]
 
@@ -298,7 +300,7 @@ class Reallocation:
         return getattr(self.model, "optimizer", None) if self._given_optimizer is None else self._given_optimizer
 
     def _check_postconditions(self, before: np.ndarray, after: np.ndarray):
-        if self.method.conserves and before.sum() != after.sum():
+        if self._constants.conserves and before.sum() != after.sum():
             raise RuntimeError(
                 f"{self.method} changed the number of active units from {before.sum()} to {after.sum()}: a conserving "
                 "method must keep it. The model was not changed."

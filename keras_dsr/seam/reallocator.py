@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import keras
 
-from keras_dsr.decisions.whole import check_whole
+from keras_dsr.arguments import check_whole
 from keras_dsr.layers.record import Record
+from keras_dsr.methods.contract import check_method
 from keras_dsr.optimizers.slots import activity, steps_taken
 from keras_dsr.optimizers.steps import StepCounter
 from keras_dsr.seam.holders import holds, optimizers_alive
@@ -52,6 +53,7 @@ class Reallocator:
         optimizer: keras.optimizers.Optimizer | None = None,
         seed: int = 0,
     ):
+        check_method(method, "Reallocator")
         check_whole(period, 1, "Reallocator", "period")
         check_whole(seed, None, "Reallocator", "seed")
         if optimizer is not None and not isinstance(optimizer, keras.optimizers.Optimizer):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dsr.arguments import check_model, check_state_variable
 from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.decisions.units import mask_weights
 from keras_dsr.layers import MASKED_LAYERS, CompactLayer, MaskedLayer
@@ -87,16 +88,19 @@ class SparseWeight:
         """Replace the mask, and clear the weights that are dead by it. The weight's budget is that of the mask.
 
         Args:
-            mask: bool array of the shape of the weight, with at least one true entry, in whole units.
+            mask: bool array of the shape of the weight (or one of ones and zeros), with at least one true entry, in
+                whole units.
 
         Raises:
-            ValueError: another shape, no true entry, or a unit that is partly there. Nothing was changed.
+            ValueError: no bool array, another shape, no true entry, or a unit that is partly there. Nothing was
+                changed.
         """
-        mask = np.asarray(mask, dtype=bool)
-        if mask.shape != self.shape or not mask.any():
+        given, mask = mask, as_mask(mask)
+        if mask is None or mask.shape != self.shape or not mask.any():
+            found = "" if mask is None else f"shape {mask.shape} with {mask.sum()} true entries, "
             raise ValueError(
-                f"The mask of {self.name!r} must have shape {self.shape} and at least one true entry. "
-                f"Received: shape {mask.shape} with {mask.sum()} true entries."
+                f"SparseWeight.set_mask(mask=...) of {self.name!r} must be a bool array of shape {self.shape} with at "
+                f"least one true entry. Received: {found}mask={given!r}"
             )
         checked_mask(mask, self.unit_axes, repr(self.name))
         record = Record.of(self.record)._replace(active=int(mask.sum()))
@@ -122,6 +126,7 @@ class SparseWeight:
 
     def add_state(self, name: str, dtype: str) -> None:
         """Give the weight, and the others of its holder, a variable of its shape for a method; zeros at first."""
+        check_state_variable(name, dtype, "SparseWeight.add_state")
         self.holder.add_state(name, dtype)
 
     def initial_values(self, seed: StepSeed):
@@ -238,6 +243,7 @@ class CompactWeight:
 
     def add_state(self, name: str, dtype: str) -> None:
         """Give the weight a variable of shape `(capacity,)` for a method; zeros at first."""
+        check_state_variable(name, dtype, "CompactWeight.add_state")
         self.layer.add_state(name, dtype)
 
     def initial_values(self, seed: StepSeed, count):
@@ -247,6 +253,16 @@ class CompactWeight:
 
     def __repr__(self) -> str:
         return f"<CompactWeight {self.name} shape={self.shape} active={self.count()} capacity={self.capacity}>"
+
+
+def as_mask(mask) -> np.ndarray | None:
+    """What was given as a mask, of true and false or of ones and zeros, as a bool array; None: it is no such thing."""
+    try:
+        array = np.asarray(mask) if isinstance(mask, (np.ndarray, list, tuple)) else ops.convert_to_numpy(mask)
+    except Exception:  # by what it is given, a backend raises about anything
+        return None
+    is_mask = array.dtype.kind in "biuf" and np.isin(array, (0, 1)).all()
+    return array.astype(bool) if is_mask else None
 
 
 def weight_initializer(layer: keras.layers.Layer, role: str):
@@ -266,12 +282,14 @@ def sparse_weights(model: keras.layers.Layer) -> list[SparseWeight | CompactWeig
         A list of `SparseWeight`, and of `CompactWeight` for layers in compact storage; empty if nothing is sparse.
 
     Raises:
+        TypeError: something that is no model of Keras 3.
         ValueError: the model has not been built, or a weight is sparse twice.
 
     Example:
 
     >>> [(weight.name, weight.count()) for weight in keras_dsr.sparse_weights(model)]
     """
+    check_model(model, "sparse_weights")
     weights = layer_weights(model)
     optimizer = sparse_optimizer(model)
     if optimizer is None:
@@ -304,8 +322,19 @@ def sparse_optimizer(model: keras.layers.Layer) -> SparseOptimizer | None:
     return optimizer
 
 
-def layers_of(model: keras.layers.Layer, kind: type) -> list:
+def check_has_weights(model: keras.layers.Layer, owner: str, argument: str = "model", **settings) -> None:
+    """Raise `TypeError` if this is no model (see `check_model`), `ValueError` if its weights do not exist yet."""
+    check_model(model, owner, argument, **settings)
+    layers_of(model, (MaskedLayer, CompactLayer), f"{owner}({argument}=...)")
+
+
+def layers_of(model: keras.layers.Layer, kind: type, call: str = "sparse_weights(model=...)") -> list:
     """The layers of a kind in a built model or layer, in the order of the model, each once.
+
+    Args:
+        model: a model or layer.
+        kind: a class, or a tuple of classes.
+        call: who asks, for the message.
 
     Raises:
         ValueError: the model or one of these layers has not been built.
@@ -315,8 +344,8 @@ def layers_of(model: keras.layers.Layer, kind: type) -> list:
     if unbuilt or not (model.built or model.variables):  # one without `call` is never built, and its parts are
         where = f"a layer of it, {unbuilt[0]!r}," if unbuilt else f"the model {model.name!r}"
         raise ValueError(
-            f"The weights of {model.name!r} do not exist yet: {where} has not been built. "
-            "Give the model an `Input`, call it once on a batch, or call `model.build(input_shape)` first."
+            f"{call}: the weights of {model.name!r} do not exist yet: {where} has not been built. Give the model an "
+            f"`Input`, call it once on a batch, or call `model.build(input_shape)` first. Received: {model!r}"
         )
     return layers
 

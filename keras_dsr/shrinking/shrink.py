@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 
+from keras_dsr.arguments import check_model
 from keras_dsr.seam.conversion import stripped
 from keras_dsr.shrinking.analysis import Analysis, Network, analyse
 from keras_dsr.shrinking.causes import JOINED, LAST, OPAQUE, OUTPUT, PADDED, causes
@@ -54,6 +55,7 @@ def shrink(model: keras.Model) -> ShrinkReport:
         with the other one, and needs nothing of keras_dsr, in memory or in a file.
 
     Raises:
+        TypeError: something that is no model of Keras 3.
         ValueError: a subclassed model, an unbuilt model, or a layer that cannot be made from its configuration.
 
     Example:
@@ -76,15 +78,16 @@ def shrink(model: keras.Model) -> ShrinkReport:
 
 
 def _check_model(model) -> None:
+    check_model(model, "shrink", kind=keras.Model)
     if isinstance(model, keras.Sequential) and not model.built:
         raise ValueError(
-            f"shrink(model) needs a built model: {model.name!r} has no weights yet. Give it an `Input`, call it once "
-            "on a batch, or call `model.build(input_shape)` first."
+            f"shrink(model=...) needs a built model: {model.name!r} has no weights yet. Give it an `Input`, call it "
+            f"once on a batch, or call `model.build(input_shape)` first. Received: model={model!r}"
         )
-    if not isinstance(model, keras.Model) or functional(model) is None:
+    if functional(model) is None:
         raise ValueError(
-            "shrink(model) must be able to follow the tensors from layer to layer, so `model` must be functional "
-            f"or sequential, without a `call` of its own. Received: {getattr(model, 'name', model)!r}, of the class "
+            "shrink(model=...) must be able to follow the tensors from layer to layer, so `model` must be functional "
+            f"or sequential, without a `call` of its own. Received: {model.name!r}, of the class "
             f"{type(model).__name__}. Build it as keras.Model(inputs, outputs) of the same layers."
         )
 

@@ -427,7 +427,7 @@ def test_at_kernel_granularity_the_target_counts_slices():
     "period", [0, -1, 1.5, True, "100", [], [(0, 0)], [(0, 1.5)], [(0, -3)], [100, 200], [()], {0: 100}]
 )
 def test_a_period_is_a_positive_int_pairs_or_a_function(period):
-    with pytest.raises(ValueError, match=r"period must be a positive int .*Received: period="):
+    with pytest.raises(ValueError, match=r"DSRCallback\(period=\.\.\.\) must be a positive int .*Received: period="):
         dsr.DSRCallback(period=period)
 
 
@@ -448,7 +448,8 @@ def test_a_function_that_gives_no_period_is_refused_when_it_does(period):
 @pytest.mark.parametrize("stop_at", [-1, 1.5, "3", True])
 def test_stop_at_is_an_epoch(stop_at):
     with pytest.raises(
-        ValueError, match=r"stop_at must be an epoch, an int of at least 0, or None\. Received: stop_at="
+        ValueError,
+        match=r"DSRCallback\(stop_at=\.\.\.\) must be an epoch, an int of at least 0, or None\. Received: stop_at=",
     ):
         dsr.DSRCallback(stop_at=stop_at)
 
@@ -456,7 +457,7 @@ def test_stop_at_is_an_epoch(stop_at):
 @no_backend
 @pytest.mark.parametrize("seed", [None, 1.5, "1", True])
 def test_a_seed_is_an_int(seed):
-    with pytest.raises(ValueError, match=r"Reallocate\(seed=\.\.\.\) must be an int\. Received: seed="):
+    with pytest.raises(ValueError, match=r"DSRCallback\(seed=\.\.\.\) must be an int\. Received: seed="):
         dsr.DSRCallback(seed=seed)
 
 

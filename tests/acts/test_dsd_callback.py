@@ -1,6 +1,8 @@
 """Dense-sparse-dense training on real small models: what is cut, what is restored, and what is left at the end."""
 
+import copy
 import functools
+import pickle
 
 import keras
 import numpy as np
@@ -321,7 +323,7 @@ def test_it_says_which_phase_begins(capsys):
     ("arguments", "message"),
     [
         ({"sparsity": 1.0}, r"must be a number in \[0, 1\).*Received: sparsity=1.0"),
-        ({"sparsity": []}, r"one sparsity a round. Received: none"),
+        ({"sparsity": []}, r"one sparsity a round. Received: sparsity=\[\]"),
         ({"sparsity": [0.5, -1]}, r"must be a number in \[0, 1\).*Received: sparsity=-1"),
         ({"sparsity": "half"}, r"must be a number in \[0, 1\)"),
         ({"cut": "largest"}, r"cut=...\) must be 'random', or 'magnitude'"),
@@ -333,6 +335,10 @@ def test_it_says_which_phase_begins(capsys):
         ({"final_learning_rate_factor": 0}, r"final_learning_rate_factor=...\) must be a positive number"),
         ({"sparse_learning_rate_factor": float("nan")}, r"sparse_learning_rate_factor=...\) must be a positive number"),
         ({"seed": 0.5}, r"seed=...\) must be an int"),
+        ({"include": 5}, r"A selector in DSDCallback\(include=...\) must be a layer.*Received: include=5"),
+        ({"dense_epochs": b"x"}, r"dense_epochs=...\) must be an int of at least 0.*Received: dense_epochs=b'x'"),
+        ({"verbose": "loud"}, r"verbose=...\) must be 0, 1 or 2. Received: verbose='loud'"),
+        ({"cut_first_convolution": None}, r"cut_first_convolution=...\) must be True or False. Received: .*=None"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -372,4 +378,16 @@ def test_early_stopping_may_restore_an_epoch_of_the_sparse_phase():
     assert [weight.count() for weight in dsr.sparse_weights(model)] == [768, 120]
     assert float(np.mean(values(model.layers[0].kernel) == 0)) >= 0.5
     dsr.densify(model)
+    assert type(model.layers[0]) is keras.layers.Dense
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda callback: pickle.loads(pickle.dumps(callback))])
+def test_a_copy_of_a_used_callback_does_for_another_model_what_the_first_did(copied):
+    used = silent(0.5, 1, 1)
+    history = fit(compiled(plain()), used, batches=2, epochs=3).history
+    again = copied(used)
+    assert again._model is None and vars(again).keys() == vars(silent(0.5, 1, 1)).keys()
+    keras.utils.set_random_seed(0)
+    model = compiled(plain())
+    assert fit(model, again, batches=2, epochs=3).history["sparsity"] == history["sparsity"] == [0, 0.5, 0]
     assert type(model.layers[0]) is keras.layers.Dense

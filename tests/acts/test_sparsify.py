@@ -352,11 +352,11 @@ def test_weights_graph_and_layers_stay():
 def test_a_model_that_is_sparse_already_keeps_its_masks():
     model = keras.Sequential([keras.Input((64,)), dsr.SparseDense(24, name="sparse"), keras.layers.Dense(10)])
     mask = bits(model.layers[0].kernel_mask)
-    report = dsr.sparsify(model, 0.5)
+    report = dsr.sparsify(model, 0.9)
     assert len(report.rows) == 1
     assert {reasons(report)[name] for name in ("sparse/kernel", "sparse/bias")} == {"the layer is sparse already"}
     assert bits(model.layers[0].kernel_mask) == mask
-    assert dsr.sparsify(model, 0.5).rows == ()
+    assert dsr.sparsify(model, 0.9).rows == ()
 
 
 # Errors
@@ -398,7 +398,7 @@ def test_a_selector_that_matches_nothing_is_refused_with_names_that_there_are(ar
 
 def test_what_is_no_selector_is_refused():
     for wrong in (3, int, None, keras.layers):
-        assert_unchanged_by_error(mlp(), r"A selector of sparsify\(include=, exclude=, .*Received: ", exclude=[wrong])
+        assert_unchanged_by_error(mlp(), r"A selector in sparsify\(exclude=.*Received: exclude=", exclude=[wrong])
 
 
 def test_a_selector_of_a_mapping_that_matches_nothing_is_refused():
@@ -407,7 +407,7 @@ def test_a_selector_of_a_mapping_that_matches_nothing_is_refused():
     assert_unchanged_by_error(
         model, r"distribution=\.\.\.\) names .*'classes'", distribution={"classes": 0.5}, exclude="classes"
     )
-    assert_unchanged_by_error(model, r"Received: 3", distribution={3: 0.5})
+    assert_unchanged_by_error(model, r"Received: distribution=3", distribution={3: 0.5})
 
 
 def test_a_mapping_that_contradicts_itself_is_refused():
@@ -420,7 +420,7 @@ def test_a_mapping_that_contradicts_itself_is_refused():
 
 
 def test_sparsities_of_a_distribution_are_checked():
-    match = r"sparsify\(distribution=.*must be a number in \[0, 1\).*Received: sparsity=1\.5"
+    match = r"sparsify\(distribution=.*must be a number in \[0, 1\).*Received: distribution=.*1\.5"
     assert_unchanged_by_error(mlp(), match, distribution={"classes": 1.5})
     assert_unchanged_by_error(mlp(), match, distribution=lambda one: 1.5)
 

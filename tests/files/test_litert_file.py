@@ -110,6 +110,17 @@ def test_half_precision_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_quantized_model_is_named_as_such(tmp_path):
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(8, name="small"), keras.layers.Dense(3)])
+    with pytest.warns(UserWarning, match="InputLayer does not have a `quantize` method"):
+        model.quantize("int8")
+    with pytest.raises(
+        ValueError, match=r"layer 'small', which is quantized \(int8\): LiteRT has no products of .* was b"
+    ):
+        write(model, tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_the_interpreter_does_not_have_is_named(tmp_path):
     inputs = keras.Input((64,))
     model = keras.Model(inputs, keras.ops.erfinv(dsr.SparseDense(8, sparsity=0.8)(inputs)), name="quantiles")

@@ -295,7 +295,9 @@ def test_a_bank_larger_than_the_kernel_is_refused_at_build():
 
 @pytest.mark.parametrize("seed", [-1, 0.5, True, "1"])
 def test_a_seed_that_is_no_count_is_refused(seed):
-    with pytest.raises(ValueError, match=r"TiedDense\(seed=\.\.\.\) must be None or an int >= 0\. Received: seed="):
+    with pytest.raises(
+        ValueError, match=r"TiedDense\(seed=\.\.\.\) must be None or an int of at least 0\. Received: seed="
+    ):
         dsr.TiedDense(4, seed=seed)
 
 

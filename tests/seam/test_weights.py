@@ -157,13 +157,17 @@ def test_set_mask_replaces_the_mask_and_clears_what_is_dead_by_it(kind):
         (np.ones(12, bool), r"shape \(12,\) with 12"),
         (np.zeros((3, 4), bool), r"shape \(3, 4\) with 0 true entries"),
         (True, r"shape \(\) with 1"),
+        (np.full((3, 4), 2), r"mask=array\(\[\[2, 2, 2, 2\],"),
+        (np.full((3, 4), np.nan), r"mask=array\(\[\[nan,"),
+        ("x", "mask='x'"),
     ],
 )
 def test_set_mask_refuses_another_shape_and_an_empty_mask_and_changes_nothing(mask, received):
     weight = small_weight()
     before = bits(weight.mask), bits(weight.variable)
     with pytest.raises(
-        ValueError, match=rf"it/kernel' must have shape \(3, 4\) and at least one true entry\. Received: {received}"
+        ValueError,
+        match=rf"it/kernel' must be a bool array of shape \(3, 4\) with at least one true entry\. Received: {received}",
     ):
         weight.set_mask(mask)
     assert (bits(weight.mask), bits(weight.variable)) == before

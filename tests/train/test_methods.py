@@ -238,6 +238,13 @@ def test_the_fraction_that_set_moves(given, fraction):
 
 
 @pytest.mark.once
+def test_set_cannot_move_as_many_weights_as_there_are(tmp_path):
+    with pytest.raises(ValueError, match=r"--target must be below the 1,004 that there are\. Received: --target=1004"):
+        prepare(dataclasses.replace(SHORT, method="set", target=1004, out=str(tmp_path / "run")))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.once
 def test_slices_of_a_convolution_move_as_wholes(finished_slices):
     before, run, result = finished_slices
     assert result.name == "set-0.9-kernel-seed0" and result.changed[0] > 0
