@@ -329,6 +329,15 @@ def test_open_sizes_cannot_be_timed(tmp_path):
     assert report.products[0].speedups[0][0] == 60
 
 
+def test_the_ending_says_the_format(tmp_path):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("ai_edge_litert")
+    formats = {"model.onnx": "onnx", "model.tflite": "litert", "model": "tf_saved_model", "1.2": "tf_saved_model"}
+    for name, format in formats.items():
+        report = dsr.export(perceptron(), tmp_path / name)
+        assert (report.format, report.note) == (format, "") and (tmp_path / name).is_dir() == ("saved" in format)
+
+
 # Bad input
 
 
@@ -338,6 +347,8 @@ def test_open_sizes_cannot_be_timed(tmp_path):
         ("model", {"format": "h5"}, "format=.* must be one of 'tf_saved_model', 'onnx', 'litert'. Received: 'h5'"),
         ("model", {"format": "onnx"}, "format='onnx'\\) must end in '.onnx'. Received: path='.*model'"),
         ("model.onnx", {"format": "litert"}, "must end in '.tflite'"),
+        ("model.ONNX", {}, "format='onnx'\\) must end in '.onnx'. Received: path='.*model.ONNX'"),
+        ("model.keras", {}, "not '.keras': use keras_dsr.save.* a folder for a SavedModel. Received: .*model.keras'"),
         (
             "model.tflite",
             {"format": "litert", "packed": True},
