@@ -9,7 +9,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from train.folder import replacing
+from keras_dsr.files.writing import written_beside
 
 
 class Progress(NamedTuple):
@@ -35,7 +35,7 @@ def save(path: str | Path, model: keras.Model, progress: Progress) -> None:
     """
     header = {"fingerprint": _fingerprint(model), **progress._asdict()}
     arrays = {f"{i:05d}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_variables(model).values())}
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+    with written_beside(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, header=np.frombuffer(json.dumps(header).encode(), dtype="uint8"), **arrays)
 
 

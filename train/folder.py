@@ -1,43 +1,19 @@
 """The folder of one run: whether it may be used, and files that are there whole or not at all."""
 
-import contextlib
 import csv
 import io
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-_TEMPORARY = ".partial-"
+from keras_dsr.files.writing import written_beside
+
 _PROGRAM = "train.run"
-
-
-@contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends without an error, what is there takes its place.
-
-    For a file or a folder. Whoever is killed in between leaves the old one as it was.
-    """
-    path = Path(path)
-    temporary = path.with_name(_TEMPORARY + path.name)
-    _remove(temporary)
-    try:
-        yield temporary
-    except BaseException:
-        _remove(temporary)
-        raise
-    if temporary.is_dir():
-        _remove(path)
-    else:
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file in one step."""
-    with replacing(path) as temporary:
+    with written_beside(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
