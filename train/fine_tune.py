@@ -13,6 +13,7 @@ from absl import app, flags
 from rich.console import Console
 
 import keras_dsr as dsr
+from keras_dsr.reporting.runs import read_model
 from train.data import load_data
 from train.flags import quiet_libraries
 from train.lottery import read_origin
@@ -42,7 +43,7 @@ def fine_tune(
         ValueError: `sparsity` or `distribution` out of range.
     """
     settings = read_origin(run, "run")
-    model = keras.models.load_model(Path(run) / "model.keras")
+    model = read_model(Path(run) / "model.keras")
     data = load_data(settings["dataset"], data_dir)
     steps = data.train_examples // settings["batch_size"]
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from keras_dsr.files.writing import written_beside
+from keras_dsr.reporting import runs
 
 _PROGRAM = "train.run"
 
@@ -32,12 +33,17 @@ def write_config(folder: Path, config: dict) -> None:
 
 
 def read_config(folder: Path) -> dict | None:
-    """What `write_config` wrote; None if the folder is not that of a run."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """What `write_config` wrote; None if the folder is not that of a run.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
         return None
-    return config if isinstance(config, dict) and config.get("program") == _PROGRAM else None
+    config = runs.read_json(path)
+    is_ours = isinstance(config, dict) and config.get("program") == _PROGRAM
+    return runs.read_config(path) if is_ours else None
 
 
 def check_folder(folder: Path, config: dict, resume: bool, overwrite: bool) -> None:

@@ -21,6 +21,7 @@ from rich.table import Table
 import keras_dsr as dsr
 from keras_dsr.acts.sensitivity import SPARSITIES
 from keras_dsr.acts.sensitivity_report import Sensitivity
+from keras_dsr.reporting.runs import read_model
 from train.data import Data, load_data
 from train.flags import quiet_libraries
 from train.folder import write_rows
@@ -89,7 +90,7 @@ def _test_examples(data: Data, examples: int | None) -> tuple[tf.data.Dataset, s
 
 
 def _trained(run: str, data: Data) -> keras.Model:
-    model = keras.models.load_model(Path(run) / "model.keras")
+    model = read_model(Path(run) / "model.keras")
     model.compile("sgd", data.task.loss(), metrics=data.task.metrics(), jit_compile=False)
     return model
 
