@@ -28,6 +28,7 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
+from keras_dsr.reporting.runs import read_model
 from keras_dsr.shrinking import shrink
 from train.data import load_data
 from train.flags import quiet_libraries
@@ -82,7 +83,7 @@ def main(argv):
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
     quiet_libraries()
     settings = read_origin(FLAGS.run, "run")
-    stored = keras.models.load_model(Path(FLAGS.run) / "model.keras")
+    stored = read_model(Path(FLAGS.run) / "model.keras")
     report = shrink(stored)
 
     test = load_data(settings["dataset"], FLAGS.data_dir).test()

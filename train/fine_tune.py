@@ -15,6 +15,7 @@ from rich.console import Console
 import keras_dsr as dsr
 from keras_dsr.arguments import LARGEST_STEP, is_number, is_one_of, is_whole
 from keras_dsr.decisions.distribution import DISTRIBUTIONS
+from keras_dsr.reporting.runs import read_model
 from train.data import load_data
 from train.flags import quiet_libraries
 from train.lottery import read_origin
@@ -45,7 +46,7 @@ def fine_tune(
     """
     _check(sparsity, epochs, distribution)
     settings = read_origin(run, "run")
-    model = keras.models.load_model(Path(run) / "model.keras")
+    model = read_model(Path(run) / "model.keras")
     data = load_data(settings["dataset"], data_dir)
     steps = data.train_examples // settings["batch_size"]
 

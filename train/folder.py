@@ -1,43 +1,21 @@
 """The folder of one run: whether it may be used, and files that are there whole or not at all."""
 
-import contextlib
 import csv
 import io
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-_TEMPORARY = ".partial-"
+from keras_dsr.files.writing import SUFFIX, written_beside
+from keras_dsr.reporting import runs
+from train import lock
+
 _PROGRAM = "train.run"
-
-
-@contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends without an error, what is there takes its place.
-
-    For a file or a folder. Whoever is killed in between leaves the old one as it was.
-    """
-    path = Path(path)
-    temporary = path.with_name(_TEMPORARY + path.name)
-    _remove(temporary)
-    try:
-        yield temporary
-    except BaseException:
-        _remove(temporary)
-        raise
-    if temporary.is_dir():
-        _remove(path)
-    else:
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file in one step."""
-    with replacing(path) as temporary:
+    with written_beside(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -56,12 +34,17 @@ def write_config(folder: Path, config: dict) -> None:
 
 
 def read_config(folder: Path) -> dict | None:
-    """What `write_config` wrote; None if the folder is not that of a run."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """What `write_config` wrote; None if the folder is not that of a run.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
         return None
-    return config if isinstance(config, dict) and config.get("program") == _PROGRAM else None
+    config = runs.read_json(path)
+    is_ours = isinstance(config, dict) and config.get("program") == _PROGRAM
+    return runs.read_config(path) if is_ours else None
 
 
 def check_folder(folder: Path, config: dict, resume: bool, overwrite: bool) -> None:
@@ -83,7 +66,7 @@ def check_folder(folder: Path, config: dict, resume: bool, overwrite: bool) -> N
     if resume:
         _check_resume(folder, old, config)
         return
-    if not folder.exists() or not any(folder.iterdir()):
+    if is_empty(folder):
         return
     if old is None:
         raise FileExistsError(
@@ -97,12 +80,20 @@ def check_folder(folder: Path, config: dict, resume: bool, overwrite: bool) -> N
         )
 
 
+def is_empty(folder: Path) -> bool:
+    """Whether a folder is not there, or has nothing in it but its lock and what a killed process did not finish."""
+    if not folder.exists():
+        return True
+    return all(path.name == lock.NAME or path.name.endswith(SUFFIX) for path in folder.iterdir())
+
+
 def clear(folder: Path) -> None:
-    """Create a folder, or remove all that is in it."""
+    """Create a folder, or remove all that is in it but its lock."""
     folder.mkdir(parents=True, exist_ok=True)
     # The mark goes last: if this is interrupted, the rest is still known to be a run's.
     for path in sorted(folder.iterdir(), key=lambda path: path.name == "config.json"):
-        _remove(path)
+        if path.name != lock.NAME:
+            _remove(path)
 
 
 def _check_resume(folder: Path, old: dict | None, config: dict) -> None:

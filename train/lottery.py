@@ -4,9 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_dsr.reporting import runs
 from keras_dsr.seam import SparseWeight
 from train import checkpoint
 from train.folder import read_config
+from train.methods import METHODS
+
+# What others need to know of a run.
+ORIGIN = ("model", "dataset", "method", "sparsity", "batch_size", "seed", "recipe", "depth", "width", "granularity")
+ORIGIN += ("initial_weights_seed",)
 
 
 def read_origin(folder: str, flag: str) -> dict:
@@ -18,12 +24,20 @@ def read_origin(folder: str, flag: str) -> dict:
 
     Raises:
         FileNotFoundError: there is no finished run.
+        ValueError: its config.json is damaged.
     """
-    config = read_config(Path(folder))
+    path = Path(folder) / "config.json"
+    config = read_config(path.parent)
     if config is None or not (Path(folder) / "result.json").exists():
         state = "holds no run" if config is None else "holds a run that is not finished"
         raise FileNotFoundError(f"--{flag}={folder} {state}. Pass the folder of one that has been trained to its end.")
-    return {**config["settings"], "initial_weights_seed": config["initial_weights_seed"]}
+    origin = {**config["settings"], **{name: config[name] for name in ("initial_weights_seed",) if name in config}}
+    lacking = [name for name in ORIGIN if name not in origin]
+    if lacking:
+        raise runs.damaged(path, f"it has no {', '.join(map(repr, lacking))}")
+    if origin["method"] not in METHODS:
+        raise runs.damaged(path, f"'method' cannot be {origin['method']!r}")
+    return origin
 
 
 def initial_weights_seed(seed: int, init_from: str | None) -> int:

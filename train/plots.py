@@ -16,7 +16,7 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
-from train.folder import replacing
+from keras_dsr.files.writing import written_beside
 
 LARGEST_LEGEND = 12
 SMALLEST_RANGE = 0.02
@@ -207,5 +207,5 @@ def _marks(values: Sequence[float]) -> dict:
 
 
 def _write(figure: Figure, path: Path) -> None:
-    with replacing(path) as temporary:
+    with written_beside(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")

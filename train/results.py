@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 
 import keras_dsr as dsr
+from keras_dsr.reporting import runs
 from train import plots
 from train.folder import write_rows, write_text
 from train.network import Network, normalize_by_whole_batches
@@ -93,14 +94,21 @@ def write_results(out: Path, settings: Settings, network: Network, rows: list[di
 
 
 def read_result(out: Path) -> Result | None:
-    """The result of the run in a folder; None if it is not finished."""
-    try:
-        values = json.loads((out / "result.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    """The result of the run in a folder; None if it is not finished.
+
+    Raises:
+        ValueError: result.json is damaged.
+    """
+    path = out / "result.json"
+    if not path.exists():
         return None
-    for name in ("test_scores", "changed"):
-        values[name] = tuple(values[name])
-    return Result(out, **{**values, "layers": tuple(tuple(layer) for layer in values["layers"])})
+    values = runs.read_result(path)
+    try:
+        result = Result(out, **values)
+    except TypeError as error:
+        raise runs.damaged(path, error) from error
+    sequences = {name: tuple(values[name]) for name in ("test_scores", "changed")}
+    return dataclasses.replace(result, **sequences, layers=tuple(map(tuple, values["layers"])))
 
 
 def describe(result: Result) -> str:

@@ -28,6 +28,7 @@ from train import checkpoint, folder
 from train.cluster import ALONE, Cluster, joined
 from train.data import Data, load_data
 from train.flags import cluster_from_flags, define_cluster_flags, define_flags, quiet_libraries, settings_from_flags
+from train.lock import held
 from train.lottery import initial_weights_seed
 from train.methods import METHODS, Plan
 from train.network import Network, build_network
@@ -68,8 +69,11 @@ def train(settings: Settings, console: Console | None = None) -> Result:
 
     Raises:
         ValueError, FileExistsError, FileNotFoundError: the run cannot be done. Nothing was written or removed.
+        BlockingIOError: another process writes to the folder.
     """
-    return execute(prepare(settings), console or Console(quiet=True))
+    settings, _ = resolve(settings)
+    with held(settings.out):
+        return execute(prepare(settings), console or Console(quiet=True))
 
 
 def check(settings: Settings) -> tuple[Settings, Recipe]:
@@ -121,6 +125,8 @@ def _built(settings: Settings, recipe: Recipe, data: Data, steps: int, cluster: 
     progress = checkpoint.Progress(0, [])
     if settings.resume:
         progress = checkpoint.load(Path(settings.out) / "checkpoint", network.model)
+        for weight in dsr.sparse_weights(network.model) if progress.absent else ():
+            weight.remember()
     return Run(settings, recipe, data, steps, network, moving, progress, cluster)
 
 
@@ -235,10 +241,13 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
     quiet_libraries()
-    with one_line_errors(), joined(**cluster_from_flags()) as cluster:
+    with one_line_errors(), joined(**cluster_from_flags()) as cluster, contextlib.ExitStack() as lock:
         console = Console(quiet=not cluster.writes)
         with one_line_errors():
-            run = prepare(settings_from_flags(), cluster)
+            settings, _ = resolve(settings_from_flags())
+            if cluster.writes:
+                lock.enter_context(held(settings.out))
+            run = prepare(settings, cluster)
         try:
             result = execute(run, console)
         except KeyboardInterrupt:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from train.flags import quiet_libraries
+from train.lock import held
 from train.results import Result
 from train.run import execute, prepare
 from train.settings import Settings
@@ -69,7 +70,8 @@ class _EpochsDone(keras.callbacks.Callback):
 
 
 def _do(settings: Settings, index: int) -> Result:
-    return execute(prepare(settings), Console(quiet=True), _EpochsDone(index))
+    with held(settings.out):
+        return execute(prepare(settings), Console(quiet=True), _EpochsDone(index))
 
 
 def _begin_worker(messages):

@@ -46,6 +46,7 @@ class ExportReport:
         bytes: of all its files.
         packed: a `PackedRow` for each weight that was packed.
         products: a `ProductRow` for each layer that was timed, with `kernels="auto"`.
+        note: why nothing is packed where another backend would have; else empty.
     """
 
     path: pathlib.Path
@@ -53,6 +54,7 @@ class ExportReport:
     bytes: int
     packed: tuple[PackedRow, ...] = ()
     products: tuple[ProductRow, ...] = ()
+    note: str = ""
 
     def __str__(self) -> str:
         text = io.StringIO()
@@ -61,7 +63,8 @@ class ExportReport:
             console.print(self._packed_table())
         if self.products:
             console.print(self._product_table())
-        return text.getvalue() + f"{self.path}: {self.format}, {self.bytes:,} bytes\n"
+        note = f"{self.note}\n" if self.note else ""
+        return text.getvalue() + f"{self.path}: {self.format}, {self.bytes:,} bytes\n{note}"
 
     def _packed_table(self) -> Table:
         table = Table(title="Packed weights")

@@ -1,6 +1,7 @@
 """Files that other programs serve: a SavedModel with packed weights, ONNX, LiteRT."""
 
 import os
+import pathlib
 from collections.abc import Sequence
 
 import keras
@@ -23,7 +24,7 @@ SUFFIXES = {"tf_saved_model": "", "onnx": ".onnx", "litert": ".tflite"}
 def export(
     model: keras.Model,
     path: str | os.PathLike,
-    format: str = "tf_saved_model",
+    format: str | None = None,
     packed: bool | None = None,
     dtype: str | None = None,
     kernels: str = "dense",
@@ -45,7 +46,8 @@ def export(
         model: a built Keras model.
         path: the folder of a SavedModel, or a file that ends in `.onnx` or `.tflite`. An existing one is replaced; a
             folder with files in it that is no SavedModel is refused.
-        format: `"tf_saved_model"`, `"onnx"` (needs the extra `onnx`) or `"litert"` (the extra `litert`).
+        format: `"tf_saved_model"`, `"onnx"` (needs the extra `onnx`) or `"litert"` (the extra `litert`). None: by the
+            ending of `path`, `.onnx` or `.tflite`; any other is a SavedModel's.
         packed: bool, whether weights are packed. None: a SavedModel is, on the TensorFlow backend, the only one that
             can (from JAX it has dense weights, and from torch there is none); an ONNX file has sparse initializers, the
             format's own, and with True packed weights that take less than half of the room.
@@ -58,7 +60,7 @@ def export(
         input_signature: as in `model.export`.
 
     Returns:
-        An `ExportReport`, which prints what was packed and chosen.
+        An `ExportReport`, which prints what was packed and chosen, and why nothing was where another backend would.
 
     Raises:
         TypeError: something that is no model of Keras 3, or no path.
@@ -72,12 +74,13 @@ def export(
     Example:
 
     >>> keras_dsr.export(model, "saved_model/")
-    >>> served = tf.saved_model.load("saved_model/")
-    >>> served.serve(x)
+    >>> serve = tf.saved_model.load("saved_model/").signatures["serving_default"]
+    >>> keras_dsr.export(model, "model.onnx")
     """
     check_has_weights(model, "export", kind=keras.Model)
     path = check_path(path, "export")
     _check_signature(input_signature)
+    format = _format_of(path) if format is None else format
     packed = _check_arguments(path, format, packed, dtype, kernels, batch_sizes)
     sparse_weights(model)  # builds a SparseOptimizer that has not taken a step
     with written_beside(path) as temporary, stripped(model):
@@ -98,7 +101,28 @@ def export(
             write_checksums(temporary)
         files = [temporary] if temporary.is_file() else temporary.rglob("*")
         size = sum(file.stat().st_size for file in files if file.is_file())
-    return ExportReport(path, format, size, **rows)
+    return ExportReport(path, format, size, **rows, note=_note(format))
+
+
+def _format_of(path: pathlib.Path) -> str:
+    """The format that the ending of a path stands for."""
+    ending = path.suffix.lower()
+    if ending in (".keras", ".h5"):
+        raise ValueError(
+            f"export(path=...) writes what other programs serve, not {ending!r}: use keras_dsr.save(model, "
+            f"'model.keras'), or give a folder for a SavedModel. Received: path={str(path)!r}"
+        )
+    return next((format for format, suffix in SUFFIXES.items() if suffix and suffix == ending), "tf_saved_model")
+
+
+def _note(format: str) -> str:
+    """Why nothing is packed where it would be on another backend."""
+    if format != "tf_saved_model" or keras.backend.backend() == "tensorflow":
+        return ""
+    return (
+        "Not packed: its weights are dense, zeros included. What unpacks them are operations of TensorFlow, and here "
+        f"Keras has the {keras.backend.backend()} backend. {ON_TENSORFLOW}"
+    )
 
 
 def _write_dense(model, path, input_signature) -> None:

@@ -58,7 +58,7 @@ def save(model: keras.Model, path: str | os.PathLike, resumable: bool = False) -
     if resumable:
         warn_of_loading(model, "What keras_dsr.save(resumable=True) writes")
     with written_beside(path) as temporary, contextlib.nullcontext() if resumable else _as_plain(model):
-        stored = temporary.with_name(f"stored-{path.name}")
+        stored = temporary.with_name("stored.keras")
         model.save(stored)
         with zipfile.ZipFile(stored) as source, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as target:
             for entry in source.infolist():

@@ -142,7 +142,7 @@ class Sensitivity:
         figure.legend(loc="outside right upper", fontsize="small", title=title)
         if path is not None:
             with written_beside(path) as temporary:
-                figure.savefig(temporary, dpi=120)
+                figure.savefig(temporary, dpi=120, format=temporary.suffix[1:] or "png")
         return figure
 
     def __str__(self) -> str:

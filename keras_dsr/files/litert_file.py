@@ -1,5 +1,6 @@
 """A LiteRT (TensorFlow Lite) file with sparse tensors, compared with the model before it is written."""
 
+import glob
 import os
 import pathlib
 import re
@@ -47,7 +48,9 @@ def write_litert(model: keras.Model, path: str | os.PathLike, input_signature=No
         )
     interpreter = _interpreter()
     _refuse_other_numbers(model)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    # TensorFlow takes the path of what it loads for a pattern.
+    beside = path.parent if glob.escape(str(path)) == str(path) else None
+    with tempfile.TemporaryDirectory(dir=beside) as folder:
         model.export(folder, format="tf_saved_model", input_signature=input_signature, verbose=False)
         inputs, expected = _sample(model, folder)
         files = sorted((_converted(model, folder, is_sparse) for is_sparse in (True, False)), key=len)

@@ -1,6 +1,5 @@
 """Weights of a SavedModel that are packed in its files, and unpacked once when it is loaded, by stock operations."""
 
-import uuid
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,12 +10,13 @@ from keras_dsr.products.csr import csr_matrix
 
 
 class UnpackedAtLoad(tf.saved_model.experimental.TrackableResource):
-    """Packed tensors in a file, of which a loaded model holds one list, in a variable that is on no checkpoint.
+    """Packed tensors in a file, of which a loaded model holds one list, in a variable.
 
-    Loaders restore the packed variables, then make the resource and have it initialized; so does TensorFlow Serving. A
-    loader in Python gives each loaded copy of a file a resource of its own; in a session two copies share it, and hold
-    the same. One resource for all tensors and two variables for all that is packed, for loading takes its time by their
-    number, and a file names each in many places.
+    Loaders restore the variables, then have resources initialized, which fills the list; so does TensorFlow Serving.
+    The file has an empty list, and a model's functions capture the variable as any of theirs: it lives as long as one
+    of them, also where the loaded object is gone, and each loaded copy of a file has its own. One list for all tensors
+    and two variables for all that is packed, for loading takes its time by their number, and a file names each in many
+    places.
 
     Args:
         packed: the tensors, whose values are of one dtype.
@@ -29,15 +29,15 @@ class UnpackedAtLoad(tf.saved_model.experimental.TrackableResource):
         self._packed = packed
         self._dtype = dtype
         self._as_csr = as_csr
-        self._shared_name = f"unpacked_{uuid.uuid4().hex}"  # unique among all models that a server may hold
         self._values = tf.Variable(np.concatenate([each.values for each in packed]), trainable=False, name="values")
         self._code = tf.Variable(np.concatenate([each.code for each in packed]), trainable=False, name="code")
-        self._track_trackable(self._values, "values")
-        self._track_trackable(self._code, "code")
+        self._unpacked = tf.Variable(self._empty(), trainable=False, name="unpacked")
+        for name in ("values", "code", "unpacked"):
+            self._track_trackable(getattr(self, f"_{name}"), name)
 
     def read(self) -> list[tf.Tensor]:
         """The tensors, or CSR matrices, inside a function that is being traced. Nothing is copied when it runs."""
-        held = tf.raw_ops.ReadVariableOp(resource=self.resource_handle, dtype=tf.variant)
+        held = tf.raw_ops.ReadVariableOp(resource=self._unpacked.handle, dtype=tf.variant)
         tensors = []
         for index, packed in enumerate(self._packed):
             shape, dtype = ([], tf.variant) if self._as_csr else (packed.shape, self._dtype)
@@ -49,15 +49,16 @@ class UnpackedAtLoad(tf.saved_model.experimental.TrackableResource):
         return tensors
 
     def _create_resource(self):
-        return tf.raw_ops.VarHandleOp(dtype=tf.variant, shape=[], shared_name=self._shared_name)
+        # The handle of nothing: TensorFlow asks for one, and it is the initializing alone that is needed.
+        return tf.raw_ops.VarHandleOp(dtype=tf.variant, shape=[])
 
-    def _destroy_resource(self):
-        tf.raw_ops.DestroyResourceOp(resource=self.resource_handle, ignore_lookup_error=True)
-
-    def _initialize(self):
-        held = tf.raw_ops.EmptyTensorList(
+    def _empty(self):
+        return tf.raw_ops.EmptyTensorList(
             element_shape=-1, max_num_elements=-1, element_dtype=tf.variant if self._as_csr else self._dtype
         )
+
+    def _initialize(self):
+        held = self._empty()
         values = tf.split(self._values, [len(packed.values) for packed in self._packed])
         codes = tf.split(self._code, [len(packed.code) for packed in self._packed])
         for packed, own_values, code in zip(self._packed, values, codes):
@@ -70,7 +71,7 @@ class UnpackedAtLoad(tf.saved_model.experimental.TrackableResource):
                 tensor = tf.scatter_nd(positions[:, None], own_values, tf.constant([size], tf.int64))
                 tensor = tf.reshape(tensor, packed.shape)
             held = tf.raw_ops.TensorListPushBack(input_handle=held, tensor=tensor)
-        tf.raw_ops.AssignVariableOp(resource=self.resource_handle, value=held)
+        tf.raw_ops.AssignVariableOp(resource=self._unpacked.handle, value=held)
 
 
 # Functions, for a file holds a function once, and each call of it in a few bytes. They decode as `decisions.packing`.

@@ -3,10 +3,11 @@
 import contextlib
 import ctypes
 import errno
-import glob
+import hashlib
 import os
 import pathlib
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ except ImportError:  # Windows: what a killed process left stays until someone r
 
 
 SUFFIX = ".unfinished"  # of temporary folders: no hidden folder of the user's is taken for one
+LONGEST = 80  # bytes of a name that the name of its temporary folder repeats: some file systems take 143 in all
 
 
 @contextlib.contextmanager
@@ -25,16 +27,18 @@ def written_beside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """A temporary path on the same file system that takes the place of `path` when the block ends without an error.
 
     What is written there is flushed to the disk before it is renamed, so that neither a kill nor a loss of power leaves
-    half of it under its name. What a killed process has left beside `path` is removed.
+    half of it under its name. What a killed process has left beside `path` is removed. What was there before hands its
+    permissions on. A symbolic link stays, and its target is written.
 
     Args:
         path: a file or a folder, written or not yet; its folder exists.
 
     Yields:
-        The temporary path; the block writes a file or makes a folder there.
+        The temporary path, which ends as `path` does; the block writes a file or makes a folder there.
 
     Raises:
         FileNotFoundError: the folder of `path` does not exist.
+        FileExistsError: `path` is something else than a file or a folder, such as a device.
         OSError: the disk is full. `path` is as it was before, as after any other error of the block.
 
     Example:
@@ -42,17 +46,16 @@ def written_beside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     >>> with written_beside("report.html") as temporary:
     ...     temporary.write_text("<html></html>")
     """
-    path = pathlib.Path(path).absolute()
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder {str(path.parent)!r} to write {path.name!r} in does not exist: create it.")
+    given, path = pathlib.Path(path), _target(pathlib.Path(path))
     _remove_leftovers(path)
     try:
-        with tempfile.TemporaryDirectory(SUFFIX, f".{path.name}-", path.parent) as folder, _locked(folder):
-            temporary = pathlib.Path(folder) / path.name
+        with tempfile.TemporaryDirectory(SUFFIX, _prefix(path), path.parent) as folder, _locked(folder):
+            temporary = pathlib.Path(folder) / f"_{given.suffix}"  # never longer than the name itself
             yield temporary
             for part in [*(temporary.rglob("*") if temporary.is_dir() else ()), temporary]:
                 _flush(part)
-            if path.is_dir():
+                _take_permissions(part, path / part.relative_to(temporary))
+            if path.is_dir() and temporary.is_dir():
                 _exchange(temporary, path)  # a folder cannot be renamed over one with files
             else:
                 os.replace(temporary, path)
@@ -67,6 +70,32 @@ def written_beside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
                 str(path),
             ) from error
         raise
+
+
+def _target(path: pathlib.Path) -> pathlib.Path:
+    """Where a path leads, past symbolic links."""
+    target = pathlib.Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, "The path is a symbolic link that leads back to itself: remove it", str(path))
+    if not target.parent.is_dir():
+        link = f" (where the symbolic link {str(path)!r} leads)" if path.is_symlink() else ""
+        raise FileNotFoundError(
+            f"The folder {str(target.parent)!r} to write {target.name!r} in does not exist{link}: create it."
+        )
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise FileExistsError(f"{str(path)!r} is neither a file nor a folder, and was left alone: give another path.")
+    return target
+
+
+def _prefix(path: pathlib.Path) -> str:
+    """What the temporary folders of a path, and of no other, begin with."""
+    name = os.fsencode(path.name)
+    return f".{path.name if len(name) <= LONGEST else hashlib.sha256(name).hexdigest()}-"
+
+
+def _take_permissions(part: pathlib.Path, old: pathlib.Path) -> None:
+    if old.exists():
+        os.chmod(part, stat.S_IMODE(old.stat().st_mode))
 
 
 def _is_disk_full(error: BaseException | None) -> bool:
@@ -98,7 +127,7 @@ def _exchange(temporary: pathlib.Path, path: pathlib.Path) -> None:
             at_working_directory, os.fsencode(temporary), at_working_directory, os.fsencode(path), exchange
         ):
             return
-    os.replace(path, temporary.with_name(f"{path.name}.replaced"))
+    os.replace(path, temporary.with_name("replaced"))
     os.replace(temporary, path)
 
 
@@ -120,7 +149,9 @@ def _locked(folder: str) -> Iterator[None]:
 def _remove_leftovers(path: pathlib.Path) -> None:
     if fcntl is None:
         return
-    for folder in path.parent.glob(f".{glob.escape(path.name)}-*{SUFFIX}"):
+    for folder in path.parent.iterdir():
+        if not (folder.name.startswith(_prefix(path)) and folder.name.endswith(SUFFIX)):
+            continue
         with contextlib.suppress(OSError):  # gone meanwhile, or locked: someone is writing there
             descriptor = os.open(folder, os.O_RDONLY)
             try:

@@ -1,15 +1,23 @@
-"""What the folder of a finished run of `train.run` holds for a report."""
+"""What the folder of a run of `train.run` holds, read with care: a damaged file is named, and how to go on."""
 
 import csv
 import json
 import pathlib
+import reprlib
 import zipfile
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
 FILES = ("config.json", "metrics.csv", "result.json", "model.keras")
+AGAIN = "the command of the run with --resume writes {} again from its checkpoint"
+REMEDIES = {
+    "config.json": "Restore it from a copy, or do the run again in another folder",
+    "result.json": f"Remove it: {AGAIN.format('it')}",
+}
+OTHERWISE = f"Remove it and result.json: {AGAIN.format('both')}"
 
 
 class Run(NamedTuple):
@@ -50,14 +58,47 @@ def read_run(folder: pathlib.Path) -> Run:
             f"The folder {str(folder)!r} is {'an unfinished run' if unfinished else 'no run'}: it has no "
             f"{', '.join(missing)}. {remedy}"
         )
-    settings = _json(folder / "config.json", "settings")["settings"]
-    result = _json(folder / "result.json", "test_score", "layers", "weights", "active_weights")
+    settings = read_config(folder / "config.json")["settings"]
+    result = read_result(folder / "result.json")
     rows = read_metrics(folder / "metrics.csv")
-    try:
-        model = keras.saving.load_model(folder / "model.keras", compile=False)
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise _damaged(folder / "model.keras", error) from error
+    if len(rows) != len(result.get("test_scores", rows)):
+        why = f"it has {len(rows)} rows, and result.json the scores of {len(result['test_scores'])} epochs"
+        raise damaged(folder / "metrics.csv", why)
+    model = read_model(folder / "model.keras")
     return Run(settings, result, rows, model, _masks(folder / "checkpoint", model, result))
+
+
+def read_json(path: pathlib.Path):
+    """What a JSON file of a run holds.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error) from error
+
+
+def read_config(path: pathlib.Path) -> dict:
+    """What a config.json holds. Raises as `read_json` does."""
+    return _checked(path, read_json(path), _CONFIG, "settings")
+
+
+def read_result(path: pathlib.Path) -> dict:
+    """What a result.json holds. Raises as `read_json` does."""
+    return _checked(path, read_json(path), _RESULT, "test_score", "layers", "weights", "active_weights")
+
+
+def read_model(path: pathlib.Path) -> keras.Model:
+    """The model of a model.keras, not compiled. Raises as `read_json` does."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no {path.name} in {str(path.parent)!r}. {_remedy(path)}.")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # of a damaged file it may be any
+        raise damaged(path, error) from error
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, float]]:
@@ -69,26 +110,69 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, float]]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    except (ValueError, TypeError, AttributeError) as error:
-        raise _damaged(path, f"a row is not one number for each column: {error}") from error
+    except (ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise damaged(path, f"a row is not one number for each column: {error}") from error
     if not rows or "epoch" not in rows[0]:
-        raise _damaged(path, "expected a column 'epoch' and at least one row")
+        raise damaged(path, "expected a column 'epoch' and at least one row")
     return rows
 
 
-def _json(path: pathlib.Path, *names: str) -> dict:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _damaged(path, error) from error
+def damaged(path: pathlib.Path, why) -> ValueError:
+    """The error that names a damaged file of a run, and says how to go on."""
+    return ValueError(f"{path.name} of the run in {str(path.parent)!r} is damaged ({why}). {_remedy(path)}.")
+
+
+def _remedy(path: pathlib.Path) -> str:
+    return REMEDIES.get(path.name, OTHERWISE)
+
+
+def _checked(path: pathlib.Path, values, kinds: dict[str, Callable[[object], bool]], *names: str) -> dict:
+    """The values of a file if they are by name, those of `names` among them, and of these kinds."""
     lacking = [name for name in names if not isinstance(values, dict) or name not in values]
     if lacking:
-        raise _damaged(path, f"it has no {', '.join(map(repr, lacking))}")
+        raise damaged(path, f"it has no {', '.join(map(repr, lacking))}")
+    wrong = [name for name, is_fine in kinds.items() if name in values and not is_fine(values[name])]
+    if wrong:
+        raise damaged(path, f"{wrong[0]!r} cannot be {reprlib.repr(values[wrong[0]])}")
     return values
 
 
-def _damaged(path: pathlib.Path, why) -> ValueError:
-    return ValueError(f"{path.name} of the run in {str(path.parent)!r} is damaged ({why}). Do the run again.")
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_count(value) -> bool:
+    return _is_number(value) and isinstance(value, int) and value >= 0
+
+
+def _is_numbers(value) -> bool:
+    return isinstance(value, list) and all(map(_is_number, value))
+
+
+def _is_layers(value) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(row, list) and len(row) == 3 and isinstance(row[0], str) and all(map(_is_count, row[1:]))
+        for row in value
+    )
+
+
+def _is_text(value) -> bool:
+    return isinstance(value, str)
+
+
+def _is_object(value) -> bool:
+    return isinstance(value, dict)
+
+
+_CONFIG = {"settings": _is_object, "recipe": _is_object, "initial_weights_seed": _is_count}
+_RESULT = {
+    **dict.fromkeys(("name", "score"), _is_text),
+    **dict.fromkeys(("active_weights", "weights", "parameters", "model_bytes"), _is_count),
+    **dict.fromkeys(("test_scores", "changed"), _is_numbers),
+    "test_score": _is_number,
+    "layers": _is_layers,
+    "test_top5": lambda value: value is None or _is_number(value),
+}
 
 
 def _masks(path: pathlib.Path, model: keras.Model, result: dict) -> dict[str, np.ndarray] | None:
@@ -98,6 +182,9 @@ def _masks(path: pathlib.Path, model: keras.Model, result: dict) -> dict[str, np
     active = {name: count for name, count, _ in result["layers"]}
     masks = {}
     try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:  # numpy asks for no checksum
+                return None
         with np.load(path, allow_pickle=False) as archive:
             variables = json.loads(archive["header"].tobytes())["fingerprint"]
             for place, (path_of_variable, _) in enumerate(variables):

@@ -108,6 +108,10 @@ class SparseWeight:
         self.mask.assign(mask)
         self.record.assign(record.array())
 
+    def remember(self) -> None:
+        """Take the number of active weights for its budget: where all came together from a file without a record."""
+        self.record.assign(Record.of(self.record)._replace(active=self.count()).array())
+
     def check(self) -> None:
         """Raise `ValueError` if the mask, its record and H contradict each other: they came from elsewhere."""
         mask = checked_mask(ops.convert_to_numpy(self.mask), self.unit_axes, repr(self.name))
@@ -223,6 +227,10 @@ class CompactWeight:
         raise NotImplementedError(
             f"{self.name!r} is in compact storage and takes no mask. Build the layer with storage='masked' for that."
         )
+
+    def remember(self) -> None:
+        """Take the number of active weights for its budget: where all came together from a file without a record."""
+        self.record.assign(Record.of(self.record)._replace(active=self.count()).array())
 
     def check(self) -> None:
         """Raise `ValueError` if the positions, their record and H contradict each other: they came from elsewhere."""

@@ -1,4 +1,7 @@
+import gc
 import hashlib
+import mmap
+import pathlib
 import subprocess
 import sys
 
@@ -105,6 +108,11 @@ def in_session(path, inputs):  # in the order of TensorFlow Serving: restore, th
         feed = {signature.inputs[name].name: value for name, value in inputs.items()}
         return session.run({name: output.name for name, output in signature.outputs.items()}, feed)
 
+def alone_with_its_function(path):  # as most people load: the function is kept, and the loaded object is not
+    serve = tf.saved_model.load(path).signatures["serving_default"]
+    gc.collect()
+    return serve
+
 held = []
 for name in sys.argv[1:]:
     inputs = dict(np.load(f"{name}.npz"))
@@ -117,15 +125,15 @@ for name in sys.argv[1:]:
     again = tf.saved_model.load(f"{name}/packed")  # a second copy, which is gone before the first is used
     second = again.signatures["serving_default"](**tensors(inputs))
     del again
-    gc.collect()
+    alone = alone_with_its_function(f"{name}/packed")
     session = in_session(f"{name}/packed", inputs)
-    for outputs in (packed(**tensors(inputs)), second, session):
+    for outputs in (packed(**tensors(inputs)), second, alone(**tensors(inputs)), session):
         assert sorted(outputs) == sorted(expected), name
         for key in expected:
             assert array(outputs[key]).tobytes() == array(expected[key]).tobytes(), (name, key)
 inputs = dict(np.load("convolutional.npz"))
-csr = tf.saved_model.load("convolutional/csr")
-for outputs in (csr.signatures["serving_default"](**tensors(inputs)), in_session("convolutional/csr", inputs)):
+csr = alone_with_its_function("convolutional/csr")
+for outputs in (csr(**tensors(inputs)), in_session("convolutional/csr", inputs)):
     for key, value in outputs.items():
         np.testing.assert_allclose(array(value), np.load(f"convolutional.{key}.npy"), rtol=1e-5, atol=1e-5)
 for name, packed in zip(sys.argv[1:], held[1::2]):  # all of them in one process
@@ -180,6 +188,20 @@ def test_a_stateful_layer_goes_on_from_its_state(tmp_path):
         outputs = model(batch()[:, None])
         assert bits(loaded.serve(batch()[:, None])) == bits(outputs)
     assert np.abs(outputs - served(tmp_path / "packed", batch()[:, None])).max() > 0.01
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's figures")
+def test_the_memory_of_a_loaded_model_is_free_when_its_function_goes(tmp_path):
+    model = keras.Sequential([keras.Input((2000,)), dsr.SparseDense(3000, sparsity=0.95, use_bias=False)])
+    dsr.export(model, tmp_path / "packed")
+    sizes = []
+    for _ in range(8):  # of 24 MB each
+        serve = tf.saved_model.load(str(tmp_path / "packed")).signatures["serving_default"]
+        serve(tf.ones((1, 2000)))
+        del serve
+        gc.collect()
+        sizes.append(int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE)
+    assert max(sizes[2:]) - sizes[1] < 60e6
 
 
 def write_with_csr(model, path):
@@ -307,6 +329,15 @@ def test_open_sizes_cannot_be_timed(tmp_path):
     assert report.products[0].speedups[0][0] == 60
 
 
+def test_the_ending_says_the_format(tmp_path):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("ai_edge_litert")
+    formats = {"model.onnx": "onnx", "model.tflite": "litert", "model": "tf_saved_model", "1.2": "tf_saved_model"}
+    for name, format in formats.items():
+        report = dsr.export(perceptron(), tmp_path / name)
+        assert (report.format, report.note) == (format, "") and (tmp_path / name).is_dir() == ("saved" in format)
+
+
 # Bad input
 
 
@@ -316,6 +347,8 @@ def test_open_sizes_cannot_be_timed(tmp_path):
         ("model", {"format": "h5"}, "must be one of 'tf_saved_model', 'onnx', 'litert'. Received: format='h5'"),
         ("model", {"format": "onnx"}, "format='onnx'\\) must end in '.onnx'. Received: path='.*model'"),
         ("model.onnx", {"format": "litert"}, "must end in '.tflite'"),
+        ("model.ONNX", {}, "format='onnx'\\) must end in '.onnx'. Received: path='.*model.ONNX'"),
+        ("model.keras", {}, "not '.keras': use keras_dsr.save.* a folder for a SavedModel. Received: .*model.keras'"),
         (
             "model.tflite",
             {"format": "litert", "packed": True},

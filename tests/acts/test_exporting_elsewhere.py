@@ -17,6 +17,12 @@ def test_a_saved_model_from_jax_is_dense_and_serves_the_outputs_of_the_model(tmp
     tf = pytest.importorskip("tensorflow")
     model = perceptron()
     report = dsr.export(model, tmp_path / "exported")
+    assert report.note == (
+        "Not packed: its weights are dense, zeros included. What unpacks them are operations of TensorFlow, and here "
+        "Keras has the jax backend. Write it with keras_dsr.save(model, 'model.keras'), and export what "
+        "keras.models.load_model reads of that in a process with KERAS_BACKEND=tensorflow."
+    )
+    assert str(report).endswith(f"exported: tf_saved_model, {report.bytes:,} bytes\n{report.note}\n")
     assert report.packed == () and (tmp_path / "exported" / "assets.extra" / "SHA256SUMS").exists()
     loaded = tf.saved_model.load(str(tmp_path / "exported"))
     np.testing.assert_allclose(loaded.serve(batch()), values(model(batch())), rtol=1e-5, atol=1e-5)
@@ -54,5 +60,5 @@ def test_what_only_tensorflow_packs_is_refused_with_what_to_do(tmp_path, setting
 
 def test_litert_is_refused_with_what_to_do(tmp_path):
     with pytest.raises(ValueError, match=r"needs the TensorFlow backend.* KERAS_BACKEND=tensorflow, load the model"):
-        dsr.export(perceptron(), tmp_path / "model.tflite", format="litert")
+        dsr.export(perceptron(), tmp_path / "model.tflite")
     assert files_in(tmp_path) == []

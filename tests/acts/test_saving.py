@@ -83,7 +83,9 @@ def test_a_saved_model_is_the_same_network_of_stock_layers(tmp_path, build):
     assert bits(loaded(batch())) == before
     assert bits(model(batch())) == before
     assert loaded.count_params() == sum(
-        int(np.prod(v.shape)) for v in model.weights if v.name not in ("kernel_mask", "kernel_threshold", "kernel_record")
+        int(np.prod(v.shape))
+        for v in model.weights
+        if v.name not in ("kernel_mask", "kernel_threshold", "kernel_record")
     )
 
 

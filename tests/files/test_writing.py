@@ -1,5 +1,7 @@
 import errno
 import os
+import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -63,6 +65,110 @@ def test_leftovers_of_the_dead_are_removed_and_the_work_of_others_is_not(tmp_pat
         assert first.exists()
     assert (tmp_path / "it").read_text() == "first"
     assert files_in(tmp_path) == [".it-backup", ".item-other.unfinished", "it"]
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_symbolic_link_stays_and_its_target_is_written(tmp_path, monkeypatch, parts, exists):
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    if exists:
+        write(tmp_path / "there" / "it", "old", parts)
+    (tmp_path / "there" / "middle").symlink_to("it")  # relative, and a link to a link
+    (tmp_path / "here" / "link.txt").symlink_to(tmp_path / "there" / "middle")
+    monkeypatch.chdir(tmp_path / "here")
+    write("link.txt", "new", parts)
+    it = tmp_path / "there" / "it"
+    files = [it] if parts == 1 else sorted(it.iterdir())
+    assert [file.read_text() for file in files] == ["new"] * parts
+    assert os.readlink("link.txt") == str(tmp_path / "there" / "middle") and os.readlink(it.with_name("middle")) == "it"
+    assert files_in(tmp_path / "here") == ["link.txt"] and files_in(tmp_path / "there") == ["it", "middle"]
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path):
+    (tmp_path / "lost").symlink_to(tmp_path / "missing" / "it")
+    with pytest.raises(
+        FileNotFoundError, match="missing' to write 'it' in does not exist .*link '.*lost' leads.*create"
+    ):
+        write(tmp_path / "lost", "new")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(OSError, match="symbolic link that leads back to itself: remove it.*loop"):
+        write(tmp_path / "loop", "new")
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(FileExistsError, match="neither a file nor a folder, and was left alone: give another path"):
+            write(tmp_path / name, "new")
+    assert (tmp_path / "pipe").is_fifo() and files_in(tmp_path) == ["link", "pipe"]
+
+
+@pytest.mark.parametrize("kinds", [(1, 3), (3, 1)])
+def test_a_file_does_not_take_the_place_of_a_folder_nor_a_folder_that_of_a_file(tmp_path, kinds):
+    write(tmp_path / "it", "old", kinds[0])
+    with pytest.raises((IsADirectoryError, NotADirectoryError)):
+        write(tmp_path / "it", "new", kinds[1])
+    assert (tmp_path / "it").is_dir() == (kinds[0] > 1) and files_in(tmp_path) == ["it"]
+
+
+def permissions(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_a_new_file_has_the_permissions_of_the_umask_and_a_replaced_one_keeps_its_own(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write(tmp_path / "file", "old")
+        write(tmp_path / "folder", "old", parts=2)
+        for path, full in (
+            (tmp_path / "file", 0o666),
+            (tmp_path / "folder", 0o777),
+            (tmp_path / "folder" / "1", 0o666),
+        ):
+            assert permissions(path) == full & ~umask
+            path.chmod(0o751)
+        write(tmp_path / "file", "new")
+        write(tmp_path / "folder", "new", parts=3)
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "file", tmp_path / "folder", tmp_path / "folder" / "1"):
+        assert permissions(path) == 0o751
+    assert permissions(tmp_path / "folder" / "2") == 0o666 & ~umask
+
+
+NAMES = [
+    "a" * 251 + ".txt",
+    "a." + "t" * 253,
+    "模" * 85,
+    ".hidden",
+    "[a]*?.txt",
+    "two words\n.txt",
+    "-r",
+    "~",
+    "'\"$HOME",
+    "a.",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_name_that_the_file_system_takes_is_taken(tmp_path, name, parts):
+    for content in ("old", "new"):
+        write(tmp_path / name, content, parts)
+    file = tmp_path / name if parts == 1 else tmp_path / name / "1"
+    assert file.read_text() == "new" and files_in(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_leftovers_of_any_name_are_removed(tmp_path, name):
+    with written_beside(tmp_path / name) as temporary:
+        temporary.write_text("new")
+        shutil.copytree(temporary.parent, tmp_path / f"{temporary.parent.name[:-19]}12345678.unfinished")
+    write(tmp_path / name, "newer")
+    assert files_in(tmp_path) == [name]
 
 
 @pytest.mark.parametrize("parts", [1, 3])

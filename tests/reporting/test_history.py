@@ -70,7 +70,10 @@ def test_a_run_without_a_checkpoint_has_no_masks(run, tmp_path):
     [
         ("metrics.csv", "epoch,loss\n0,1.5\n1\n", "not one number for each column"),
         ("metrics.csv", "epoch,loss\n0,none\n", "not one number for each column"),
-        ("metrics.csv", "", "at least one row"),
+        ("metrics.csv", "", "at least one row.*Remove it and result.json: the command of the run with --resume writes"),
+        ("metrics.csv", "epoch,loss\n0,1\n", "metrics.csv of .*it has 1 rows, and result.json the scores of 2 epochs"),
+        ("metrics.csv", "epoch,loss\n0,1\0\n", "not one number for each column"),
+        ("metrics.csv", "epoch,loss\n0," + "1" * 200_000, "not one number for each column"),
         ("result.json", "{", "result.json of the run .* is damaged"),
         ("result.json", "{}", "it has no 'test_score', 'layers'"),
         ("config.json", "[]", "it has no 'settings'"),
