@@ -138,9 +138,10 @@ class DSDCallback(keras.callbacks.Callback):
             "cut_first_convolution",
             "seed",
             "verbose",
+            "identity",
         )
         settings = {f"_{name}": getattr(self, f"_{name}") for name in asked}
-        return {**settings, "_converted": False, "_model": None, "params": None}
+        return {**settings, "_converted": False, "_finished": (None, None), "_model": None, "params": None}
 
     def on_train_begin(self, logs=None):
         self._excluded = self._find_excluded()

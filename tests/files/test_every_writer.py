@@ -36,7 +36,6 @@ WRITERS = {
     "model.tflite": lambda model, path: dsr.export(model, path),
     "report.html": lambda model, path: dsr.report(model, path, batch_sizes=()),
     "sensitivity.png": lambda model, path: ANALYSIS.plot(path),
-    "sensitivity": lambda model, path: ANALYSIS.plot(path),
     "score.png": lambda model, path: plots.plot_score(path, "title", "accuracy", {"test": [0.5, 0.6]}),
     "metrics.csv": lambda model, path: write_rows(path, [{"epoch": 0}]),
     "result.json": lambda model, path: write_text(path, "{}"),
