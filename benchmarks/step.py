@@ -32,7 +32,7 @@ ROUNDS = {"lenet_300_100": 41, "wide_resnet": 11}
 
 def timers(name: str, jit_compile: bool) -> dict:
     """The timers of the dense model and of the sparse one, which trains as a user trains, between two reallocations."""
-    between = dsr.DSRCallback(target=0.1, period=10**9)
+    between = dsr.DSRCallback(stop_at=0)
     if FLAGS.held_by == "layers":
         sparse = build(name, FLAGS.sparsity, jit_compile)
     else:

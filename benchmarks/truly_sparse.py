@@ -99,7 +99,7 @@ def seconds_a_step(sparsity: float, batch_size: int, width: int) -> tuple[dict[s
     """
     timers = {}
     for form in (*FORMS, "auto"):
-        callbacks = [] if form == "dense" else [dsr.DSRCallback(target=0.1, period=10**9)]
+        callbacks = [] if form == "dense" else [dsr.DSRCallback(stop_at=0)]
         settings = {"batch_size": batch_size} if form == "auto" else {}
         model = perceptron(form, sparsity, width, keras.optimizers.SGD(0.01, momentum=0.9), **settings)
         timers[form] = step_timer(model, batch_size, *callbacks)

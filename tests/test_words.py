@@ -186,6 +186,7 @@ SWEPT = {
     "Reallocate": Swept(dsr.Reallocate, lambda: {"method": dsr.methods.Static()}),
     "Reallocate, every step": Swept(dsr.Reallocate, lambda: {"method": dsr.methods.DeepR()}, ("period",)),
     "DSRCallback": Swept(dsr.DSRCallback),
+    "Reallocator": Swept(dsr.Reallocator, lambda: {"model": sparse_network(), "method": dsr.methods.Static()}),
     "DSDCallback": Swept(
         dsr.DSDCallback,
         lambda: {"dense_epochs": 1, "sparse_epochs": 1},

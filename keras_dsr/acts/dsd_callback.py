@@ -14,6 +14,7 @@ from keras_dsr.decisions.phases import Phase, dense_sparse_dense, phase_at
 from keras_dsr.layers.record import Record
 from keras_dsr.methods.dsd import DSD, Sparsity
 from keras_dsr.methods.identity import digest
+from keras_dsr.optimizers.slots import activity
 from keras_dsr.optimizers.steps import StepCounter
 from keras_dsr.seam import Reallocation, SparseWeight, densify, sparse_weights
 from keras_dsr.seam.candidates import Candidate, candidates
@@ -169,6 +170,7 @@ class DSDCallback(keras.callbacks.Callback):
         self._reallocation.start(step, Record(0, 0, self._identity, since) if is_over else None)
         self._move_to(epoch if self._unit == "epochs" else step - self._reallocation.since)
         self._batch = -1
+        self._activity = activity(self.model.optimizer)
         self._scale_is_due = True
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -178,9 +180,9 @@ class DSDCallback(keras.callbacks.Callback):
             self._rate = float(keras.ops.convert_to_numpy(_learning_rate(self.model.optimizer)))
 
     def on_train_batch_end(self, batch, logs=None):
+        batches, self._batch = batch - self._batch, batch
         if self._unit == "epochs" or self._phase is self._phases[-1]:
             return
-        batches, self._batch = batch - self._batch, batch
         since = self._reallocation.since
         _, step = self._steps.advance(batches)
         if step - since >= self._phases[self._phase.index + 1].start:
@@ -188,12 +190,22 @@ class DSDCallback(keras.callbacks.Callback):
             self._scale_is_due = True
 
     def on_epoch_end(self, epoch, logs=None):
+        self._check_stepping()
         if logs is not None:
             weights = sparse_weights(self.model)
             logs["dsd_phase"] = self._phase.index
             logs["dsd_learning_rate"] = self._rate
             logs["sparsity"] = 1 - sum(weight.count() for weight in weights) / sum(weight.size for weight in weights)
         self._scale.release()
+
+    def _check_stepping(self) -> None:
+        """Raise `RuntimeError` if phases are counted by the steps of an optimizer that takes none."""
+        if self._unit == "steps" and self._batch >= 0 and activity(self.model.optimizer) == self._activity:
+            raise RuntimeError(
+                f"DSDCallback(dense_steps=..., sparse_steps=...) counts the steps of {self.model.optimizer.name!r}, "
+                f"the optimizer that {self.model.name!r} is compiled with, and it took none in this epoch. Received: a "
+                "model whose `train_step` uses another one. Count in epochs: dense_epochs=..., sparse_epochs=..."
+            )
 
     def _steps_taken(self) -> int:
         """The steps that the optimizer has taken: on JAX `self.model` first brings its variables up to date."""

@@ -5,6 +5,8 @@ from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_dsr.optimizers.slots import innermost_optimizers
+from keras_dsr.seam.holders import own_optimizers
+from keras_dsr.seam.weights import walk
 
 _HELD = "_keras_dsr_learning_rates"  # kept with the model: what training that was interrupted left can be undone
 
@@ -47,10 +49,16 @@ class LearningRateScale:
         self._model = model
         self.undo()
 
+    def _optimizers(self) -> list[keras.optimizers.Optimizer]:
+        """The optimizers of the model that hold learning rates, those of a `train_step` of its own among them."""
+        parts = [part for part, _ in walk(self._model) if isinstance(part, keras.Model)]
+        own = [one for part in parts for one in own_optimizers(part).values()]
+        return [inner for one in (self._model.optimizer, *own) for inner in innermost_optimizers(one)]
+
     def scale_schedules(self, factor: float) -> bool:
         """Wrap the schedules; True if there is one whose factor changed, so that training must be traced again."""
         changed = False
-        for optimizer in innermost_optimizers(self._model.optimizer):
+        for optimizer in self._optimizers():
             rate = optimizer._learning_rate
             if not isinstance(rate, LearningRateSchedule):
                 continue
@@ -64,7 +72,7 @@ class LearningRateScale:
         """Multiply the learning rates that are variables, until `release`."""
         self.release()
         held = []
-        for optimizer in innermost_optimizers(self._model.optimizer):
+        for optimizer in self._optimizers():
             variable = optimizer._learning_rate
             if isinstance(variable, keras.Variable) and factor != 1:
                 own = ops.convert_to_numpy(variable).copy()
