@@ -284,6 +284,12 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
     def _checked_record(self, role: str, state: dict) -> Record:
         """The record of a weight whose mask and threshold are loaded, which are checked."""
         owner = f"{role!r} of {type(self).__name__} {self.name!r}"
+        stored, own = np.shape(state[f"{role}_mask"]), tuple(self.variable_of(role).shape)
+        if stored != own:
+            raise ValueError(
+                f"The weights that are loaded into {owner} have another shape: {stored} there, {own} here. Build the "
+                "model as the one that was saved."
+            )
         mask = checked_mask(state[f"{role}_mask"], self.unit_axes(role), owner)
         checked_threshold(state[f"{role}_threshold"], owner)
         own = Record.of(getattr(self, f"{role}_record"))

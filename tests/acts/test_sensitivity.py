@@ -384,9 +384,9 @@ def test_a_larger_drop_is_never_less_sparse(report, one, other):
         ({}, "takes exactly one of max_drop=, the largest drop"),
         ({"max_drop": 0.1, "total": 0.5}, "Received: max_drop=0.1, total=0.5"),
         ({"max_drop": -0.1}, "choose(max_drop=...) must be a number at least 0, in the units of the metric"),
-        ({"max_drop": float("nan")}, "Received: nan"),
+        ({"max_drop": float("nan")}, "Received: max_drop=nan"),
         ({"total": 1.0}, "choose(total=...) must be a number in [0, 1)"),
-        ({"total": "half"}, "Received: 'half'"),
+        ({"total": "half"}, "Received: total='half'"),
         ({"total": 0.81}, "is deeper than what was tried: cut to 0.8"),
     ],
 )

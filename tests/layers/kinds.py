@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_dsr as dsr
+from keras_dsr.decisions.units import unit_mask
 from tests.networks import selected, values
 
 
@@ -110,7 +111,9 @@ def scrambled(model, garbage: float = np.nan) -> keras.Model:
     """The model with other masks of the same counts, other weights, an H, and garbage at the dead places."""
     for number, weight in enumerate(dsr.sparse_weights(model)):
         random = np.random.default_rng(number)
-        weight.mask.assign(random.permutation(values(weight.mask).reshape(-1)).reshape(weight.shape))
+        units = values(unit_mask(weight.mask, weight.unit_axes))
+        units = random.permutation(units.reshape(-1)).reshape(units.shape)
+        weight.mask.assign(np.broadcast_to(units, weight.shape))
         weight.variable.assign(random.normal(size=weight.shape))
         weight.threshold.assign(0.25)
     fill_dead_weights(model, garbage)

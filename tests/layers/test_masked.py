@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import keras_dsr as dsr
 from keras_dsr.decisions.initial_mask import active_units
-from keras_dsr.decisions.units import unit_shape
+from keras_dsr.decisions.units import unit_mask, unit_shape
 from tests.networks import (
     active_counts,
     batch,
@@ -113,7 +113,11 @@ def test_set_random_seed_fixes_the_mask_of_a_layer_without_a_seed():
 def test_the_mask_and_the_threshold_are_not_trainable_and_the_bias_is_dense():
     layer = built("dense")
     assert [variable.name for variable in layer.trainable_variables] == ["kernel", "bias"]
-    assert [variable.name for variable in layer.non_trainable_variables] == ["kernel_mask", "kernel_threshold"]
+    assert [variable.name for variable in layer.non_trainable_variables] == [
+        "kernel_mask",
+        "kernel_threshold",
+        "kernel_record",
+    ]
     assert float(layer.kernel_threshold) == 0
     assert layer.bias.shape == (12,)
 
@@ -217,7 +221,9 @@ def scrambled(model, garbage=np.nan):
     """The model with other masks and weights, an H, and garbage at the dead places."""
     for number, weight in enumerate(dsr.sparse_weights(model)):
         random = np.random.default_rng(number)
-        weight.mask.assign(random.permutation(values(weight.mask).reshape(-1)).reshape(weight.shape))
+        units = values(unit_mask(weight.mask, weight.unit_axes))
+        units = random.permutation(units.reshape(-1)).reshape(units.shape)
+        weight.mask.assign(np.broadcast_to(units, weight.shape))
         weight.variable.assign(random.normal(size=weight.shape))
         weight.threshold.assign(0.25)
         fill_dead(weight.layer, garbage)
@@ -300,8 +306,13 @@ def test_added_state_has_the_shape_of_the_kernel_and_starts_at_zero(kind):
     assert (variable.dtype, tuple(variable.shape)) == ("int8", tuple(layer._kernel.shape))
     assert not values(variable).any()
     assert [v.path for v in layer.trainable_variables] == trainable
-    assert [v.name for v in layer.non_trainable_variables] == ["kernel_mask", "kernel_threshold", "kernel_signs"]
-    assert list(layer.state_variables) == ["kernel_mask", "kernel_threshold", "kernel_signs"]
+    assert [v.name for v in layer.non_trainable_variables] == [
+        "kernel_mask",
+        "kernel_threshold",
+        "kernel_record",
+        "kernel_signs",
+    ]
+    assert list(layer.state_variables) == ["kernel_mask", "kernel_threshold", "kernel_record", "kernel_signs"]
     assert bits(layer(inputs(kind))) == output.tobytes()
 
 
@@ -318,6 +329,7 @@ def test_the_configuration_announces_the_state(kind):
     assert [(name, v.dtype) for name, v in again.state_variables.items()] == [
         ("kernel_mask", "bool"),
         ("kernel_threshold", "float32"),
+        ("kernel_record", "int32"),
         ("kernel_signs", "int8"),
         ("kernel_age", "float32"),
     ]

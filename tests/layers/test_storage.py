@@ -108,7 +108,6 @@ def test_before_it_is_built_a_layer_is_copied_with_what_is_to_be_chosen():
         (lambda: dsr.SparseDense(8, storage="auto", dtype="mixed_float16"), (None, 4), "float32 or float64"),
         (lambda: dsr.SparseDense(8, storage="auto", kernel_initializer="orthogonal"), (None, 4), "draw each weight"),
         (lambda: dsr.SparseConv2D(8, 3, storage="auto"), (None, 4, 4, 2), "needs a window of 1"),
-        (lambda: dsr.SparseDense(8, storage="auto", lora_rank=2), (None, 4), "no LoRA weights"),
         (
             lambda: dsr.SparseDense(8, storage="auto", kernel_regularizer=keras.regularizers.OrthogonalRegularizer()),
             (None, 4),
@@ -305,7 +304,7 @@ def test_variables_that_an_optimizer_keeps_sparse_are_not_replaced():
     fit(compiled(model, optimizer))
     before = state_bits(model)
     for layers in (model.layers, model.layers[1:]):
-        with pytest.raises(ValueError, match="must be 'masked' for a model that is compiled with a SparseOptimizer"):
+        with pytest.raises(ValueError, match="must be 'masked' for a model .* a SparseOptimizer|would be sparse twice"):
             dsr.sparsify(model, 0.95, include=layers, exclude=[] if len(layers) == 2 else "first", storage="compact")
     assert state_bits(model) == before
     assert [type(layer) for layer in model.layers] == [keras.layers.Dense] * 2
