@@ -426,7 +426,7 @@ def is_default(value, default) -> bool:
     return type(value) is type(default) and not isinstance(value, np.ndarray) and value == default
 
 
-@pytest.mark.parametrize(("name", "argument"), every_argument())
+@pytest.mark.parametrize(("name", "argument"), list(every_argument()))
 def test_what_cannot_be_is_refused_at_once_in_words(name, argument, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     swept = SWEPT[name]

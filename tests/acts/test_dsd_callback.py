@@ -391,3 +391,34 @@ def test_a_copy_of_a_used_callback_does_for_another_model_what_the_first_did(cop
     model = compiled(plain())
     assert fit(model, again, batches=2, epochs=3).history["sparsity"] == history["sparsity"] == [0, 0.5, 0]
     assert type(model.layers[0]) is keras.layers.Dense
+
+
+@pytest.mark.backends("tensorflow")
+def test_phases_by_step_need_an_optimizer_that_takes_steps():
+    class Own(keras.Model):
+        def __init__(self, net):
+            super().__init__()
+            self.net, self.own = net, keras.optimizers.SGD(0.1)
+
+        def train_step(self, data):
+            import tensorflow as tf
+
+            with tf.GradientTape() as tape:
+                loss = keras.ops.mean(self.net(data[0], training=True) ** 2)
+            variables = self.net.trainable_variables
+            self.own.apply(tape.gradient(loss, variables), variables)
+            return {"loss": loss}
+
+    net = keras.Sequential([keras.Input((64,)), keras.layers.Dense(24), keras.layers.Dense(10)])
+    model = Own(net)
+    model.compile("adam")
+    with pytest.raises(RuntimeError, match=r"counts the steps of 'adam.*', .* it took none in this epoch"):
+        fit(model, dsr.DSDCallback(0.5, dense_steps=2, sparse_steps=2, verbose=0), batches=3)
+    model = Own(keras.models.clone_model(net))
+    model.compile("adam")
+    callback = dsr.DSDCallback(0.5, dense_epochs=1, sparse_epochs=1, final_learning_rate_factor=0.5, verbose=0)
+    rates = []
+    watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: rates.append(float(model.own.learning_rate)))
+    history = fit(model, callback, watch, batches=2, epochs=3).history
+    assert history["sparsity"] == [0.0, 0.5, 0.0]
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.1, 0.1, 0.05, 0.05], rtol=1e-6)
