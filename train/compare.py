@@ -19,7 +19,8 @@ from rich.console import Console
 
 from train import comparison
 from train.flags import define_flags, quiet_libraries, settings_from_flags
-from train.folder import read_config
+from train.folder import is_empty, read_config
+from train.lock import held
 from train.methods import METHODS
 from train.progress import ShowRuns
 from train.results import Result
@@ -49,6 +50,14 @@ class Entry:
     needs: str | None = None
 
 
+def folder_of(common: Settings) -> Path:
+    """The folder of a comparison: the one given, or one by the names of network and data set."""
+    if common.out is not None:
+        return Path(common.out)
+    network, _ = resolve(dataclasses.replace(common, method="dense", granularity="element", distribution="uniform"))
+    return Path("runs", f"{network.model}-{network.dataset}-compare")
+
+
 def plan(
     common: Settings,
     methods: list[str],
@@ -72,10 +81,8 @@ def plan(
         ValueError, FileExistsError, FileNotFoundError: one of the runs cannot be done. Nothing was written.
     """
     _check(methods, sparsities, seeds, early_stops or [])
-    if common.out is None:
-        network, _ = resolve(dataclasses.replace(common, method="dense", granularity="element", distribution="uniform"))
-        common = dataclasses.replace(common, out=str(Path("runs", f"{network.model}-{network.dataset}-compare")))
-    out = Path(common.out)
+    out = folder_of(common)
+    common = dataclasses.replace(common, out=str(out))
     highest = max(sparsities) if sparsities else None
     entries = []
     for sparsity in sorted(sparsities or [None], reverse=True):
@@ -87,7 +94,7 @@ def plan(
     runs = [_entry(common, *entry) for entry in entries]
     if len({run.settings.out for run in runs}) < len(runs):
         raise ValueError(f"--early_stop must be shares that end in different epochs. Received: {early_stops}")
-    if out.is_dir() and any(out.iterdir()) and not any(read_config(path) for path in out.iterdir()):
+    if out.is_dir() and not is_empty(out) and not any(read_config(path) for path in out.iterdir()):
         raise FileExistsError(f"--out={out} is not empty and holds no runs. Nothing was changed. Pass another --out.")
     for run in runs:
         if run.needs is None:
@@ -177,12 +184,13 @@ def main(argv):
     with one_line_errors():
         methods = list(ALL) if values.methods == ["all"] else values.methods
         sparsities, early_stops = _numbers("sparsity"), _numbers("early_stop")
-        out, runs = plan(settings_from_flags(), methods, sparsities, values.seeds, early_stops)
-    try:
-        with one_line_errors():
-            compare(out, runs, values.jobs, console)
-    except KeyboardInterrupt:
-        sys.exit("Stopped. The same command goes on after the last complete epoch of each run.")
+        common = settings_from_flags()
+        with held(folder_of(common)):
+            out, runs = plan(common, methods, sparsities, values.seeds, early_stops)
+            try:
+                compare(out, runs, values.jobs, console)
+            except KeyboardInterrupt:
+                sys.exit("Stopped. The same command goes on after the last complete epoch of each run.")
     console.print(f"The tables, plots, models and metrics are in {out}", highlight=False, soft_wrap=True)
 
 

@@ -6,8 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
-from keras_dsr.files.writing import written_beside
+from keras_dsr.files.writing import SUFFIX, written_beside
 from keras_dsr.reporting import runs
+from train import lock
 
 _PROGRAM = "train.run"
 
@@ -65,7 +66,7 @@ def check_folder(folder: Path, config: dict, resume: bool, overwrite: bool) -> N
     if resume:
         _check_resume(folder, old, config)
         return
-    if not folder.exists() or not any(folder.iterdir()):
+    if is_empty(folder):
         return
     if old is None:
         raise FileExistsError(
@@ -79,12 +80,20 @@ def check_folder(folder: Path, config: dict, resume: bool, overwrite: bool) -> N
         )
 
 
+def is_empty(folder: Path) -> bool:
+    """Whether a folder is not there, or has nothing in it but its lock and what a killed process did not finish."""
+    if not folder.exists():
+        return True
+    return all(path.name == lock.NAME or path.name.endswith(SUFFIX) for path in folder.iterdir())
+
+
 def clear(folder: Path) -> None:
-    """Create a folder, or remove all that is in it."""
+    """Create a folder, or remove all that is in it but its lock."""
     folder.mkdir(parents=True, exist_ok=True)
     # The mark goes last: if this is interrupted, the rest is still known to be a run's.
     for path in sorted(folder.iterdir(), key=lambda path: path.name == "config.json"):
-        _remove(path)
+        if path.name != lock.NAME:
+            _remove(path)
 
 
 def _check_resume(folder: Path, old: dict | None, config: dict) -> None:

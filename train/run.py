@@ -28,6 +28,7 @@ from train import checkpoint, folder
 from train.cluster import ALONE, Cluster, joined
 from train.data import Data, load_data
 from train.flags import cluster_from_flags, define_cluster_flags, define_flags, quiet_libraries, settings_from_flags
+from train.lock import held
 from train.lottery import initial_weights_seed
 from train.methods import METHODS, Plan
 from train.network import Network, build_network
@@ -68,6 +69,7 @@ def train(settings: Settings, console: Console | None = None) -> Result:
 
     Raises:
         ValueError, FileExistsError, FileNotFoundError: the run cannot be done. Nothing was written or removed.
+        BlockingIOError: another process writes to the folder.
     """
     return execute(prepare(settings), console or Console(quiet=True))
 
@@ -131,16 +133,32 @@ def execute(run: Run | Result, console: Console, *callbacks: keras.callbacks.Cal
         run: from `prepare`.
         console: where to show progress.
         *callbacks: more of them, called last.
+
+    Raises:
+        BlockingIOError: another process writes to the folder.
+        FileExistsError, FileNotFoundError: another has written there since the run was checked.
     """
     if isinstance(run, Result):
         console.print(f"This run is finished: {run.folder}", soft_wrap=True)
         return run
-    with run.cluster.scope():
-        _begin(run, console)
-        rows = _fit(run, console, callbacks)
-        run.cluster.check_agreement(_state(run), "After training")
-    # Outside of the scope: what a variable made there needs, other processes would have to take part in.
-    return write_results(run.folder, run.settings, run.network, rows) if run.cluster.writes else None
+    with _alone(run):
+        with run.cluster.scope():
+            _begin(run, console)
+            rows = _fit(run, console, callbacks)
+            run.cluster.check_agreement(_state(run), "After training")
+        # Outside of the scope: what a variable made there needs, other processes would have to take part in.
+        return write_results(run.folder, run.settings, run.network, rows) if run.cluster.writes else None
+
+
+@contextlib.contextmanager
+def _alone(run: Run):
+    """The folder is this run's alone, and is as it was when the run was checked."""
+    if not run.cluster.writes:
+        yield
+        return
+    with held(run.folder):
+        folder.check_folder(run.folder, run.config, run.settings.resume, run.settings.overwrite)
+        yield
 
 
 def _state(run: Run) -> list[keras.Variable]:
@@ -241,6 +259,8 @@ def main(argv):
             run = prepare(settings_from_flags(), cluster)
         try:
             result = execute(run, console)
+        except (BlockingIOError, FileExistsError) as error:  # of another program on the same folder
+            sys.exit(f"error: {error}")
         except KeyboardInterrupt:
             sys.exit("Stopped. The same command with --resume goes on after the last complete epoch.")
         if result is not None:

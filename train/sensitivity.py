@@ -25,6 +25,7 @@ from keras_dsr.reporting.runs import read_model
 from train.data import Data, load_data
 from train.flags import quiet_libraries
 from train.folder import write_rows
+from train.lock import held
 from train.lottery import read_origin
 from train.methods import METHODS
 from train.run import one_line_errors
@@ -56,6 +57,7 @@ def analyse(
     Raises:
         FileNotFoundError: there is no finished run, or no data, or no folder to write to.
         ValueError: an argument out of range, or a run whose network is sparse.
+        BlockingIOError: another process writes to the folder.
     """
     settings = read_origin(run, "run")
     if METHODS[settings["method"]].kernels not in ("dense", "thin"):
@@ -63,21 +65,24 @@ def analyse(
     folder = Path(run if out is None else out)
     if not folder.is_dir():
         raise FileNotFoundError(f"--out={folder} is no folder. Create it, or leave --out away to write to the run's.")
-    data = load_data(settings["dataset"], data_dir)
-    test, of = _test_examples(data, examples)
-    report = dsr.sensitivity(_trained(run, data), test, sparsities, **_score(data), verbose=0 if console.quiet else 1)
-    console.print(f"Evaluated on {of} of the test set of {settings['dataset']}.\n", highlight=False, soft_wrap=True)
-    console.print(str(report), highlight=False, markup=False, soft_wrap=True)
-    report.plot(folder / "sensitivity.png")
-    write_rows(folder / "sensitivity.csv", _rows(report))
+    with held(folder):
+        data = load_data(settings["dataset"], data_dir)
+        test, of = _test_examples(data, examples)
+        report = dsr.sensitivity(
+            _trained(run, data), test, sparsities, **_score(data), verbose=0 if console.quiet else 1
+        )
+        console.print(f"Evaluated on {of} of the test set of {settings['dataset']}.\n", highlight=False, soft_wrap=True)
+        console.print(str(report), highlight=False, markup=False, soft_wrap=True)
+        report.plot(folder / "sensitivity.png")
+        write_rows(folder / "sensitivity.csv", _rows(report))
 
-    chosen = report.choose(max_drop=max_drop)
-    scores = _compare(run, data, test, report, chosen)
-    console.print(_chosen_table(report, chosen, max_drop))
-    console.print(_comparison_table(report, scores))
-    console.print("The sparsities are chosen on the examples that they are compared on.", highlight=False)
-    console.print(f"{folder / 'sensitivity.png'}, {folder / 'sensitivity.csv'}", highlight=False, soft_wrap=True)
-    return report, scores
+        chosen = report.choose(max_drop=max_drop)
+        scores = _compare(run, data, test, report, chosen)
+        console.print(_chosen_table(report, chosen, max_drop))
+        console.print(_comparison_table(report, scores))
+        console.print("The sparsities are chosen on the examples that they are compared on.", highlight=False)
+        console.print(f"{folder / 'sensitivity.png'}, {folder / 'sensitivity.csv'}", highlight=False, soft_wrap=True)
+        return report, scores
 
 
 def _test_examples(data: Data, examples: int | None) -> tuple[tf.data.Dataset, str]:
