@@ -137,16 +137,32 @@ def execute(run: Run | Result, console: Console, *callbacks: keras.callbacks.Cal
         run: from `prepare`.
         console: where to show progress.
         *callbacks: more of them, called last.
+
+    Raises:
+        BlockingIOError: another process writes to the folder.
+        FileExistsError, FileNotFoundError: another has written there since the run was checked.
     """
     if isinstance(run, Result):
         console.print(f"This run is finished: {run.folder}", soft_wrap=True)
         return run
-    with run.cluster.scope():
-        _begin(run, console)
-        rows = _fit(run, console, callbacks)
-        run.cluster.check_agreement(_state(run), "After training")
-    # Outside of the scope: what a variable made there needs, other processes would have to take part in.
-    return write_results(run.folder, run.settings, run.network, rows) if run.cluster.writes else None
+    with _alone(run):
+        with run.cluster.scope():
+            _begin(run, console)
+            rows = _fit(run, console, callbacks)
+            run.cluster.check_agreement(_state(run), "After training")
+        # Outside of the scope: what a variable made there needs, other processes would have to take part in.
+        return write_results(run.folder, run.settings, run.network, rows) if run.cluster.writes else None
+
+
+@contextlib.contextmanager
+def _alone(run: Run):
+    """The folder is this run's alone, and is as it was when the run was checked."""
+    if not run.cluster.writes:
+        yield
+        return
+    with held(run.folder):
+        folder.check_folder(run.folder, run.config, run.settings.resume, run.settings.overwrite)
+        yield
 
 
 def _state(run: Run) -> list[keras.Variable]:
@@ -250,6 +266,8 @@ def main(argv):
             run = prepare(settings, cluster)
         try:
             result = execute(run, console)
+        except (BlockingIOError, FileExistsError) as error:  # of another program on the same folder
+            sys.exit(f"error: {error}")
         except KeyboardInterrupt:
             sys.exit("Stopped. The same command with --resume goes on after the last complete epoch.")
         if result is not None:

@@ -417,8 +417,9 @@ def test_phases_by_step_need_an_optimizer_that_takes_steps():
     model = Own(keras.models.clone_model(net))
     model.compile("adam")
     callback = dsr.DSDCallback(0.5, dense_epochs=1, sparse_epochs=1, final_learning_rate_factor=0.5, verbose=0)
-    rates = []
-    watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: rates.append(float(model.own.learning_rate)))
+    rates, own = [], model.own
+    read = lambda batch, logs: rates.append(float(own.learning_rate))  # noqa: E731
+    watch = keras.callbacks.LambdaCallback(on_train_batch_end=read)
     history = fit(model, callback, watch, batches=2, epochs=3).history
     assert history["sparsity"] == [0.0, 0.5, 0.0]
     np.testing.assert_allclose(rates, [0.1, 0.1, 0.1, 0.1, 0.05, 0.05], rtol=1e-6)

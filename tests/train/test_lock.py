@@ -14,7 +14,7 @@ from rich.console import Console
 from tests.train.folders import contents
 from train import lock
 from train.lock import held
-from train.run import train
+from train.run import execute, prepare, train
 from train.sensitivity import analyse
 from train.settings import Settings
 
@@ -117,6 +117,16 @@ def test_every_program_keeps_off_a_folder_in_use(holder, finished, tmp_path):
         assert done.returncode == 1 and f"error: {in_use(folder, holder)}" in done.stderr, done.stderr
         assert "Traceback" not in done.stderr
     assert contents(folder) == before
+
+
+def test_what_another_program_wrote_after_the_check_is_not_overwritten(tmp_path):
+    settings = Settings(epochs=1, steps_per_epoch=2, out=str(tmp_path / "run"))
+    run = prepare(settings)
+    train(settings)
+    before = contents(tmp_path / "run")
+    with pytest.raises(FileExistsError, match="holds a run already. Pass --resume"):
+        execute(run, Console(quiet=True))
+    assert contents(tmp_path / "run") == before
 
 
 def test_an_analysis_keeps_off_a_folder_in_use(holder, tmp_path):
