@@ -71,9 +71,7 @@ def train(settings: Settings, console: Console | None = None) -> Result:
         ValueError, FileExistsError, FileNotFoundError: the run cannot be done. Nothing was written or removed.
         BlockingIOError: another process writes to the folder.
     """
-    settings, _ = resolve(settings)
-    with held(settings.out):
-        return execute(prepare(settings), console or Console(quiet=True))
+    return execute(prepare(settings), console or Console(quiet=True))
 
 
 def check(settings: Settings) -> tuple[Settings, Recipe]:
@@ -257,13 +255,10 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
     quiet_libraries()
-    with one_line_errors(), joined(**cluster_from_flags()) as cluster, contextlib.ExitStack() as lock:
+    with one_line_errors(), joined(**cluster_from_flags()) as cluster:
         console = Console(quiet=not cluster.writes)
         with one_line_errors():
-            settings, _ = resolve(settings_from_flags())
-            if cluster.writes:
-                lock.enter_context(held(settings.out))
-            run = prepare(settings, cluster)
+            run = prepare(settings_from_flags(), cluster)
         try:
             result = execute(run, console)
         except (BlockingIOError, FileExistsError) as error:  # of another program on the same folder

@@ -12,7 +12,6 @@ import tensorflow as tf
 from rich.console import Console
 
 from train.flags import quiet_libraries
-from train.lock import held
 from train.results import Result
 from train.run import execute, prepare
 from train.settings import Settings
@@ -70,8 +69,7 @@ class _EpochsDone(keras.callbacks.Callback):
 
 
 def _do(settings: Settings, index: int) -> Result:
-    with held(settings.out):
-        return execute(prepare(settings), Console(quiet=True), _EpochsDone(index))
+    return execute(prepare(settings), Console(quiet=True), _EpochsDone(index))
 
 
 def _begin_worker(messages):

@@ -111,13 +111,23 @@ def batches_a_step(optimizer: keras.optimizers.Optimizer) -> int:
     return unwrapped(optimizer).gradient_accumulation_steps or 1
 
 
+def has_value(variable: keras.Variable) -> bool:
+    """Whether a variable holds its value: on JAX `fit` takes them out of the variables while it trains."""
+    return keras.backend.backend() != "jax" or variable._value is not None
+
+
 def steps_taken(optimizer: keras.optimizers.Optimizer) -> int:
     """The number of steps that an optimizer has taken; an int on the host."""
     return batches_taken(optimizer) // batches_a_step(optimizer)
 
 
 def activity(optimizer: keras.optimizers.Optimizer) -> tuple:
-    """Numbers that change when an optimizer is asked to take a step, also where a loss scale has it skip that."""
+    """Numbers that change when an optimizer is asked to take a step, also where a loss scale has it skip that.
+
+    None for one whose values are elsewhere: those of another model that trains, or was interrupted, on JAX.
+    """
+    if not has_value(unwrapped(optimizer)._iterations):
+        return ()
     numbers = [batches_taken(optimizer)]
     while hasattr(optimizer, "inner_optimizer"):
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and optimizer.built:

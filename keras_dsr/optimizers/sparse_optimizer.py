@@ -33,6 +33,7 @@ from keras_dsr.optimizers.checking import (
 from keras_dsr.optimizers.choosing import Select, chosen_variables, selected_variables
 from keras_dsr.optimizers.slots import (
     clear_dead_places,
+    has_value,
     innermost_optimizers,
     is_elementwise,
     optimizer_slots,
@@ -210,7 +211,7 @@ class SparseOptimizer(WrappingOptimizer):
 
     def _check_budget(self) -> None:
         """Raise `ValueError`, once, if a step found more weights than the budget of a variable."""
-        excess = int(ops.convert_to_numpy(self._overfull)) if self.built else 0
+        excess = int(ops.convert_to_numpy(self._overfull)) if self.built and has_value(self._overfull) else 0
         if excess:
             self._overfull.assign(0)
             raise ValueError(

@@ -72,12 +72,13 @@ class Reallocator:
 
     def begin(self) -> None:
         """Begin, or go on, with the model as it is: what was frozen, set free, loaded or compiled since is taken up."""
+        self._synchronize()
         weights = movable_weights(self.model)
-        optimizers = optimizers_alive()
+        optimizers = [one for one in optimizers_alive() if one is self._expected or _may_train(one, weights)]
         self._before = {id(one): activity(one) for one in optimizers}
-        self._steps_before = {id(one): steps_taken(one) for one in optimizers}
+        self._steps_before = {id(one): steps_taken(one) for one in optimizers if activity(one)}
         self._records = {id(weight.variable): Record.of(weight.record) for weight in weights}
-        self._others = [one for one in optimizers if one is not self._expected and _may_train(one, weights)]
+        self._others = [one for one in optimizers if one is not self._expected]
         if len(self.reallocations) == 1 and self.reallocations[0].is_of(weights, self._given):
             self.reallocations[0].begin()
         else:

@@ -111,7 +111,7 @@ def scrambled(model, garbage: float = np.nan) -> keras.Model:
     """The model with other masks of the same counts, other weights, an H, and garbage at the dead places."""
     for number, weight in enumerate(dsr.sparse_weights(model)):
         random = np.random.default_rng(number)
-        units = values(unit_mask(weight.mask, weight.unit_axes))
+        units = values(unit_mask(values(weight.mask), weight.unit_axes))
         units = random.permutation(units.reshape(-1)).reshape(units.shape)
         weight.mask.assign(np.broadcast_to(units, weight.shape))
         weight.variable.assign(random.normal(size=weight.shape))

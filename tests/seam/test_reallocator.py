@@ -121,6 +121,7 @@ def test_a_frozen_layer_keeps_every_bit_and_the_others_their_budget(method):
     assert moving.count() == before[2] or not method.conserves
 
 
+@pytest.mark.backends("tensorflow", "torch")  # on JAX Keras wants an optimizer that knows no other variables
 def test_a_frozen_variable_of_a_sparse_optimizer_keeps_every_bit():
     model = stock()
     optimizer = dsr.SparseOptimizer(keras.optimizers.Adam(0.01), sparsity=0.8, seed=1)
@@ -230,7 +231,7 @@ def test_a_stateless_loop_of_jax():
         state = train_step(*state, images[start : start + 32], classes[start : start + 32])
         before = state
         state = reallocator.stateless_step(*state)
-        masks.append(state is before)
+        masks.append(state[0] is before[0])
     assert masks == [True, False, True, False]
     for variable, value in zip(model.trainable_variables, state[0]):
         variable.assign(value)
