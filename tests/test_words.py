@@ -250,8 +250,11 @@ NOT_SWEPT = {
     "CompactWeight.initial_values": "methods call it, with a StepSeed",
     "CompactWeight.set_mask": "refuses every mask",
     **{
-        f"SparseOptimizer.{name}": "Keras calls it"
-        for name in ("apply", "build", "from_config", "save_own_variables", "load_own_variables")
+        f"SparseOptimizer.{name}": "Keras or keras_dsr calls it"
+        for name in (
+            *("apply", "build", "from_config", "save_own_variables", "load_own_variables"),
+            *("finalize_variable_values", "would_hold", "follow_weights", "check_budget"),
+        )
     },
 }
 
@@ -332,6 +335,9 @@ TAKEN = {
     "DSRCallback.target": COUNTS | HUGE | SHARES - {"0"},
     "Reallocate, every step.period": {"1"} | NONE,
     "Reallocate.seed": SEEDS - NONE | {"-1"},
+    "Reallocator.model": set(),  # the other model has no sparse layer
+    "Reallocator.period": COUNTS | HUGE,
+    "Reallocator.seed": SEEDS - NONE | {"-1"},
     "Sensitivity.plot.path": NONE,
     "SparseDense, auto.capacity": COUNTS | HUGE | NONE | {"1.5"},
     "SparseDense, compact.batch_size": NONE,

@@ -159,6 +159,8 @@ class SparseOptimizer(WrappingOptimizer):
         for sparse in self._trained:
             mask = ops.convert_to_tensor(sparse.mask)
             clear_dead_places(sparse.variable, mask, sparse.slots if self._clears_slots else ())
+        if _is_eager():
+            self.check_budget()
 
     @property
     def _trained(self) -> list[SparseVariable]:
@@ -177,8 +179,7 @@ class SparseOptimizer(WrappingOptimizer):
         The model computes with all that its variables hold, so weights that `EarlyStopping(restore_best_weights=True)`
         or `set_weights` put back would be cut by the next step. Every step calls this first.
 
-        Raises:
-            ValueError: there are more weights than the budget of a variable; in a compiled step, when `fit` ends.
+        Where there are more of them than the budget of a variable, its mask stays, and `check_budget` says so.
         """
         sparse_variables = self._trained
         if not sparse_variables:
@@ -202,21 +203,22 @@ class SparseOptimizer(WrappingOptimizer):
             ops.cond(is_due, lambda: write(*followed()), lambda: None)
         else:
             write(*ops.cond(is_due, followed, lambda: (masks, overfull)))
-        if _is_eager():
-            self._check_budget()
 
     def finalize_variable_values(self, var_list):
         super().finalize_variable_values(var_list)
-        self._check_budget()
+        self.check_budget()
 
-    def _check_budget(self) -> None:
-        """Raise `ValueError`, once, if a step found more weights than the budget of a variable."""
+    def check_budget(self) -> None:
+        """Raise `ValueError`, once, if a step found more weights than the budget of a variable.
+
+        A compiled step cannot raise: `fit` does when it ends, and a method when it begins.
+        """
         excess = int(ops.convert_to_numpy(self._overfull)) if self.built and has_value(self._overfull) else 0
         if excess:
             self._overfull.assign(0)
             raise ValueError(
                 f"Weights were set from outside at dead places of variables that {self.name!r} keeps sparse, in one of "
-                f"them {excess:,} more than its budget, and have been cut to the mask that there was. Set weights of "
+                f"them {excess:,} more than its budget: training cuts them to the mask that there was. Set weights of "
                 "the same sparsity, or compile the model with a new SparseOptimizer, whose mask='magnitude' keeps the "
                 "largest."
             )

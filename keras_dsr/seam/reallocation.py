@@ -91,6 +91,7 @@ class Reallocation:
         optimizer = sparse_optimizer(self.model)
         if optimizer is not None:
             optimizer.follow_weights()
+            optimizer.check_budget()
         for weight in self.weights:
             weight.check()
         self._share_threshold()

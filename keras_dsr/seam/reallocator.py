@@ -11,6 +11,7 @@ from keras_dsr.optimizers.slots import activity, steps_taken
 from keras_dsr.optimizers.steps import StepCounter
 from keras_dsr.seam.holders import holds, optimizers_alive
 from keras_dsr.seam.reallocation import Outcome, Reallocation, movable_weights
+from keras_dsr.seam.weights import check_has_weights, sparse_weights
 
 
 class Reallocator:
@@ -53,6 +54,14 @@ class Reallocator:
         optimizer: keras.optimizers.Optimizer | None = None,
         seed: int = 0,
     ):
+        check_has_weights(model, "Reallocator")
+        if not sparse_weights(model):
+            raise ValueError(
+                f"Reallocator(model=...) must have sparse weights, and {model.name!r} has no sparse layer, so there is "
+                "nothing to move. Build it with sparse layers, such as `keras_dsr.SparseDense(units, sparsity=0.9)`, "
+                "call `keras_dsr.sparsify(model)`, or compile it with `keras_dsr.SparseOptimizer(optimizer)`. "
+                f"Received: model={model!r}"
+            )
         check_method(method, "Reallocator")
         check_whole(period, 1, "Reallocator", "period")
         check_whole(seed, None, "Reallocator", "seed")
