@@ -18,7 +18,8 @@ def models_holding(layers: Iterable[keras.layers.Layer]) -> list[keras.Model]:
 
 def optimizers_alive() -> list[keras.optimizers.Optimizer]:
     """Every optimizer that is alive, but for those inside another one."""
-    optimizers = alive(keras.optimizers.Optimizer)
+    # Not what is left of one whose construction was refused.
+    optimizers = [one for one in alive(keras.optimizers.Optimizer) if hasattr(one, "_trainable_variables")]
     inner = {id(part) for optimizer in optimizers for part in _parts(optimizer)}
     return [optimizer for optimizer in optimizers if id(optimizer) not in inner]
 

@@ -94,6 +94,22 @@ def test_what_cannot_be_told_of_new_variables_is_named():
     assert type(base.layers[-1]) is keras.layers.Dense
 
 
+def test_what_is_left_of_objects_that_were_refused_is_passed_over():
+    left = []
+    for make in (
+        lambda: dsr.SparseOptimizer("adam", sparsity=2.0),
+        lambda: dsr.SparseDense(10, sparsity=2.0),
+        lambda: dsr.SparseDense(10, sparsity=0.9, storage="compact", capacity=0.5),
+    ):
+        with pytest.raises(ValueError, match="must") as refused:
+            make()
+        left.append(refused.tb)  # keeps the frames alive, and what was begun in them
+    base, model = nested()
+    dsr.sparsify(base, sparsity=0.9)
+    fit(model, dsr.DSRCallback(target=0.2, period=1), batches=2)
+    assert len(left) == 3 and dsr.sparse_weights(model)[0].count() == 154
+
+
 # What cannot be right
 
 
