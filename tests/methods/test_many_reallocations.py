@@ -1,0 +1,158 @@
+"""One reallocation after the other of weights that are set anew, and what must hold after each, counted in NumPy."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dsr as dsr
+from keras_dsr.layers.record import Record
+from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
+from keras_dsr.optimizers.slots import optimizer_slots
+from keras_dsr.seam import Reallocation
+from tests.networks import values
+
+QUICK = 20
+MANY = 10_000 if keras.backend.backend() == "tensorflow" else 2_000
+METHODS = [
+    DSR(target=0.3),
+    DSR(target=5, initial_threshold=0.5),
+    SET(0.3),
+    SET(0.3, rule="signed"),
+    DeepR(temperature=1e-2, learning_rate=0.1),
+    RigL(0.5, end_step=10**6),
+    SNFS(0.5, end_step=10**6),
+    GradualPruning(final_sparsity=0.8, end_step=50),
+    DSD(sparsity=[(0, 0.7), (10, 0.0), (20, 0.6)]),
+    Static(),
+]
+AT_ZERO = (DSR, SET, RigL, SNFS, DeepR)
+PER_TENSOR = (SET, DeepR, RigL, Static)
+
+
+def network(method, storage: str) -> keras.Model:
+    """Three tensors, 7 x 6, 6 x 5 and 5 x 1, compiled with Adagrad, whose slots start at 0.1."""
+    sizes = (6, 5, 1)
+    with_optimizer = method.gradient_decay is not None
+    layers = [
+        keras.layers.Dense(size) if with_optimizer else dsr.SparseDense(size, sparsity=0.5, storage=storage)
+        for size in sizes
+    ]
+    model = keras.Sequential([keras.Input((7,)), *layers])
+    optimizer = keras.optimizers.Adagrad(0.1, initial_accumulator_value=0.1)
+    model.compile(dsr.SparseOptimizer(optimizer, sparsity=0.5) if with_optimizer else optimizer, "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def drawn(rng, shape) -> np.ndarray:
+    """Normal, tied, many at zero, huge or tiny values; no NaN."""
+    normal = rng.normal(size=shape)
+    kinds = [
+        lambda: normal,
+        lambda: np.sign(normal),
+        lambda: np.round(normal),
+        lambda: np.zeros(shape),
+        lambda: normal * 1e30,
+        lambda: normal * 1e-30,
+        lambda: np.full(shape, 0.5),
+    ]
+    return kinds[rng.integers(len(kinds))]().astype("float32")
+
+
+def dense(weight, entries) -> np.ndarray:
+    """What is held for the weights, as a flat array of all places, NaN where there is no weight."""
+    flat = np.full(weight.size, np.nan)
+    if weight.mask is None:
+        flat[weight.positions()] = entries[: weight.count()]
+    else:
+        flat[weight.positions()] = entries.reshape(-1)[weight.positions()]
+    return flat
+
+
+def places(weight) -> np.ndarray:
+    found = np.zeros(weight.size, bool)
+    found[weight.positions()] = True
+    return found
+
+
+def set_anew(rng, weight, slots) -> np.ndarray:
+    """Random weights and slots; the weights, flat."""
+    stored = drawn(rng, weight.variable.shape)
+    if weight.mask is None:
+        stored[weight.count() :] = 0
+    weight.variable.assign(stored)
+    for slot in slots:
+        slot.variable.assign(rng.uniform(1, 2, slot.variable.shape).astype("float32"))
+    if weight.gradient is not None:
+        weight.gradient.assign(drawn(rng, weight.shape))
+    return dense(weight, stored)
+
+
+def assert_rewritten(method, weight, slots, before, were_active) -> None:
+    """Dead is zero, the newborn start where the method says, and slots start over where a weight was born or died."""
+    active, stored, growth = places(weight), values(weight.variable), getattr(method, "growth", "zeros")
+    now = dense(weight, stored)
+    held = stored[weight.count() :] if weight.mask is None else stored[~values(weight.mask)]
+    assert not held.any()
+    assert not np.signbit(held).any()
+    assert active.any()
+    assert np.isfinite(now[active]).all()
+    newborn, kept = active & ~were_active, active & were_active
+    if growth == "zeros":
+        assert not now[newborn].any()
+    if not isinstance(method, DeepR):  # it moves them; where room is short a place may be reborn, at 0
+        assert ((now[kept] == before[kept]) | (now[kept] == 0)).all()
+    for slot in slots:
+        held = values(slot.variable)
+        initial = np.float32(slot.initial_value)
+        outside = held[weight.count() :] if weight.mask is None else held[~values(weight.mask)]
+        assert (outside == initial).all()
+        assert (dense(weight, held)[newborn] == initial).all()
+        assert (dense(weight, held)[kept & (now != 0)] >= 1).all()  # what stays keeps its own
+    record = Record.of(weight.record)
+    assert record.active == active.sum() == weight.count()
+
+
+def reallocate_often(method, storage: str, calls: int, seed: int = 0) -> None:
+    rng = np.random.default_rng(seed)
+    model = network(method, storage)
+    reallocation = Reallocation(model, method, seed=seed)
+    weights = reallocation.weights
+    slots = [optimizer_slots(model.optimizer, weight.variable) for weight in weights]
+    assert all(slots)
+    iterations = getattr(model.optimizer, "inner_optimizer", model.optimizer).iterations
+    for call in range(calls):
+        iterations.assign(call)
+        before = [set_anew(rng, weight, of_it) for weight, of_it in zip(weights, slots)]
+        were_active = [places(weight) for weight in weights]
+        outcome = reallocation()
+        counts = [int(active.sum()) for active in were_active]
+        now = [int(places(weight).sum()) for weight in weights]
+        context = f"call {call} of seed {seed}: {counts} became {now}"
+        assert outcome.active.tolist() == now, context
+        if method.conserves:
+            assert sum(now) == sum(counts), context
+        if isinstance(method, PER_TENSOR):
+            assert now == counts, context
+        if isinstance(method, GradualPruning):
+            assert all(a <= b for a, b in zip(now, counts)), context
+        for weight, of_it, old, were in zip(weights, slots, before, were_active):
+            assert_rewritten(method, weight, of_it, old, were)
+
+
+def cases():
+    for method in METHODS:
+        yield pytest.param(method, "masked", id=f"{method!r}")
+        if getattr(method, "grows_compact", False):
+            yield pytest.param(method, "compact", id=f"{method!r}-compact")
+
+
+@pytest.mark.parametrize(("method", "storage"), list(cases()))
+def test_reallocations_one_after_the_other_keep_what_the_method_promises(method, storage):
+    reallocate_often(method, storage, QUICK)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("method", "storage"), list(cases()))
+def test_thousands_of_reallocations_keep_what_the_method_promises(method, storage):
+    reallocate_often(method, storage, MANY, seed=1)
