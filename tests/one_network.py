@@ -175,10 +175,7 @@ class Training:
         if self.optimizer.use_ema or not all(map(is_elementwise, innermost_optimizers(self.optimizer))):
             return
         for weight in self.weights().values():
-            if weight.mask is None:
-                dead = np.arange(weight.capacity) >= weight.count()
-            else:
-                dead = ~values(weight.mask)
+            dead = np.arange(weight.capacity) >= weight.count() if weight.mask is None else ~values(weight.mask)
             if self.kind in ("compact", "optimizer") and weight.trainable:
                 assert not values(weight.variable)[dead].any()
             for slot in optimizer_slots(self.optimizer, weight.variable):
