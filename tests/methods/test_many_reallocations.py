@@ -12,6 +12,7 @@ from keras_dsr.seam import Reallocation
 from tests.networks import values
 
 QUICK = 20
+ROUND = 60  # calls, longer than the schedules of those that do not conserve
 MANY = 10_000 if keras.backend.backend() == "tensorflow" else 2_000
 METHODS = [
     DSR(target=0.3),
@@ -122,7 +123,10 @@ def reallocate_often(method, storage: str, calls: int, seed: int = 0) -> None:
     assert all(slots)
     iterations = getattr(model.optimizer, "inner_optimizer", model.optimizer).iterations
     for call in range(calls):
-        iterations.assign(call)
+        iterations.assign(call if method.conserves else call % ROUND)
+        if not method.conserves and call % ROUND == 0:  # what only prunes begins again
+            for weight in weights:
+                weight.set_mask(rng.random(weight.shape) < 0.9)
         before = [set_anew(rng, weight, of_it) for weight, of_it in zip(weights, slots)]
         were_active = [places(weight) for weight in weights]
         outcome = reallocation()
