@@ -10,6 +10,7 @@ CHUNK = 10
 QUICK, THOROUGH = 3, 500
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_random_sequences_leave_one_network(tmp_path):
     for seed in range(QUICK):
         run_sequence(seed, tmp_path)
