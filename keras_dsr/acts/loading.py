@@ -35,6 +35,8 @@ def warn_of_loading(model: keras.Model, what: str) -> None:
 
 def warn_of_files_that_do_not_load(model: keras.Model) -> None:
     """Warn, when training begins, if a `ModelCheckpoint` of it writes whole models that cannot be loaded."""
+    if not classes_that_load_dense(model):
+        return
     checkpoints = [one for one in alive(keras.callbacks.ModelCheckpoint) if getattr(one, "_model", None) is model]
     if any(not checkpoint.save_weights_only for checkpoint in checkpoints):
         warn_of_loading(model, "What ModelCheckpoint writes")
