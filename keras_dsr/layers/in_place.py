@@ -7,6 +7,7 @@ from keras import ops
 from keras_dsr.decisions.units import mask_weights
 from keras_dsr.layers.building import remove_attributes, unlocked
 from keras_dsr.layers.initial_scale import scaled
+from keras_dsr.layers.masked_weight import OfActiveWeights
 
 
 class SwappedInPlace:
@@ -41,7 +42,7 @@ class SwappedInPlace:
             for role, mask in masks.items():
                 variable = layer.variable_of(role)
                 layer._add_mask(role, variable, mask)
-                layer._regularize(role, variable, variable.regularizer)
+                OfActiveWeights.wrap(layer, role, variable)
                 values = scaled(ops.convert_to_tensor(variable), layer.scale_factor_of(role))
                 variable.assign(mask_weights(values, mask))
 
@@ -51,7 +52,7 @@ class SwappedInPlace:
             variable = self.variable_of(role)
             mask = ops.convert_to_tensor(self.mask_of(role))
             variable.assign(mask_weights(ops.convert_to_tensor(variable), mask))
-            variable.regularizer = getattr(variable.regularizer, "regularizer", None)
+            OfActiveWeights.unwrap(variable)
         with unlocked(self):
             for variable in self.state_variables.values():
                 self._tracker.untrack(variable)
@@ -66,7 +67,7 @@ class SwappedInPlace:
                 layer._tracker.add_to_store("non_trainable_variables", variable)
         for role in layer.sparse_roles:
             variable = layer.variable_of(role)
-            layer._regularize(role, variable, variable.regularizer)
+            OfActiveWeights.wrap(layer, role, variable)
 
     @classmethod
     def forget(cls, layer: keras.layers.Layer) -> None:

@@ -160,10 +160,9 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         def first_weights(shape, dtype):
             return mask_weights(scaled(dense_initializer(shape, dtype=dtype), factor), mask)
 
-        regularizer = kwargs.pop("regularizer", None)
         variable = super().add_weight(*args, name=name, shape=shape, initializer=Initial(first_weights), **kwargs)
         self._add_mask(name, variable, mask)
-        self._regularize(name, variable, regularizer)
+        OfActiveWeights.wrap(self, name, variable)
         return variable
 
     def _sparsity_of(self, role: str | None) -> float | None:
@@ -222,10 +221,6 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         """What the layer has beside the variables of its stock class, by attribute name."""
         kinds = (*OWN_STATE, *self.method_state)
         return {f"{role}_{kind}": getattr(self, f"{role}_{kind}") for role in self.sparse_roles for kind in kinds}
-
-    def _regularize(self, role: str, variable: keras.Variable, regularizer) -> None:
-        """Have Keras apply a regularizer to what the network sees of a weight, not to what dead places hold."""
-        variable.regularizer = None if regularizer is None else OfActiveWeights(self, role, regularizer)
 
     @contextlib.contextmanager
     def reading_once(self) -> Iterator[None]:

@@ -1,4 +1,6 @@
-"""One sparse weight of a layer: how it is read, what the layer holds for it, and how it is regularized."""
+"""One sparse weight of a layer: how it is read, what the layer holds for it, and what Keras applies to it."""
+
+from collections.abc import Callable
 
 import keras
 from keras import ops
@@ -60,13 +62,30 @@ class HeldByLayer:
 
 
 class OfActiveWeights:
-    """A regularizer of what the network sees of a sparse weight."""
+    """A regularizer or a constraint of what the network sees of a sparse weight."""
 
-    def __init__(self, layer, role: str, regularizer):
+    def __init__(self, layer, role: str, of: Callable):
         self._layer = layer
         self._role = role
-        self.regularizer = regularizer
+        self.of = of
 
     def __call__(self, weight):
         mask = ops.convert_to_tensor(self._layer.mask_of(self._role))
-        return self.regularizer(mask_weights(ops.convert_to_tensor(weight), mask))
+        return self.of(mask_weights(ops.convert_to_tensor(weight), mask))
+
+    @classmethod
+    def wrap(cls, layer, role: str, variable: keras.Variable) -> None:
+        """Have Keras apply the regularizer and the constraint of a variable to the active weights in it."""
+        if variable.regularizer is not None:
+            variable.regularizer = cls(layer, role, variable.regularizer)
+        # JAX has the optimizer apply constraints where the mask would be the constant that it was at the first trace.
+        if variable.constraint is not None and keras.backend.backend() != "jax":
+            variable.constraint = cls(layer, role, variable.constraint)
+
+    @classmethod
+    def unwrap(cls, variable: keras.Variable) -> None:
+        """Undo `wrap`."""
+        for name in ("regularizer", "constraint"):
+            function = getattr(variable, name)
+            if isinstance(function, cls):
+                setattr(variable, name, function.of)

@@ -1,5 +1,7 @@
 """Training steps: what dead places store, nobody sees, whoever wrote it there."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -44,6 +46,35 @@ def test_training_does_not_see_garbage_at_dead_places():
     for layer in model.layers:
         fill_dead(layer, np.nan)
     assert np.isfinite(fit(model, batches=1).history["loss"]).all()
+
+
+@pytest.mark.backends("tensorflow", "torch")  # on JAX a constraint is given what is stored
+@pytest.mark.parametrize("how", ["built", "converted"])
+@pytest.mark.parametrize(
+    "constraint", [keras.constraints.MaxNorm(0.5), keras.constraints.UnitNorm()], ids=["max", "unit"]
+)
+def test_a_constraint_does_not_see_garbage_at_dead_places(constraint, how):
+    def after_a_step(garbage):
+        keras.utils.set_random_seed(0)
+        kind = keras.layers.Dense if how == "converted" else functools.partial(dsr.SparseDense, sparsity=0.5)
+        model = keras.Sequential([keras.Input((64,)), kind(10, kernel_constraint=constraint)])
+        if how == "converted":
+            dsr.sparsify(model, 0.5, seed=0)
+        fill_dead(model.layers[0], garbage)
+        fit(compiled(model, keras.optimizers.SGD(0.1)), batches=2)
+        return values(model.layers[0].kernel)
+
+    expected = after_a_step(0.0)
+    norms = np.linalg.norm(expected, axis=0)
+    assert norms.max() == pytest.approx(0.5 if isinstance(constraint, keras.constraints.MaxNorm) else 1.0, rel=1e-5)
+    for garbage in (100.0, np.nan):
+        np.testing.assert_array_equal(after_a_step(garbage), expected)
+
+
+def test_a_constraint_is_the_users_again_in_a_stripped_model():
+    constraint = keras.constraints.MaxNorm(1.0)
+    model = keras.Sequential([keras.Input((64,)), dsr.SparseDense(10, sparsity=0.5, kernel_constraint=constraint)])
+    assert dsr.strip(model).layers[0].kernel.constraint is constraint
 
 
 def test_an_optimizer_that_moves_dead_weights_trains_on_masked_kernels():
