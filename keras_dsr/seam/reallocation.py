@@ -95,7 +95,7 @@ class Reallocation:
         for weight in self.weights:
             weight.check()
         self._share_threshold()
-        self._holders = [weakref.ref(holder) for holder in optimizers_alive()]
+        self._holders = None
         self._check_knows_compact()
         if self._constants.gradient_decay is not None:
             self._remember_gradients(self._constants.gradient_decay)
@@ -215,6 +215,8 @@ class Reallocation:
 
     def _bind(self):
         """Make the compiled program, again if the model was compiled again or its optimizer has been built since."""
+        if self._holders is None:  # not when training begins: it takes 0.1 s
+            self._holders = [weakref.ref(holder) for holder in optimizers_alive()]
         slots = [self._all_slots(weight.variable) for weight in self.weights]
         bound = [self.optimizer, *(slot.variable for row in slots for slot in row)]
         if self._bound is None or [id(part) for part in bound] != [id(part) for part in self._bound]:
