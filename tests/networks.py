@@ -1,10 +1,12 @@
 """Small networks on the digits of scikit-learn, and how the tests look into them."""
 
+import contextlib
 import functools
 
 import keras
 import numpy as np
 import pytest
+from keras.src.backend.common import global_state
 from sklearn import datasets
 
 import keras_dsr as dsr
@@ -126,3 +128,15 @@ def gradient_of(function, variable):
 
 def active_counts(model: keras.Model) -> list[int]:
     return [weight.count() for weight in dsr.sparse_weights(model)]
+
+
+@contextlib.contextmanager
+def shapes_only():
+    """In this block variables have shapes and no values, and take no memory."""
+    pending = "uninitialized_variables"  # Keras would give them values when the next scope of its kind ends
+    before = list(global_state.get_global_attribute(pending, []))
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        global_state.set_global_attribute(pending, before)

@@ -341,19 +341,31 @@ def movable_weights(model: keras.Model) -> list[SparseWeight | CompactWeight]:
 
 
 def _write_all(writes: list[tuple[keras.Variable, Any]]) -> None:
-    """Assign each variable its value. What is interrupted is finished before the interrupt goes on its way."""
+    """Assign each variable its value."""
+
+    def write():
+        for variable, value in writes:
+            variable.assign(value)
+
+    finish(write, "A reallocation could not be written: masks and weights may not belong together.")
+
+
+def finish(assign_all: Callable[[], None], failure: str) -> None:
+    """Run what assigns variables, again if it is interrupted, before the interrupt goes on its way.
+
+    Raises:
+        RuntimeError: each of `ATTEMPTS` attempts was interrupted; `failure` says what that leaves.
+    """
     interrupt = None
     for _ in range(ATTEMPTS):
         try:
-            for variable, value in writes:
-                variable.assign(value)
+            assign_all()
             break
         except BaseException as error:
             interrupt = interrupt or error
     else:
         raise RuntimeError(
-            f"A reallocation could not be written, in {ATTEMPTS} attempts: masks and weights may not belong together. "
-            "Load the model from a checkpoint."
+            f"{failure} Each of {ATTEMPTS} attempts was interrupted. Load the model from a checkpoint."
         ) from interrupt
     if interrupt is not None:
         raise interrupt

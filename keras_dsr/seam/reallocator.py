@@ -10,7 +10,7 @@ from keras_dsr.methods.contract import check_method
 from keras_dsr.optimizers.slots import activity, steps_taken
 from keras_dsr.optimizers.steps import StepCounter
 from keras_dsr.seam.holders import holds, optimizers_alive
-from keras_dsr.seam.reallocation import Outcome, Reallocation, movable_weights
+from keras_dsr.seam.reallocation import Outcome, Reallocation, finish, movable_weights
 from keras_dsr.seam.weights import check_has_weights, sparse_weights
 
 
@@ -232,7 +232,7 @@ class Reallocator:
         if self._pull is not None:
             self._pull()
         elif hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
+            finish(self.model.jax_state_sync, "The model could not be brought up to date: some weights have no values.")
 
 
 def _may_train(optimizer: keras.optimizers.Optimizer, weights: list) -> bool:

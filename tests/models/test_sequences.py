@@ -10,7 +10,7 @@ from keras import layers
 
 import keras_dsr as dsr
 from models import deep_speech, deep_speech_2, neural_talk
-from tests.networks import compiled, values
+from tests.networks import compiled, shapes_only, values
 
 SPEECH = {"input_shape": (12, 8), "classes": 5, "width": 0.005}
 TALK = {"features": 6, "vocabulary": 9, "length": 4, "width": 0.01}
@@ -56,7 +56,7 @@ def kernels(model):
     [(neural_talk, 6_798_314, 6.8e6), (deep_speech, 8_184_989, 8e6), (deep_speech_2, 67_394_077, 67e6)],
 )
 def test_the_network_has_the_parameters_of_its_docstring_near_those_published(builder, count, published):
-    with keras.StatelessScope(initialize_variables=False):
+    with shapes_only():
         model = builder()
     assert parameters(model) == count
     assert abs(count / published - 1) < 0.025
@@ -65,7 +65,7 @@ def test_the_network_has_the_parameters_of_its_docstring_near_those_published(bu
 
 @shapes_alone
 def test_the_parameters_of_neural_talk_are_those_of_its_layers():
-    with keras.StatelessScope(initialize_variables=False):
+    with shapes_only():
         model = neural_talk()
     counts = [layer.count_params() for layer in model.layers if layer.count_params()]
     assert sorted(counts) == sorted([2_097_664, 1_299_456, 2_099_200, 1_301_994])
@@ -74,7 +74,7 @@ def test_the_parameters_of_neural_talk_are_those_of_its_layers():
 @shapes_alone
 def test_what_may_be_sparse_in_deep_speech_is_as_large_as_the_docstrings_say():
     for builder, number, size in ((deep_speech, 7, 6_451_200), (deep_speech_2, 30, 67_285_184)):
-        with keras.StatelessScope(initialize_variables=False):
+        with shapes_only():
             weights = dsr.sparse_weights(builder(**SPARSE if builder is deep_speech_2 else without_convolution()))
         assert len(weights) == number
         assert sum(math.prod(weight.shape) for weight in weights) == size
@@ -87,7 +87,7 @@ def without_convolution():
 
 @shapes_alone
 def test_with_a_shared_kernel_1024_units_would_make_what_the_docstring_says():
-    with keras.StatelessScope(initialize_variables=False):
+    with shapes_only():
         model = deep_speech(width=1024 / 960)
     assert parameters(model) == 9_189_405
     assert parameters(model) - 1024 * 1024 - 1024 == 9_189_405 - 1_049_600

@@ -11,7 +11,7 @@ import pytest
 
 import keras_dsr as dsr
 import models
-from tests.networks import compiled, values
+from tests.networks import compiled, shapes_only, values
 
 shapes_alone = pytest.mark.backends("tensorflow")  # which no backend changes
 with_heads = functools.partial(models.googlenet, auxiliary=True)
@@ -55,11 +55,6 @@ each_light_network = pytest.mark.parametrize(
         for name, network in LIGHT.items()
     ],
 )
-
-
-def shapes_only():
-    """Variables that are built in this scope get no values, and take no memory."""
-    return keras.StatelessScope(initialize_variables=False)
 
 
 def trainable(model):

@@ -1,5 +1,7 @@
 """Who trains the weights, when it is due, and loops of one's own."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -300,6 +302,47 @@ def test_a_reallocation_that_is_interrupted_at_any_assignment_is_finished(kind, 
     assert assignments >= 12
     for at in range(1, assignments + 1):
         assert reallocated(at)[0] == whole
+
+
+def test_a_fit_that_is_interrupted_leaves_a_whole_reallocation_or_none(monkeypatch):
+    class Armed(dsr.DSRCallback):
+        """Counts its assignments after a batch (on JAX Keras's too, which bring the model up to date)."""
+
+        def on_train_batch_end(self, batch, logs=None):
+            monkeypatch.setattr(keras.Variable, "assign", counting)
+            try:
+                super().on_train_batch_end(batch, logs)
+            finally:
+                monkeypatch.setattr(keras.Variable, "assign", assign)
+
+    def counting(self, value):
+        nonlocal number
+        number += 1
+        if number == interrupted_at:
+            raise KeyboardInterrupt
+        return assign(self, value)
+
+    assign = keras.Variable.assign
+    model = compiled(perceptron(), keras.optimizers.SGD(0.01))
+    fit(model, batches=1)
+    first = [values(variable) for variable in [*model.variables, *model.optimizer.variables]]
+
+    def fitted(period):
+        for variable, value in zip([*model.variables, *model.optimizer.variables], first):
+            variable.assign(value)
+        with contextlib.suppress(KeyboardInterrupt):
+            fit(model, Armed(target=40, period=period, initial_threshold=0.05), batches=1)
+        return [bits(array) for weight in dsr.sparse_weights(model) for array in (weight.mask, weight.variable)]
+
+    interrupted_at = None
+    before = fitted(period=1000)
+    number = 0
+    whole = fitted(period=1)
+    total = number
+    assert before != whole and total > 6
+    for interrupted_at in range(1, total + 1):  # noqa: B007 (`counting` reads it)
+        number = 0
+        assert fitted(period=1) in ((before, whole) if keras.backend.backend() == "jax" else (whole,))
 
 
 # Since when steps count
