@@ -67,6 +67,10 @@ def _takes_too_long(item) -> bool:
     return bool(item.get_closest_marker("thorough") or slow_here or elsewhere)
 
 
+def pytest_collection_finish(session):
+    gc.freeze()  # what the libraries hold need not be walked through either
+
+
 @pytest.fixture(autouse=True)
 def fixed_random_numbers():
     keras.utils.set_random_seed(0)

@@ -1,5 +1,7 @@
 """Training in random order, and what must hold after each step of it: four ways to compute one loss agree."""
 
+import contextlib
+
 import keras
 import numpy as np
 
@@ -417,13 +419,35 @@ def run_sequence(seed: int, path) -> None:
     """Four to six random steps, and `strip`; an `AssertionError` names the seed and what was done."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    training = Training(seed, path, eager=seed % 8 != 0)
-    try:
-        training.check()
-        for _ in range(int(training.rng.integers(4, 7))):
-            training.act(str(training.rng.choice(ACTIONS)))
+    eager = seed % 8 != 0
+    with uncompiled() if eager else contextlib.nullcontext():
+        training = Training(seed, path, eager)
+        try:
             training.check()
-        training.act("strip")
-    except Exception as error:
-        history = "\n".join(training.history)
-        raise AssertionError(f"Sequence {seed} on {keras.backend.backend()}:\n{history}\n{error}") from error
+            for _ in range(int(training.rng.integers(4, 7))):
+                training.act(str(training.rng.choice(ACTIONS)))
+                training.check()
+            training.act("strip")
+        except Exception as error:
+            history = "\n".join(training.history)
+            raise AssertionError(f"Sequence {seed} on {keras.backend.backend()}:\n{history}\n{error}") from error
+
+
+@contextlib.contextmanager
+def uncompiled():
+    """In this block no function is compiled, which takes longer than to run it once."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(True)
+        try:
+            yield
+        finally:
+            tf.config.run_functions_eagerly(False)
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        with jax.disable_jit():
+            yield
+    else:
+        yield

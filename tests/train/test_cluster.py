@@ -86,8 +86,9 @@ def test_two_processes_do_what_one_does(together, tmp_path):
     assert float(alone[0]["val_loss"]) == pytest.approx(float(shared[0]["val_loss"]), rel=1e-2)
 
 
+@pytest.mark.thorough
 @pytest.mark.backends("jax")
-@pytest.mark.parametrize("killed", [1, pytest.param(0, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_process_stops_the_others_and_all_resume_to_the_same_bits(together, tmp_path, killed):
     out = tmp_path / "run"
     found = ends(start(out, killed_in={killed: 1}))

@@ -27,6 +27,7 @@ def run(out: Path, devices: int, *flags: str, module: tuple[str, ...] = ("train.
 
 
 @pytest.mark.backends("tensorflow", "jax")
+@pytest.mark.slow_on("jax")
 def test_two_devices_do_what_one_does_and_a_killed_run_resumes_to_the_same_bits(tmp_path):
     one, two, killed = (tmp_path / name for name in ("one", "two", "killed"))
     for out, devices in ((one, 1), (two, 2)):
