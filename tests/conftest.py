@@ -77,11 +77,22 @@ def fixed_random_numbers():
 
 
 @pytest.fixture(autouse=True, scope="module")
-def no_garbage_left_to_search():
-    """The graphs of a file's models stay with Keras and TensorFlow: later collections need not walk through them."""
+def nothing_left_of_other_files():
+    """What a file has compiled is forgotten after it, or memory grows to several times of what one file needs."""
     yield
+    if keras.backend.backend() == "tensorflow":
+        from tensorflow.python.framework import ops
+
+        # TensorFlow registers the gradient of each function that is traced with one of its own, and so keeps its graph.
+        registered = ops.gradient_registry._registry
+        for name in [name for name in registered if name.startswith("CustomGradient-")]:
+            del registered[name]
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.clear_caches()
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # what stays with Keras and TensorFlow need not be walked through by later collections
 
 
 @pytest.fixture

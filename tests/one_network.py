@@ -119,9 +119,17 @@ class Training:
         return self.model.own if self.own else self.model.optimizer
 
     def frozen_bits(self) -> dict[str, list[bytes]]:
-        """The variables of frozen layers."""
+        """The variables of frozen layers; of a kernel with a mask what the network sees of it."""
         layers = map(self.layer, LAYERS)
-        return {layer.name: [bits(one) for one in layer.variables] for layer in layers if not layer.trainable}
+        masks = {id(weight.variable): weight.mask for weight in self.weights().values() if weight.mask is not None}
+        return {
+            layer.name: [
+                bits(np.where(values(masks[id(one)]), values(one), 0) if id(one) in masks else one)
+                for one in layer.variables
+            ]
+            for layer in layers
+            if not layer.trainable
+        }
 
     # Four ways to compute the loss
 
