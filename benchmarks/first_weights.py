@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_dsr as dsr
-from train.data import load_data
+from train.data.in_memory import load_data
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "A folder of prepared TensorFlow Datasets.")

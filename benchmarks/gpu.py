@@ -32,8 +32,8 @@ from rich.table import Table
 import keras_dsr as dsr
 from benchmarks.moving import METHODS, OF_WRAPPED, typical_seconds
 from benchmarks.training import COMPILING, build, interleaved, median_of, ratios, step_timer
-from keras_dsr.seam import Reallocation
-from train.precision import PRECISIONS
+from keras_dsr.weights.reallocation import Reallocation
+from train.experiment.precision import PRECISIONS
 
 FLAGS = flags.FLAGS
 NETWORKS = ("wide_resnet", "resnet_50")
@@ -145,8 +145,8 @@ def reallocation_figures(name: str) -> list[dict]:
 
 def epoch_figures(precision: str) -> dict:
     """Seconds of an epoch of WRN-28-2 on CIFAR-10 by DSR, as `train.run` trains it."""
+    from train.experiment.settings import Settings
     from train.run import execute, prepare
-    from train.settings import Settings
 
     ends = []
     note_end = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(time.perf_counter()))

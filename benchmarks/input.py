@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.imagenet import write_imagenet
-from train.augmentation import crop_and_flip
-from train.data import PREPARATION, InMemory, load_data
-from train.part import WHOLE, Part
+from train.data.augmentation import crop_and_flip
+from train.data.batch_shard import WHOLE, Part
+from train.data.in_memory import PREPARATION, InMemory, load_data
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("images", 2048, "JPEGs, each read several times.", lower_bound=512)

@@ -16,7 +16,7 @@ from rich.table import Table
 import keras_dsr as dsr
 from benchmarks.moving import METHODS, typical_seconds
 from benchmarks.training import build, interleaved, median_of, ratios, step_timer
-from keras_dsr.seam import Reallocation
+from keras_dsr.weights.reallocation import Reallocation
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "wide_resnet", "Network: wide_resnet or lenet_300_100.")

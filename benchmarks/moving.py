@@ -8,8 +8,7 @@ import numpy as np
 from keras import ops
 
 import keras_dsr as dsr
-from keras_dsr.seam import Reallocation
-from keras_dsr.seam.reallocation import Outcome
+from keras_dsr.weights.reallocation import Outcome, Reallocation
 
 METHODS = {
     "static": dsr.methods.Static(),

@@ -20,7 +20,7 @@ from rich.table import Table
 import keras_dsr as dsr
 from benchmarks.moving import take_a_step, timed
 from benchmarks.training import build
-from keras_dsr.seam import Reallocation
+from keras_dsr.weights.reallocation import Reallocation
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("target", 400_000, "Weights to prune and grow.", lower_bound=1)

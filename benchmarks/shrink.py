@@ -30,9 +30,9 @@ from rich.table import Table
 
 from keras_dsr.reporting.runs import read_model
 from keras_dsr.shrinking import shrink
-from train.data import load_data
+from train.data.in_memory import load_data
 from train.flags import quiet_libraries
-from train.lottery import read_origin
+from train.storage.previous_run import read_origin
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("run", None, "Folder of a finished run of train.run on images.", required=True)

@@ -24,7 +24,7 @@ from rich.table import Table
 
 import keras_dsr as dsr
 from benchmarks.networks import sparse_resnet50
-from keras_dsr.seam.conversion import stripped
+from keras_dsr.conversion.convert import stripped
 from train.flags import quiet_libraries
 
 FLAGS = flags.FLAGS

@@ -10,7 +10,7 @@ import numpy as np
 
 import keras_dsr as dsr
 import models
-from train.precision import computing_in
+from train.experiment.precision import computing_in
 
 # Whether a step can be compiled by XLA, by backend; the usual choice first. JAX without it runs operation by operation.
 COMPILING = {"tensorflow": ("no", "yes"), "jax": ("yes",), "torch": ("no",)}
@@ -36,7 +36,7 @@ def build(
         jit_compile: None: the usual choice of the backend.
         wrapped: from that optimizer, and the layers that the paper makes sparse, to the one to compile with, such as a
             `SparseOptimizer` around it.
-        precision: see `train.precision`.
+        precision: see `train.experiment.precision`.
         **sizes: arguments of the builder, such as `input_shape`.
     """
     layers = {"dense": keras.layers.Dense}

@@ -143,7 +143,7 @@ def set_part(console: Console) -> None:
     if FLAGS.form is not None:
         print(json.dumps(trained_on_cifar10(FLAGS.form, FLAGS.method[0], FLAGS.epochs, FLAGS.seed)))
         return
-    from train.prepared import find_builder
+    from train.data.tfds import find_builder
     from train.run import one_line_errors  # it needs TensorFlow, as the data do; the other parts do not
 
     with one_line_errors():
@@ -170,7 +170,7 @@ def set_part(console: Console) -> None:
 
 def trained_on_cifar10(form: str, method: str, epochs: int, seed: int) -> dict:
     """One training: SGD 0.01 with momentum 0.9, batch 100, dropout 0.3, as in Mocanu et al. 2018; ReLU for SReLU."""
-    from train.data import load_data
+    from train.data.in_memory import load_data
 
     data = load_data("cifar10", FLAGS.data_dir)
     inputs, test_inputs = (vectors(images, data) for images in (data.train_images, data.test_images))

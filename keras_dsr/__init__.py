@@ -2,7 +2,10 @@
 
 from keras_dsr import methods, schedules
 from keras_dsr._version import __version__ as __version__
-from keras_dsr.acts import DSDCallback, DSRCallback, Reallocate, export, save, sensitivity, sparsify, summary
+from keras_dsr.analysis import sensitivity, summary
+from keras_dsr.callbacks import DSDCallback, DSRCallback, Reallocate
+from keras_dsr.conversion import densify, sparsify, strip
+from keras_dsr.exporting import export
 from keras_dsr.layers import (
     SparseBatchNormalization,
     SparseBidirectional,
@@ -34,8 +37,9 @@ from keras_dsr.layers import (
 )
 from keras_dsr.optimizers import SparseOptimizer
 from keras_dsr.reporting import report
-from keras_dsr.seam import Reallocator, densify, sparse_weights, strip
+from keras_dsr.saving import save
 from keras_dsr.shrinking import shrink
+from keras_dsr.weights import Reallocator, sparse_weights
 
 __all__ = [
     "DSDCallback",

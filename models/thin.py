@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 from keras import layers
 
-from keras_dsr.decisions.initial_mask import active_units, check_sparsity
+from keras_dsr.ops.initial_masks import active_units, check_sparsity
 
 BITS = 32  # of a weight; a place of the mask takes one
 

@@ -3,6 +3,7 @@
 import atexit
 import gc
 import os
+import pathlib
 import shutil
 import subprocess
 import tempfile
@@ -27,7 +28,8 @@ hypothesis.settings.register_profile("quick", deadline=None, derandomize=True, m
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300, database=None)
 
 
-SLOWEST_FIRST = ("train", "distribution")
+TESTS = pathlib.Path(__file__).parent
+SLOWEST_FIRST = ("train", "devices")
 
 
 def pytest_addoption(parser):
@@ -49,7 +51,9 @@ def pytest_collection_modifyitems(config, items):
     elsewhere = [item for item in items if not _is_for_this_backend(item)]
     config.hook.pytest_deselected(items=elsewhere)
     items[:] = [item for item in items if _is_for_this_backend(item)]
-    items.sort(key=lambda item: item.path.parent.name not in SLOWEST_FIRST)  # so that no process works alone at the end
+    items.sort(
+        key=lambda item: item.path.relative_to(TESTS).parts[0] not in SLOWEST_FIRST
+    )  # so that no process works alone at the end
     if not config.getoption("--thorough"):
         for item in items:
             if _takes_too_long(item):

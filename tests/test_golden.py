@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 import keras_dsr as dsr
-from keras_dsr.optimizers.slots import optimizer_slots
-from tests.networks import active_counts, digits, values
+from keras_dsr.backend.keras_slots import optimizer_slots
+from tests.helpers.networks import active_counts, digits, values
 
 FILES = pathlib.Path(__file__).parent / "golden" / "0.1.0"
 CALLBACKS = {
@@ -129,9 +129,9 @@ def test_a_packed_saved_model_gives_what_it_gave():
 
 @pytest.mark.backends("tensorflow")  # a run goes on where it began
 def test_a_run_that_was_stopped_goes_on_to_what_it_would_have_come_to(tmp_path):
-    from train import checkpoint
+    from train.experiment.settings import Settings
     from train.run import execute, prepare
-    from train.settings import Settings
+    from train.storage import checkpoint
 
     folder = shutil.copytree(FILES / "run", tmp_path / "run")
     run, expected = prepare(Settings(out=str(folder), resume=True, **RUN)), expected_of("run")

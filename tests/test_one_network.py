@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from tests.one_network import run_sequence
+from tests.helpers.one_network import run_sequence
 
 CHUNK = 10
 QUICK, THOROUGH = 3, 500

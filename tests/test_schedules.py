@@ -2,7 +2,7 @@ import keras
 import pytest
 
 from keras_dsr import schedules
-from tests.networks import int32, program
+from tests.helpers.networks import int32, program
 
 
 def test_piecewise_holds_each_value_from_its_start_on():

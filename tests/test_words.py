@@ -20,10 +20,11 @@ import numpy as np
 import pytest
 
 import keras_dsr as dsr
-from keras_dsr.acts.sensitivity_report import Sensitivity, SensitivityRow
-from keras_dsr.seam import Reallocation, SparseWeight
-from keras_dsr.seam.weights import CompactWeight, walk
-from tests.layers.kinds import KINDS, model_of
+from keras_dsr.analysis.sensitivity_report import Sensitivity, SensitivityRow
+from keras_dsr.backend.keras_layers import walk
+from keras_dsr.weights.reallocation import Reallocation
+from keras_dsr.weights.sparse_weights import CompactWeight, SparseWeight
+from tests.helpers.layer_kinds import KINDS, model_of
 
 INPUTS, CLASSES = np.ones((4, 6), "float32"), np.array([0, 1, 2, 0])
 

@@ -9,23 +9,29 @@ Cost: the first takes under a minute on 2 cores, the second some two hours. Expe
 Each run has a folder of its own under --out. One that is finished is not done again, one that was stopped goes on.
 """
 
+import sys
+
+from train.backend import choose_backend
+
+if __name__ == "__main__":  # what follows imports Keras, which fixes its backend
+    choose_backend(sys.argv)
+
 import dataclasses
 import os
-import sys
 from pathlib import Path
 
 from absl import app, flags
 from rich.console import Console
 
-from train import comparison
+from train.callbacks.progress import ShowRuns
+from train.experiment.methods import METHODS
+from train.experiment.settings import Settings, resolve
 from train.flags import define_flags, quiet_libraries, settings_from_flags
-from train.folder import is_empty, read_config
-from train.lock import held
-from train.methods import METHODS
-from train.progress import ShowRuns
-from train.results import Result
+from train.results import comparison
+from train.results.results import Result
 from train.run import check, one_line_errors
-from train.settings import Settings, resolve
+from train.storage.lock import held
+from train.storage.run_folder import is_empty, read_config
 from train.workers import do_runs
 
 LOTTERY = {"lottery_original": None, "lottery_new": "random"}  # what --init_from is; None: the run of DSR itself

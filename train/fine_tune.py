@@ -14,12 +14,12 @@ from rich.console import Console
 
 import keras_dsr as dsr
 from keras_dsr.arguments import LARGEST_STEP, is_number, is_one_of, is_whole
-from keras_dsr.decisions.distribution import DISTRIBUTIONS
+from keras_dsr.ops.sparsity_distributions import DISTRIBUTIONS
 from keras_dsr.reporting.runs import read_model
-from train.data import load_data
+from train.data.in_memory import load_data
 from train.flags import quiet_libraries
-from train.lottery import read_origin
 from train.run import one_line_errors
+from train.storage.previous_run import read_origin
 
 LEARNING_RATE = 0.1  # falls to 0 along a cosine
 

@@ -6,15 +6,15 @@ import os
 import tensorflow as tf
 from absl import flags, logging
 
-from keras_dsr.decisions.distribution import DISTRIBUTIONS
-from keras_dsr.decisions.units import GRANULARITIES
+from keras_dsr.ops.patterns import GRANULARITIES
+from keras_dsr.ops.sparsity_distributions import DISTRIBUTIONS
 from train.backend import BACKENDS
-from train.data import DATASETS
-from train.methods import METHODS
-from train.network import NETWORKS
-from train.precision import PRECISIONS
+from train.data.in_memory import DATASETS
+from train.experiment.methods import METHODS
+from train.experiment.network import NETWORKS
+from train.experiment.precision import PRECISIONS
+from train.experiment.settings import Settings
 from train.recipes import RECIPES
-from train.settings import Settings
 
 
 def define_flags(*left_out: str) -> None:
@@ -69,7 +69,7 @@ def define_cluster_flags() -> None:
 
 
 def cluster_from_flags() -> dict:
-    """The arguments of `train.cluster.joined` that the command line or the environment gives."""
+    """The arguments of `train.distributed.cluster.joined` that the command line or the environment gives."""
     return {name: flags.FLAGS[name].value for name in ("devices", "coordinator", "num_processes", "process_id")}
 
 

@@ -11,9 +11,15 @@ results to expect. The folder holds config.json, metrics.csv, summary.txt, spars
 checkpoint, model.keras and, on TensorFlow, saved_model/.
 """
 
+import sys
+
+from train.backend import choose_backend
+
+if __name__ == "__main__":  # what follows imports Keras, which fixes its backend
+    choose_backend(sys.argv)
+
 import contextlib
 import dataclasses
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,20 +29,21 @@ from absl import app
 from rich.console import Console
 
 import keras_dsr as dsr
-from keras_dsr.seam import Reallocation
-from train import checkpoint, folder
-from train.cluster import ALONE, Cluster, joined
-from train.data import Data, load_data
+from keras_dsr.weights.reallocation import Reallocation
+from train.callbacks.progress import ShowProgress
+from train.callbacks.record import Measure, Record
+from train.data.in_memory import Data, load_data
+from train.distributed.cluster import ALONE, Cluster, joined
+from train.experiment.methods import METHODS, Plan
+from train.experiment.network import Network, build_network
+from train.experiment.settings import Settings, resolve
 from train.flags import cluster_from_flags, define_cluster_flags, define_flags, quiet_libraries, settings_from_flags
-from train.lock import held
-from train.lottery import initial_weights_seed
-from train.methods import METHODS, Plan
-from train.network import Network, build_network
-from train.progress import ShowProgress
 from train.recipes import Recipe
-from train.record import Measure, Record
-from train.results import Result, describe, read_result, write_results
-from train.settings import Settings, resolve
+from train.results.results import Result, describe, read_result, write_results
+from train.storage import checkpoint
+from train.storage import run_folder as folder
+from train.storage.lock import held
+from train.storage.previous_run import initial_weights_seed
 
 
 class Run(NamedTuple):

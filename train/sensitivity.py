@@ -19,17 +19,17 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_dsr as dsr
-from keras_dsr.acts.sensitivity import SPARSITIES
-from keras_dsr.acts.sensitivity_report import Sensitivity
+from keras_dsr.analysis.sensitivity import SPARSITIES
+from keras_dsr.analysis.sensitivity_report import Sensitivity
 from keras_dsr.arguments import LARGEST_STEP, is_number, is_whole
 from keras_dsr.reporting.runs import read_model
-from train.data import Data, load_data
+from train.data.in_memory import Data, load_data
+from train.experiment.methods import METHODS
 from train.flags import quiet_libraries
-from train.folder import write_rows
-from train.lock import held
-from train.lottery import read_origin
-from train.methods import METHODS
 from train.run import one_line_errors
+from train.storage.lock import held
+from train.storage.previous_run import read_origin
+from train.storage.run_folder import write_rows
 
 
 def analyse(

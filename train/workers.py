@@ -11,10 +11,10 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
+from train.experiment.settings import Settings
 from train.flags import quiet_libraries
-from train.results import Result
+from train.results.results import Result
 from train.run import execute, prepare
-from train.settings import Settings
 
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 _messages = None  # in a worker: the queue to the parent

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 
 from keras_dsr.arguments import check_state
-from keras_dsr.decisions.initial_mask import active_units, check_granularity, check_sparsity, random_mask
-from keras_dsr.layers.building import drawn_seed
+from keras_dsr.backend.keras_layers import drawn_seed
 from keras_dsr.layers.containers import MaskedContainer
 from keras_dsr.layers.dense import SparseEinsumDense
 from keras_dsr.layers.initial_scale import check_initial_scale
 from keras_dsr.layers.masked import Sparsity
+from keras_dsr.ops.initial_masks import active_units, check_granularity, check_sparsity, random_mask
 
 PROJECTIONS = {
     "query": "_query_dense",

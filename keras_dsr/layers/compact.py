@@ -8,18 +8,18 @@ import numpy as np
 from keras import ops
 
 from keras_dsr.arguments import check_state
-from keras_dsr.decisions.initial_mask import active_units, check_sparsity
-from keras_dsr.decisions.positions import most_places, position_dtype, random_positions
-from keras_dsr.layers.building import drawn_seed, remove_attributes, replace_kernel, unlocked
+from keras_dsr.backend.distribution import Initial, strategy_of
+from keras_dsr.backend.keras_layers import drawn_seed, remove_attributes, replace_kernel, unlocked
+from keras_dsr.backend.sparse_matmul import multiply
 from keras_dsr.layers.capacity import CAPACITY, check_capacity, room_for
 from keras_dsr.layers.compact_entries import check_entries
-from keras_dsr.layers.drawing import check_draws_each_alone, draw
 from keras_dsr.layers.einsum import initializer_of
 from keras_dsr.layers.initial_scale import check_initial_scale, scale_factor, scaled
+from keras_dsr.layers.initial_values import check_draws_each_alone, draw
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_threshold, loaded_record
-from keras_dsr.layers.refusing import RefusesVariants
-from keras_dsr.placement import Initial, strategy_of
-from keras_dsr.products.training import multiply
+from keras_dsr.layers.unsupported import RefusesVariants
+from keras_dsr.ops.initial_masks import active_units, check_sparsity
+from keras_dsr.ops.positions import most_places, position_dtype, random_positions
 
 OWN_STATE = ("indices", "count", "threshold", "record")  # what the layer holds beside the values, whatever the method
 _OF_SINGLE_WEIGHTS = (type(None), keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dsr.decisions.units import mask_weights
-from keras_dsr.layers.building import remove_attributes, unlocked
+from keras_dsr.backend.keras_layers import remove_attributes, unlocked
 from keras_dsr.layers.initial_scale import scaled
 from keras_dsr.layers.masked_weight import OfActiveWeights
+from keras_dsr.ops.masking import mask_weights
 
 
 class SwappedInPlace:

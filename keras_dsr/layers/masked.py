@@ -9,22 +9,16 @@ import numpy as np
 from keras import ops
 
 from keras_dsr.arguments import check_state
-from keras_dsr.decisions.initial_mask import (
-    active_units,
-    check_granularity,
-    check_sparsity,
-    count_units,
-    random_mask,
-)
-from keras_dsr.decisions.units import mask_weights
-from keras_dsr.layers.building import drawn_seed, unlocked
+from keras_dsr.backend.distribution import Initial, layout_beside, strategy_of
+from keras_dsr.backend.keras_layers import drawn_seed, unlocked
 from keras_dsr.layers.einsum import initializer_of
 from keras_dsr.layers.in_place import SwappedInPlace
 from keras_dsr.layers.initial_scale import check_initial_scale, scale_factor, scaled
 from keras_dsr.layers.masked_weight import HeldByLayer, MaskedWeight, OfActiveWeights
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_threshold, loaded_record
-from keras_dsr.layers.refusing import RefusesVariants
-from keras_dsr.placement import Initial, layout_beside, strategy_of
+from keras_dsr.layers.unsupported import RefusesVariants
+from keras_dsr.ops.initial_masks import active_units, check_granularity, check_sparsity, count_units, random_mask
+from keras_dsr.ops.masking import mask_weights
 
 Sparsity = float | dict[str, float]
 OWN_STATE = ("mask", "threshold", "record")  # what the layer holds beside each sparse weight, whatever the method

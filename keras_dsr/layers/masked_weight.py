@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-from keras_dsr.decisions.units import mask_weights
+from keras_dsr.ops.masking import mask_weights
 
 
 class MaskedWeight:

@@ -6,7 +6,7 @@ import warnings
 import keras
 
 from keras_dsr.arguments import LARGEST_STEP, is_one_of, is_whole
-from keras_dsr.layers.building import remove_attributes
+from keras_dsr.backend.keras_layers import remove_attributes
 from keras_dsr.layers.capacity import check_capacity
 from keras_dsr.layers.compact_kinds import COMPACT_OF
 from keras_dsr.layers.storage_choice import choose_storage, doubt, pays

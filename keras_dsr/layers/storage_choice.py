@@ -9,9 +9,9 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_dsr.backend.memory import machine_memory
 from keras_dsr.layers.compact_kinds import COMPACT_OF
-from keras_dsr.memory import machine_memory
-from keras_dsr.products.training_steps import step_seconds
+from keras_dsr.layers.storage_timing import step_seconds
 
 BATCH_SIZE = 64
 # How much faster a step must be measured to be in compact storage: single layers are timed, on machines others share.

@@ -7,9 +7,9 @@ import numpy as np
 from keras import ops
 
 from keras_dsr.arguments import check_flag, check_seed
-from keras_dsr.decisions.tying import bank_size, check_budget, draw_index, draw_signs, expand_bank
-from keras_dsr.layers.refusing import RefusesVariants
-from keras_dsr.placement import Initial
+from keras_dsr.backend.distribution import Initial
+from keras_dsr.layers.hashing import bank_size, check_budget, draw_index, draw_signs, expand_bank
+from keras_dsr.layers.unsupported import RefusesVariants
 
 
 class TiedKernel(RefusesVariants):

@@ -8,11 +8,11 @@ import keras
 from keras import ops
 
 from keras_dsr.arguments import check_steps, checked_pairs, is_function, is_number
-from keras_dsr.decisions.positions import no_positions
-from keras_dsr.decisions.randomness import StepSeed
-from keras_dsr.decisions.selection import count_true
+from keras_dsr.methods.base import Parts, View
 from keras_dsr.methods.growth import grow, regrown, taken_in_each
-from keras_dsr.methods.view import Parts, View
+from keras_dsr.ops.positions import no_positions
+from keras_dsr.ops.randomness import StepSeed
+from keras_dsr.ops.selection import count_true
 from keras_dsr.schedules import by_step
 
 

@@ -5,9 +5,9 @@ import math
 from keras import ops
 
 from keras_dsr.arguments import is_number, is_whole
-from keras_dsr.decisions.selection import count_true, ordered_bits, select_smallest
-from keras_dsr.decisions.units import unit_magnitudes
-from keras_dsr.methods.view import View
+from keras_dsr.methods.base import View
+from keras_dsr.ops.patterns import unit_magnitudes
+from keras_dsr.ops.selection import count_true, ordered_bits, select_smallest
 
 
 def check_fraction(fraction: float, owner: str) -> None:

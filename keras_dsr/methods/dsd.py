@@ -8,12 +8,13 @@ from typing import ClassVar
 from keras import ops
 
 from keras_dsr.arguments import check_steps, checked_pairs
-from keras_dsr.decisions.distribution import check_sparsities, sparsities_by_name
-from keras_dsr.decisions.initial_mask import active_units, check_mask
-from keras_dsr.decisions.randomness import StepSeed, random_keys
-from keras_dsr.decisions.selection import count_true, ordered_bits, select_smallest
-from keras_dsr.decisions.units import mask_weights, unit_magnitudes, unit_mask, weight_mask
-from keras_dsr.methods.view import View
+from keras_dsr.methods.base import View
+from keras_dsr.ops.initial_masks import active_units, check_mask
+from keras_dsr.ops.masking import mask_weights
+from keras_dsr.ops.patterns import unit_magnitudes, unit_mask, weight_mask
+from keras_dsr.ops.randomness import StepSeed, random_keys
+from keras_dsr.ops.selection import count_true, ordered_bits, select_smallest
+from keras_dsr.ops.sparsity_distributions import check_sparsities, sparsities_by_name
 
 Sparsity = float | Mapping[str, float]
 

@@ -7,12 +7,12 @@ from typing import ClassVar
 from keras import ops
 
 from keras_dsr.arguments import is_number, is_one_of, is_whole
-from keras_dsr.decisions.randomness import StepSeed
-from keras_dsr.decisions.selection import count_true, largest, value_of_rank
-from keras_dsr.decisions.sharing import share_proportionally
-from keras_dsr.decisions.units import unit_magnitudes, unit_mask
+from keras_dsr.methods.base import View
 from keras_dsr.methods.growth import check_growth, grow, regrown, taken_in_all
-from keras_dsr.methods.view import View
+from keras_dsr.ops.apportionment import share_proportionally
+from keras_dsr.ops.patterns import unit_magnitudes, unit_mask
+from keras_dsr.ops.randomness import StepSeed
+from keras_dsr.ops.selection import count_true, largest, value_of_rank
 
 SMALLEST, LARGEST = 2.0**-100, 2.0**100  # thresholds
 

@@ -8,10 +8,11 @@ from typing import ClassVar
 from keras import ops
 
 from keras_dsr.arguments import LARGEST_STEP, is_number, is_one_of, is_whole
-from keras_dsr.decisions.distribution import sparsities_by_name
-from keras_dsr.decisions.selection import count_true, largest, ordered_bits, select_smallest
-from keras_dsr.decisions.units import mask_weights, unit_magnitudes, unit_mask, weight_mask
-from keras_dsr.methods.view import View
+from keras_dsr.methods.base import View
+from keras_dsr.ops.masking import mask_weights
+from keras_dsr.ops.patterns import unit_magnitudes, unit_mask, weight_mask
+from keras_dsr.ops.selection import count_true, largest, ordered_bits, select_smallest
+from keras_dsr.ops.sparsity_distributions import sparsities_by_name
 
 SCHEDULES = ("polynomial", "exponential")
 SCOPES = ("tensor", "global")

@@ -5,11 +5,12 @@ import math
 from keras import ops
 
 from keras_dsr.arguments import is_one_of
-from keras_dsr.decisions.positions import contains, free_positions, positions_where
-from keras_dsr.decisions.randomness import StepSeed, random_keys
-from keras_dsr.decisions.selection import MAX_KEY, count_true, ordered_bits, select_smallest
-from keras_dsr.decisions.units import mask_weights, unit_magnitudes, weight_mask
-from keras_dsr.methods.view import Parts, View
+from keras_dsr.methods.base import Parts, View
+from keras_dsr.ops.masking import mask_weights
+from keras_dsr.ops.patterns import unit_magnitudes, weight_mask
+from keras_dsr.ops.positions import contains, free_positions, positions_where
+from keras_dsr.ops.randomness import StepSeed, random_keys
+from keras_dsr.ops.selection import MAX_KEY, count_true, ordered_bits, select_smallest
 
 GROWTHS = ("zeros", "initializer")
 

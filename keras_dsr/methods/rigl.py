@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_dsr.decisions.selection import count_true
-from keras_dsr.decisions.units import unit_mask
+from keras_dsr.methods.base import View
 from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest
 from keras_dsr.methods.growth import gradient_magnitudes, grow_where_largest, regrown
-from keras_dsr.methods.view import View
+from keras_dsr.ops.patterns import unit_mask
+from keras_dsr.ops.selection import count_true
 
 
 @dataclasses.dataclass(frozen=True)

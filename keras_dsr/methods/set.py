@@ -6,12 +6,12 @@ from typing import ClassVar
 from keras import ops
 
 from keras_dsr.arguments import is_one_of
-from keras_dsr.decisions.randomness import StepSeed
-from keras_dsr.decisions.selection import count_true, ordered_bits, select_smallest
-from keras_dsr.decisions.units import unit_mask
+from keras_dsr.methods.base import View
 from keras_dsr.methods.dropping import check_fraction, drop_smallest, rounded_share
 from keras_dsr.methods.growth import check_growth, grow, regrown, taken_in_each
-from keras_dsr.methods.view import View
+from keras_dsr.ops.patterns import unit_mask
+from keras_dsr.ops.randomness import StepSeed
+from keras_dsr.ops.selection import count_true, ordered_bits, select_smallest
 
 RULES = ("magnitude", "signed")
 

@@ -6,12 +6,13 @@ from typing import ClassVar
 from keras import ops
 
 from keras_dsr.arguments import is_number
-from keras_dsr.decisions.selection import count_true
-from keras_dsr.decisions.sharing import LARGEST_TOTAL, share_proportionally
-from keras_dsr.decisions.units import mask_weights, unit_mask
+from keras_dsr.methods.base import View
 from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest
 from keras_dsr.methods.growth import gradient_magnitudes, grow_where_largest, regrown, taken_in_all
-from keras_dsr.methods.view import View
+from keras_dsr.ops.apportionment import LARGEST_TOTAL, share_proportionally
+from keras_dsr.ops.masking import mask_weights
+from keras_dsr.ops.patterns import unit_mask
+from keras_dsr.ops.selection import count_true
 
 _EXACT = 2**24  # float32 counts to here
 _SMALLEST, _LARGEST = 1e-37, 3e38  # what float32 holds without loss

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import ClassVar
 
-from keras_dsr.decisions.units import mask_weights
-from keras_dsr.methods.view import View
+from keras_dsr.methods.base import View
+from keras_dsr.ops.masking import mask_weights
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Optimizers: where Keras keeps their state, and one that keeps the variables of any model sparse."""
 
-from keras_dsr.optimizers.plain import fresh_without_masks, without_masks
 from keras_dsr.optimizers.sparse_optimizer import SparseOptimizer
 from keras_dsr.optimizers.sparse_variable import SparseVariable
+from keras_dsr.optimizers.unwrap import fresh_without_masks, without_masks
 
 __all__ = ["SparseOptimizer", "SparseVariable", "fresh_without_masks", "without_masks"]

@@ -12,13 +12,20 @@ import numpy as np
 from keras import ops
 
 from keras_dsr.arguments import check_seed, check_state
-from keras_dsr.decisions.distribution import active_counts, check_distribution
-from keras_dsr.decisions.following import followed_mask, is_outside
-from keras_dsr.decisions.initial_mask import check_mask, check_sparsity, magnitude_mask, random_mask
-from keras_dsr.decisions.selection import count_true
-from keras_dsr.decisions.units import mask_weights
+from keras_dsr.backend.distribution import Initial, layout_beside, replicas, strategy_of
+from keras_dsr.backend.keras_slots import (
+    clear_dead_places,
+    has_value,
+    innermost_optimizers,
+    is_elementwise,
+    optimizer_slots,
+)
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_threshold, loaded_record
-from keras_dsr.optimizers.checking import (
+from keras_dsr.ops.initial_masks import check_mask, check_sparsity, magnitude_mask, random_mask
+from keras_dsr.ops.masking import followed_mask, is_outside, mask_weights
+from keras_dsr.ops.selection import count_true
+from keras_dsr.ops.sparsity_distributions import active_counts, check_distribution
+from keras_dsr.optimizers.checks import (
     check_built,
     check_dense,
     check_initialized,
@@ -31,16 +38,8 @@ from keras_dsr.optimizers.checking import (
     variables_of_sparse_layers,
 )
 from keras_dsr.optimizers.choosing import Select, chosen_variables, selected_variables
-from keras_dsr.optimizers.slots import (
-    clear_dead_places,
-    has_value,
-    innermost_optimizers,
-    is_elementwise,
-    optimizer_slots,
-)
 from keras_dsr.optimizers.sparse_variable import SparseVariable
-from keras_dsr.optimizers.wrapping import WrappingOptimizer
-from keras_dsr.placement import Initial, layout_beside, replicas, strategy_of
+from keras_dsr.optimizers.wrapper import WrappingOptimizer
 
 _RESERVED = ("mask", "record", "gradient")  # roles of variables that no state may be named after
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from keras_dsr.optimizers.slots import Slot
+from keras_dsr.backend.keras_slots import Slot
 
 
 @dataclasses.dataclass(eq=False)

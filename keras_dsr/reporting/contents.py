@@ -21,7 +21,7 @@ from keras_dsr.reporting.page import Chart, Page, Row
 from keras_dsr.reporting.runs import Run, read_run
 from keras_dsr.reporting.speed import measure_all
 from keras_dsr.reporting.tracing import trace
-from keras_dsr.seam.weights import layers_of, sparse_weights
+from keras_dsr.weights.sparse_weights import layers_of, sparse_weights
 
 MASKS_BY_DEFAULT = 4
 

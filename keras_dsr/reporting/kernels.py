@@ -8,9 +8,9 @@ import keras
 import ml_dtypes
 import numpy as np
 
-from keras_dsr.decisions.packing import packed_bytes
-from keras_dsr.seam.candidates import candidates
-from keras_dsr.seam.weights import sparse_weights
+from keras_dsr.conversion.candidates import candidates
+from keras_dsr.exporting.packing import packed_bytes
+from keras_dsr.weights.sparse_weights import sparse_weights
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 
-from keras_dsr.acts.exporting import checked_batch_sizes
 from keras_dsr.arguments import check_path
-from keras_dsr.files.writing import written_beside
+from keras_dsr.exporting.export import checked_batch_sizes
 from keras_dsr.reporting.contents import page_of
 from keras_dsr.reporting.page import render
-from keras_dsr.seam.weights import check_has_weights
+from keras_dsr.saving.atomic import written_beside
+from keras_dsr.weights.sparse_weights import check_has_weights
 
 
 def report(

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from keras_dsr.products.kinds import is_product, matrix_of
+from keras_dsr.exporting.csr_kinds import is_product, matrix_of
 from keras_dsr.reporting.kernels import Kernel
 
 SECONDS_A_PRODUCT = 0.3
@@ -31,7 +31,7 @@ def measured(kernel: Kernel, uses: int, batch_size: int) -> Measured | None:
     if not _is_product(kernel):
         return None
     try:
-        from keras_dsr.products.timing import measure
+        from keras_dsr.exporting.csr_timing import measure
     except ImportError:  # no TensorFlow: its product cannot be timed here
         return None
     matrix = matrix_of(kernel.values())

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import keras
 
-from keras_dsr.seam.weights import walk
+from keras_dsr.backend.keras_layers import walk
 
 Shape = tuple[int | None, ...]
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_dsr.shrinking.steps import Barrier, Concatenation, Constants, Linear, Step, unknown
+from keras_dsr.shrinking.channel_rules import Barrier, Concatenation, Constants, Linear, Step, unknown
 
 
 class Network(NamedTuple):

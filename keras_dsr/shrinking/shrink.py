@@ -7,14 +7,14 @@ import keras
 import numpy as np
 
 from keras_dsr.arguments import check_model
-from keras_dsr.seam.conversion import stripped
+from keras_dsr.backend.keras_graph import Graph, flat_graph, functional, is_chain
+from keras_dsr.conversion.convert import stripped
 from keras_dsr.shrinking.analysis import Analysis, Network, analyse
-from keras_dsr.shrinking.causes import JOINED, LAST, OPAQUE, OUTPUT, PADDED, causes
-from keras_dsr.shrinking.graph import Graph, flat_graph, functional, is_chain
-from keras_dsr.shrinking.reading import read
-from keras_dsr.shrinking.rebuilding import rebuild
+from keras_dsr.shrinking.channel_rules import Barrier, Linear
+from keras_dsr.shrinking.from_keras import read
+from keras_dsr.shrinking.reasons import JOINED, LAST, OPAQUE, OUTPUT, PADDED, causes
 from keras_dsr.shrinking.report import LeftRow, ShrinkReport, ShrunkRow
-from keras_dsr.shrinking.steps import Barrier, Linear
+from keras_dsr.shrinking.to_keras import rebuild
 
 REASONS = {
     LAST: "a layer keeps one unit at least",

@@ -26,9 +26,9 @@ from rich.console import Console
 from sklearn import datasets
 
 import keras_dsr as dsr
-from keras_dsr.optimizers.slots import optimizer_slots
+from keras_dsr.backend.keras_slots import optimizer_slots
+from train.experiment.settings import Settings
 from train.run import execute, prepare
-from train.settings import Settings
 
 BATCHES, BATCH_SIZE = 8, 32
 

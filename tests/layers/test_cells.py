@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_dsr as dsr
-from tests.networks import active_counts, fill_dead, values
+from tests.helpers.networks import active_counts, fill_dead, values
 
 X = np.random.default_rng(0).normal(size=(16, 5, 4)).astype("float32")
 Y = X.sum((1, 2), keepdims=False)[:, None]

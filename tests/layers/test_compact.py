@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_dsr as dsr
 from keras_dsr.layers import CompactConv2D, CompactDense, CompactEinsumDense
-from tests.networks import batch, bits, compiled, fit, gradient_of, values
+from tests.helpers.networks import batch, bits, compiled, fit, gradient_of, values
 
 # Each with the shape of a batch of its inputs.
 KINDS = {

@@ -6,8 +6,8 @@ import pytest
 
 import keras_dsr as dsr
 from keras_dsr.layers import MASKED_CONTAINERS
-from tests.layers.kinds import masked_values, scrambled
-from tests.networks import bits, values
+from tests.helpers.layer_kinds import masked_values, scrambled
+from tests.helpers.networks import bits, values
 
 SEQUENCES = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import keras_dsr as dsr
-from keras_dsr.decisions.initial_mask import active_units, count_units
 from keras_dsr.layers import MASKED_CONTAINERS, MASKED_LAYERS, MaskedLayer
-from keras_dsr.seam.weights import layers_of
-from tests.layers.kinds import (
+from keras_dsr.ops.initial_masks import active_units, count_units
+from keras_dsr.weights.sparse_weights import layers_of
+from tests.helpers.layer_kinds import (
     ATTENTION,
     CELLS,
     KINDS,
@@ -25,7 +25,7 @@ from tests.layers.kinds import (
     scrambled,
     stock_layer_of,
 )
-from tests.networks import bits, values
+from tests.helpers.networks import bits, values
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_layer = pytest.mark.parametrize("kind", LAYERS)

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_dsr as dsr
-from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.layers.initial_scale import largest_draw, scale_factor
 from keras_dsr.methods import SET
-from keras_dsr.seam import Reallocation
-from tests.layers.kinds import built, kinds_in_turn, layer_of, model_of
-from tests.networks import bits, compiled, selected, values
+from keras_dsr.ops.randomness import StepSeed
+from keras_dsr.weights.reallocation import Reallocation
+from tests.helpers.layer_kinds import built, kinds_in_turn, layer_of, model_of
+from tests.helpers.networks import bits, compiled, selected, values
 
 INITIALIZERS = keras.initializers
 BY_FANS = {

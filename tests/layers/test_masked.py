@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keras_dsr as dsr
-from keras_dsr.decisions.initial_mask import active_units
-from keras_dsr.decisions.units import unit_mask, unit_shape
-from tests.networks import (
+from keras_dsr.ops.initial_masks import active_units
+from keras_dsr.ops.patterns import unit_mask, unit_shape
+from tests.helpers.networks import (
     active_counts,
     batch,
     bits,

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keras_dsr as dsr
-from keras_dsr.decisions.tying import bank_size
-from keras_dsr.seam import stripped
-from tests.acts.test_saving import run_without_keras_dsr
-from tests.networks import batch, bits, compiled, digits, fit, gradient_of, selected, state_bits, values
+from keras_dsr.conversion.convert import stripped
+from keras_dsr.layers.hashing import bank_size
+from tests.helpers.networks import batch, bits, compiled, digits, fit, gradient_of, selected, state_bits, values
+from tests.saving.test_save import run_without_keras_dsr
 
 LAYERS = {
     "dense": (lambda **k: dsr.TiedDense(12, **k), (7,)),
@@ -554,6 +554,7 @@ def test_a_saved_model_is_plain_keras_and_evaluates_the_same(tmp_path):
     assert not any(word in config for word in ("keras_dsr", "budget", "signed"))
 
 
+@pytest.mark.thorough  # as test_save and test_export do with other layers
 @pytest.mark.backends("tensorflow")
 def test_saved_models_and_exports_work_where_keras_dsr_cannot_be_imported(tmp_path):
     np.save(tmp_path / "images.npy", batch(20))

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
 from keras_dsr.methods.growth import grow
-from tests.methods.views import view
-from tests.networks import int32, program, values
+from keras_dsr.ops.randomness import StepSeed
+from tests.helpers.networks import int32, program, values
+from tests.helpers.views import view
 
 STEP = 100
 WEIGHTS = [((6, 7), ()), ((4,), ()), ((6, 7), ())]  # two of one shape, apart

@@ -9,19 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_dsr.decisions.units import unit_mask
 from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
-from tests.methods.views import (
-    EIGHT_ACTIVE,
-    EIGHT_GRADIENTS,
-    EIGHT_WEIGHTS,
-    SEEDS,
-    decided,
-    normal_view,
-    view,
-    views,
-)
-from tests.networks import bits, dtype_of, int32, program, values
+from keras_dsr.ops.patterns import unit_mask
+from tests.helpers.networks import bits, dtype_of, int32, program, values
+from tests.helpers.views import EIGHT_ACTIVE, EIGHT_GRADIENTS, EIGHT_WEIGHTS, SEEDS, decided, normal_view, view, views
 
 STEP = 7
 

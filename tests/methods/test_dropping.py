@@ -5,8 +5,8 @@ import pytest
 from keras import ops
 
 from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest, rounded_share
-from tests.methods.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, view
-from tests.networks import int32, values
+from tests.helpers.networks import int32, values
+from tests.helpers.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, view
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
 pytestmark = pytest.mark.backends("tensorflow", "torch")

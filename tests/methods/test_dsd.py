@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_dsr.methods import DSD
-from tests.methods.views import SEEDS, view, view_of, views
-from tests.networks import values
+from tests.helpers.networks import values
+from tests.helpers.views import SEEDS, view, view_of, views
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
 pytestmark = pytest.mark.backends("tensorflow", "torch")

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_dsr.decisions.units import unit_mask
 from keras_dsr.methods import DSR
 from keras_dsr.methods.dsr import adapt, prune
-from tests.methods.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, SEEDS, normal_view, view, views
-from tests.networks import bits, int32, program, values
+from keras_dsr.ops.patterns import unit_mask
+from tests.helpers.networks import bits, int32, program, values
+from tests.helpers.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, SEEDS, normal_view, view, views
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
 pytestmark = pytest.mark.backends("tensorflow", "torch")

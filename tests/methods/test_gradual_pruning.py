@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_dsr.decisions.initial_mask import active_units
 from keras_dsr.methods import GradualPruning
-from tests.methods.views import view, view_of, views
-from tests.networks import bits, int32, values
+from keras_dsr.ops.initial_masks import active_units
+from tests.helpers.networks import bits, int32, values
+from tests.helpers.views import view, view_of, views
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
 pytestmark = pytest.mark.backends("tensorflow", "torch")

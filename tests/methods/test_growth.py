@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_dsr.decisions.randomness import StepSeed
 from keras_dsr.methods.growth import (
     check_growth,
     gradient_magnitudes,
@@ -15,8 +14,9 @@ from keras_dsr.methods.growth import (
     taken_in_all,
     taken_in_each,
 )
-from tests.methods.views import view
-from tests.networks import bits, dtype_of, int32, values
+from keras_dsr.ops.randomness import StepSeed
+from tests.helpers.networks import bits, dtype_of, int32, values
+from tests.helpers.views import view
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
 pytestmark = pytest.mark.backends("tensorflow", "torch")

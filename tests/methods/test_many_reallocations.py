@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 import keras_dsr as dsr
+from keras_dsr.backend.keras_slots import optimizer_slots
 from keras_dsr.layers.record import Record
 from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
-from keras_dsr.optimizers.slots import optimizer_slots
-from keras_dsr.seam import Reallocation
-from tests.networks import values
+from keras_dsr.weights.reallocation import Reallocation
+from tests.helpers.networks import values
 
 QUICK = 20
 ROUND = 60  # calls, longer than the schedules of those that do not conserve

@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_dsr.decisions.units import unit_mask
 from keras_dsr.methods import RigL
 from keras_dsr.methods.growth import gradient_magnitudes
-from tests.methods.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, normal_view, view, view_of, views
-from tests.networks import bits, values
+from keras_dsr.ops.patterns import unit_mask
+from tests.helpers.networks import bits, values
+from tests.helpers.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, normal_view, view, view_of, views
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
 pytestmark = pytest.mark.backends("tensorflow", "torch")

@@ -4,12 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_dsr.decisions.sharing import LARGEST_TOTAL
-from keras_dsr.decisions.units import unit_mask
 from keras_dsr.methods import SNFS
 from keras_dsr.methods.snfs import contributions
-from tests.methods.views import normal_view, view, view_of, views
-from tests.networks import bits, values
+from keras_dsr.ops.apportionment import LARGEST_TOTAL
+from keras_dsr.ops.patterns import unit_mask
+from tests.helpers.networks import bits, values
+from tests.helpers.views import normal_view, view, view_of, views
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
 pytestmark = pytest.mark.backends("tensorflow", "torch")

@@ -1,8 +1,8 @@
 import numpy as np
 
 from keras_dsr.methods import Static
-from tests.methods.views import view_of
-from tests.networks import bits
+from tests.helpers.networks import bits
+from tests.helpers.views import view_of
 
 
 def test_nothing_moves_and_nothing_is_remembered():

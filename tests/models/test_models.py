@@ -6,7 +6,7 @@ import pytest
 
 import keras_dsr as dsr
 import models
-from tests.networks import active_counts, compiled, digits
+from tests.helpers.networks import active_counts, compiled, digits
 
 shapes_alone = pytest.mark.backends("tensorflow")  # which no backend changes
 

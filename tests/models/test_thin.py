@@ -7,7 +7,7 @@ import pytest
 
 import keras_dsr as dsr
 import models
-from tests.networks import values
+from tests.helpers.networks import values
 
 shapes_alone = pytest.mark.backends("tensorflow")  # which no backend changes
 

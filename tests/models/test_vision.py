@@ -11,7 +11,7 @@ import pytest
 
 import keras_dsr as dsr
 import models
-from tests.networks import compiled, shapes_only, values
+from tests.helpers.networks import compiled, shapes_only, values
 
 shapes_alone = pytest.mark.backends("tensorflow")  # which no backend changes
 with_heads = functools.partial(models.googlenet, auxiliary=True)

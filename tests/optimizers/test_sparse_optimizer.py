@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from keras import layers, optimizers
 
+from keras_dsr.backend.keras_slots import batches_a_step, batches_taken, optimizer_slots, unwrapped
 from keras_dsr.optimizers import SparseOptimizer
-from keras_dsr.optimizers.slots import batches_a_step, batches_taken, optimizer_slots, unwrapped
-from tests.networks import batch, bits, compiled, digits, fit, gradient_of, selected, state_bits, values
-from tests.optimizers.every import OPTIMIZERS
+from tests.helpers.every_optimizer import OPTIMIZERS
+from tests.helpers.networks import batch, bits, compiled, digits, fit, gradient_of, selected, state_bits, values
 
 SETTINGS = {
     "average": {"use_ema": True, "ema_momentum": 0.9},
@@ -328,7 +328,7 @@ def test_config(select):
     ("name", "scaled"),
     [
         ("Adam", True),
-        ("Muon", False),
+        pytest.param("Muon", False, marks=pytest.mark.thorough),
         pytest.param("Adam", False, marks=pytest.mark.thorough),
         pytest.param("Muon", True, marks=pytest.mark.thorough),
     ],

@@ -3,9 +3,9 @@
 import pytest
 
 import keras_dsr as dsr
-from tests.networks import compiled, fit, perceptron
+from tests.helpers.networks import compiled, fit, perceptron
+from train.experiment.settings import Settings
 from train.run import train
-from train.settings import Settings
 
 
 @pytest.fixture(scope="session")

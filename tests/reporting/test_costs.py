@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 import keras_dsr as dsr
-from keras_dsr.decisions.packing import pack
+from keras_dsr.exporting.packing import pack
 from keras_dsr.reporting.costs import uses_of
 from keras_dsr.reporting.kernels import kernels_of, other_parameters
 from keras_dsr.reporting.page import Row, Totals

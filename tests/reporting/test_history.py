@@ -10,7 +10,7 @@ import pytest
 from keras_dsr.reporting import report
 from keras_dsr.reporting.history import history_of_rows, rows_of_logs
 from keras_dsr.reporting.runs import read_run
-from tests.networks import values
+from tests.helpers.networks import values
 
 no_backend = pytest.mark.backends("tensorflow")  # no backend does any of it
 

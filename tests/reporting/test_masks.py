@@ -13,7 +13,7 @@ from matplotlib.image import imread
 import keras_dsr as dsr
 from keras_dsr.reporting.kernels import kernels_of
 from keras_dsr.reporting.masks import LARGEST, block_means, mask_image
-from tests.networks import values
+from tests.helpers.networks import values
 
 
 def pixels(image) -> np.ndarray:

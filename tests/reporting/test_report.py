@@ -13,8 +13,8 @@ import pytest
 import keras_dsr as dsr
 from keras_dsr.reporting import report
 from keras_dsr.reporting.page import _flops, _ratio, _seconds, _size
-from tests.networks import perceptron
-from tests.reporting.chromium import open_page
+from tests.helpers.chromium import open_page
+from tests.helpers.networks import perceptron
 
 no_backend = pytest.mark.backends("tensorflow")  # no backend does any of it
 TIMES = " \N{MULTIPLICATION SIGN} "

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from keras_dsr.shrinking.analysis import Network, analyse
-from keras_dsr.shrinking.causes import JOINED, LAST, OUTPUT, PADDED, causes
-from keras_dsr.shrinking.steps import Barrier, Channelwise, Concatenation, Flattening, Join, Linear
+from keras_dsr.shrinking.channel_rules import Barrier, Channelwise, Concatenation, Flattening, Join, Linear
+from keras_dsr.shrinking.reasons import JOINED, LAST, OUTPUT, PADDED, causes
 
 pytestmark = pytest.mark.backends("tensorflow")  # no backend does any of it
 NAN = np.nan

@@ -11,8 +11,8 @@ from keras import layers
 
 import keras_dsr as dsr
 from keras_dsr.shrinking import shrink
-from tests.networks import fill_dead, perceptron, values
-from tests.shrinking.networks import fill, outputs, shrunk, units
+from tests.helpers.networks import fill_dead, perceptron, values
+from tests.helpers.shrinking_networks import fill, outputs, shrunk, units
 
 
 def three_neurons(use_bias=True, activation="sigmoid") -> keras.Model:

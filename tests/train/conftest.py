@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from keras_dsr import sparse_weights
+from train.experiment.settings import Settings
 from train.run import execute, prepare, train
-from train.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 

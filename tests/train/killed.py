@@ -10,7 +10,7 @@ import keras
 from absl import app
 from rich.console import Console
 
-from train.cluster import joined
+from train.distributed.cluster import joined
 from train.flags import cluster_from_flags, define_cluster_flags, define_flags, quiet_libraries, settings_from_flags
 from train.run import execute, prepare
 

@@ -3,7 +3,7 @@
 import runpy
 import sys
 
-from tests.distribution.devices import make_tensorflow_devices
+from tests.devices.devices import make_tensorflow_devices
 
 if __name__ == "__main__":
     _, count, module, *arguments = sys.argv

@@ -14,12 +14,12 @@ import matplotlib.image
 import pytest
 from rich.console import Console
 
-from tests.train.folders import contents, rows_of
-from train.checkpoint import read_progress
+from tests.helpers.run_folders import contents, rows_of
 from train.compare import ALL, compare, plan
-from train.methods import METHODS
-from train.results import read_result
-from train.settings import Settings
+from train.experiment.methods import METHODS
+from train.experiment.settings import Settings
+from train.results.results import read_result
+from train.storage.checkpoint import read_progress
 
 pytestmark = pytest.mark.backends("tensorflow")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import keras
 import pytest
 
-from tests.train.folders import rows_of
+from tests.helpers.run_folders import rows_of
 from tests.train.test_resume import ROOT, assert_same_bits
-from train.checkpoint import read_progress
+from train.storage.checkpoint import read_progress
 
 FLAGS = ["--epochs=2", "--batch_size=20", "--steps_per_epoch=30", "--seed=3"]
 
@@ -27,7 +27,7 @@ def run(out: Path, devices: int, *flags: str, module: tuple[str, ...] = ("train.
 
 
 @pytest.mark.backends("tensorflow", "jax")
-@pytest.mark.slow_on("jax")
+@pytest.mark.thorough
 def test_two_devices_do_what_one_does_and_a_killed_run_resumes_to_the_same_bits(tmp_path):
     one, two, killed = (tmp_path / name for name in ("one", "two", "killed"))
     for out, devices in ((one, 1), (two, 2)):

@@ -5,10 +5,10 @@ import pytest
 from rich.console import Console
 
 import keras_dsr as dsr
-from tests.networks import values
+from tests.helpers.networks import values
+from train.experiment.settings import Settings
 from train.fine_tune import fine_tune
 from train.run import train
-from train.settings import Settings
 
 pytestmark = pytest.mark.once
 
@@ -29,7 +29,7 @@ def test_a_network_that_was_cut_by_magnitude_gets_its_accuracy_back(dense_run):
 
 
 def _test_digits():
-    from train.data import digits
+    from train.data.in_memory import digits
 
     images, labels = zip(*digits().test())
     return np.concatenate(images), np.concatenate(labels)

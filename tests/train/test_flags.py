@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from tests.test_words import values_to_try
-from train.cluster import joined
 from train.compare import plan
+from train.distributed.cluster import joined
+from train.experiment.settings import Settings, resolve
 from train.fine_tune import fine_tune
 from train.sensitivity import analyse
-from train.settings import Settings, resolve
 
 pytestmark = pytest.mark.once
 

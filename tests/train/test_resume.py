@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.train.folders import rows_of
-from train.checkpoint import read_progress
+from tests.helpers.run_folders import rows_of
+from train.storage.checkpoint import read_progress
 
 ROOT = Path(__file__).parents[2]
 LENET = ["--epochs=4", "--batch_size=10", "--steps_per_epoch=72"]

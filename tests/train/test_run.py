@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.networks import values
-from tests.train.folders import contents, rows_of
-from train.data import digits
+from tests.helpers.networks import values
+from tests.helpers.run_folders import contents, rows_of
+from train.data.in_memory import digits
+from train.experiment.settings import Settings
 from train.run import prepare, train
-from train.settings import Settings
 
 
 def test_the_folder_has_everything_and_nothing_else(finished):

@@ -7,9 +7,9 @@ import matplotlib.image
 import pytest
 from rich.console import Console
 
+from train.experiment.settings import Settings
 from train.run import train
 from train.sensitivity import analyse
-from train.settings import Settings
 
 pytestmark = pytest.mark.once
 

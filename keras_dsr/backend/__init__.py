@@ -1,0 +1,1 @@
+"""What touches Keras's private parts, or one backend alone."""

@@ -1,0 +1,57 @@
+"""What layers need when their variables are made, and when some are added later."""
+
+import contextlib
+import random
+from collections.abc import Iterable, Iterator
+
+import keras
+
+from keras_dsr.arguments import check_seed
+
+
+@contextlib.contextmanager
+def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
+    """Inside the block variables can be added to, and taken from, a built layer."""
+    layer._tracker.unlock()
+    try:
+        yield
+    finally:
+        layer._tracker.lock()
+
+
+def remove_attributes(layer: keras.layers.Layer, names: Iterable[str]) -> None:
+    """Delete attributes of a layer, and what Keras on TensorFlow remembers of them to look for in a SavedModel."""
+    names = [name for name in names if name in vars(layer)]
+    for name in names:
+        setattr(layer, name, None)  # deleting a variable itself would collect garbage once for each
+        delattr(layer, name)
+    if hasattr(layer, "_tracked"):
+        layer._tracked[:] = [name for name in layer._tracked if name not in names]
+
+
+def drawn_seed(seed: int | None, owner: str, argument: str = "mask_seed") -> int:
+    """The seed, or one from Python's random numbers for None; raises `ValueError` if it is no int of at least 0."""
+    return random.randint(1, 10**9) if seed is None else check_seed(seed, owner, argument)
+
+
+def replace_kernel(layer, variable: keras.Variable) -> None:
+    """Have a variable take the kernel's place: in the attribute, and in the layer's list, whose order files follow."""
+    replaced = layer._kernel
+    layer._tracker.replace_tracked_value("trainable_variables", replaced, variable)
+    layer._post_untrack_variable(replaced)
+    layer._kernel = variable
+    layer._post_track_variable(variable)
+
+
+def walk(model: keras.layers.Layer) -> Iterator[tuple[keras.layers.Layer, tuple[keras.layers.Layer, ...]]]:
+    """Every layer in a model, itself first, each once, with the layers that it lies in, from the model on."""
+    seen: set[int] = set()
+
+    def walk_into(layer, owners):
+        if id(layer) not in seen:
+            seen.add(id(layer))
+            yield layer, owners
+            for inner in layer._layers:
+                yield from walk_into(inner, (*owners, layer))
+
+    return walk_into(model, ())

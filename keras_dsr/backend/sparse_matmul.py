@@ -1,0 +1,32 @@
+"""The product of training with a kernel in compact storage: time and memory grow with the weights that exist.
+
+Forward and backward are products with the matrix and its transpose; the gradient of a weight is the sum over the rows
+of its input times the gradient of its output, one number for each weight that exists. No backend makes a tensor of the
+size of the kernel.
+"""
+
+import keras
+
+
+def multiply(inputs, values, indices, count, shape: tuple[int, int]):
+    """`inputs @ matrix`, differentiable in the inputs and the values.
+
+    Args:
+        inputs: float32 or float64 tensor of shape `(batch, shape[0])`.
+        values: tensor of shape `(capacity,)` of the same dtype, the weights; those from `count` on are not read, and
+            have a gradient of 0.
+        indices: integer tensor of shape `(capacity, 2)`, their rows and columns in the matrix, in row-major order.
+        count: int32 scalar tensor, how many there are.
+        shape: of the matrix.
+
+    Returns:
+        A tensor of shape `(batch, shape[1])`.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        from keras_dsr.backend.sparse_matmul_tensorflow import multiply as of_backend
+    elif backend == "jax":
+        from keras_dsr.backend.sparse_matmul_jax import multiply as of_backend
+    else:
+        from keras_dsr.backend.sparse_matmul_torch import multiply as of_backend
+    return of_backend(inputs, values, indices, count, shape)

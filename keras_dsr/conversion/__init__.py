@@ -1,0 +1,7 @@
+"""Making a model sparse in place, and dense or plain again: which of its weights, and how."""
+
+from keras_dsr.conversion.convert import densify, strip, stripped
+from keras_dsr.conversion.sparsify import sparsify
+from keras_dsr.conversion.sparsify_report import SparsifyReport
+
+__all__ = ["SparsifyReport", "densify", "sparsify", "strip", "stripped"]

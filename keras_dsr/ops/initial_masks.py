@@ -1,0 +1,99 @@
+"""Where a network's weights start: a mask with an exact number of active units, at random or by magnitude."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_dsr.arguments import is_number, is_one_of
+from keras_dsr.ops.patterns import GRANULARITIES, unit_shape
+
+MASKS = ("random", "magnitude")
+
+
+def check_sparsity(sparsity: float, owner: str, argument: str = "sparsity", received: str | None = None) -> float:
+    """Return the sparsity as a float, or raise `ValueError` if it is not a number in [0, 1).
+
+    Args:
+        sparsity: the share of weights that are zero.
+        owner: who asks, in call form (`"SparseDense"`), for the message.
+        argument: the name of the argument.
+        received: what the argument was, in words; None: the sparsity.
+    """
+    if not is_number(sparsity) or not 0 <= sparsity < 1:
+        raise ValueError(
+            f"{owner}({argument}=...) must be a number in [0, 1): the share of weights that are zero "
+            f"(0.9 keeps one weight in ten). Received: {argument}={received or repr(sparsity)}"
+        )
+    return float(sparsity)
+
+
+def check_granularity(granularity: str, owner: str) -> str:
+    """Return the granularity, or raise `ValueError` if it is unknown."""
+    if not is_one_of(granularity, GRANULARITIES):
+        raise ValueError(
+            f"{owner}(granularity=...) must be one of {', '.join(map(repr, GRANULARITIES))}: what is pruned and grown "
+            f"as a whole, one weight or one k x k slice of a convolution. Received: granularity={granularity!r}"
+        )
+    return granularity
+
+
+def check_mask(mask: str, owner: str, argument: str = "mask") -> str:
+    """Return the way that a first mask is drawn, or raise `ValueError` if it is unknown."""
+    if not is_one_of(mask, MASKS):
+        raise ValueError(
+            f"{owner}({argument}=...) must be 'random', or 'magnitude': the largest weights of each tensor stay. "
+            f"Received: {argument}={mask!r}"
+        )
+    return mask
+
+
+def active_units(units: int, sparsity: float) -> int:
+    """How many of `units` are active at a sparsity: the nearest integer, and at least one."""
+    return max(1, round((1 - sparsity) * units))
+
+
+def count_units(shape: Sequence[int], axes: Sequence[int] = ()) -> int:
+    """The number of units of a weight of the given shape, each spanning the given axes."""
+    return math.prod(unit_shape(shape, axes))
+
+
+def random_mask(
+    shape: Sequence[int], active: int, axes: Sequence[int] = (), seed: int | Sequence[int] = 0
+) -> np.ndarray:
+    """A random mask with exactly `active` active units; the same on every backend for the same seed.
+
+    Args:
+        shape: the shape of the weight.
+        active: int, the number of active units, at least 0 and at most the number that there are.
+        axes: the axes that one unit spans (see `decisions.units`).
+        seed: int, or several.
+
+    Returns:
+        A bool array of the given shape.
+    """
+    chosen = np.random.default_rng(seed).choice(count_units(shape, axes), active, replace=False, shuffle=False)
+    return _mask_of(chosen, shape, axes)
+
+
+def magnitude_mask(weight: np.ndarray, active: int, axes: Sequence[int] = ()) -> np.ndarray:
+    """The mask of the `active` units of largest magnitude: the mean of |w| over a unit; ties go to any of them.
+
+    Args:
+        weight: float array.
+        active: int, the number of active units, at least 0 and at most the number that there are.
+        axes: the axes that one unit spans.
+
+    Returns:
+        A bool array of the shape of the weight.
+    """
+    magnitudes = np.abs(weight.astype("float32"))
+    magnitudes = (magnitudes.mean(axis=tuple(axes), keepdims=True) if axes else magnitudes).reshape(-1)
+    chosen = np.argpartition(magnitudes, magnitudes.size - active)[magnitudes.size - active :] if active else []
+    return _mask_of(chosen, weight.shape, axes)
+
+
+def _mask_of(chosen, shape, axes) -> np.ndarray:
+    units = np.zeros(unit_shape(shape, axes), dtype=bool)
+    units.reshape(-1)[chosen] = True
+    return np.broadcast_to(units, shape).copy()

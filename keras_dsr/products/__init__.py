@@ -1,1 +1,0 @@
-"""Products with sparse kernels that take time in proportion to the weights that exist."""

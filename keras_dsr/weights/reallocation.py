@@ -1,0 +1,440 @@
+"""The one place that writes to a model: apply a method's decision to its weights, masks and optimizer slots."""
+
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_dsr.backend.keras_owners import optimizers_alive
+from keras_dsr.backend.keras_slots import Slot, optimizer_slots, steps_taken
+from keras_dsr.backend.keras_training import renew_compiled_functions
+from keras_dsr.layers import MaskedLayer
+from keras_dsr.layers.record import SINCE, Record
+from keras_dsr.methods.base import Places, View
+from keras_dsr.methods.contract import constants_of
+from keras_dsr.methods.identity import digest
+from keras_dsr.ops.apportionment import LARGEST_TOTAL
+from keras_dsr.ops.initial_masks import count_units
+from keras_dsr.ops.patterns import unit_mask, unit_shape
+from keras_dsr.ops.selection import count_true
+from keras_dsr.weights.apply import rewritten_compact, rewritten_masked
+from keras_dsr.weights.sparse_weights import CompactWeight, SparseWeight, sparse_optimizer, sparse_weights
+
+ATTEMPTS = 10  # to finish what is interrupted, if the interrupts do not end
+
+
+class Outcome(NamedTuple):
+    """What one reallocation did, on the host.
+
+    Attributes:
+        active: int64 array of shape `(tensors,)`, the active units of each tensor after it.
+        state: dict of numpy scalars, what the method reported: for DSR `"threshold"` and `"pruned"`.
+        weights: the sparse weights that it was about.
+    """
+
+    active: np.ndarray
+    state: dict
+    weights: list
+
+
+class Reallocation:
+    """A method bound to sparse weights of a model. Each call decides in one compiled program, then writes.
+
+    Where the method keeps something for each weight (lists in its state) the layers get variables for it when this is
+    made, unless they have them.
+
+    Args:
+        model: a built Keras model with at least one sparse weight that is not frozen.
+        method: a method (see `methods.View`).
+        seed: int, the seed of its random numbers.
+        weights: of the model's sparse weights those that take part, all of one granularity; None: those that are not
+            frozen.
+        optimizer: the optimizer that trains them, whose steps count; None: the one that the model is compiled with.
+        identity: what the method is known by when training goes on; None: its class and arguments.
+
+    Attributes:
+        weights: list of `SparseWeight` and `CompactWeight`.
+        initial_state: the scalars that the method starts from, a dict of numpy arrays.
+
+    Raises:
+        ValueError: an unbuilt model, no sparse weight that may move, or weights of different granularity; masks that
+            were set from outside; or what the method refuses.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        method,
+        seed: int = 0,
+        weights: Sequence[SparseWeight | CompactWeight] | None = None,
+        optimizer: keras.optimizers.Optimizer | None = None,
+        identity: int | None = None,
+    ):
+        self.model = model
+        self.method = method
+        self._constants = constants_of(method)
+        self.seed = seed
+        self.weights = movable_weights(model) if weights is None else list(weights)
+        self._given_optimizer = optimizer
+        _check(model, self.weights)
+        self.initial_state, self._kept = {}, {}
+        self._digest = digest(method) if identity is None else identity
+        self.begin()
+        self._bound = None
+
+    def begin(self) -> None:
+        """Have the method begin, or go on, with the model as it is: call it when training begins once more."""
+        optimizer = sparse_optimizer(self.model)
+        if optimizer is not None:
+            optimizer.follow_weights()
+            optimizer.check_budget()
+        for weight in self.weights:
+            weight.check()
+        self._share_threshold()
+        self._holders = None
+        self._check_knows_compact()
+        if self._constants.gradient_decay is not None:
+            self._remember_gradients(self._constants.gradient_decay)
+        kept = {}
+        for name in self.weights[0].states:
+            if all(name in weight.states for weight in self.weights):
+                kept[name] = [ops.convert_to_tensor(weight.states[name]) for weight in self.weights]
+        state = self.method.init(self._view()._replace(kept=kept))
+        lists = {name: value for name, value in state.items() if isinstance(value, list)}
+        self.initial_state = {name: ops.convert_to_numpy(state[name]) for name in state if name not in lists}
+        has_new_variables = False
+        for name, values in lists.items():
+            for weight, value in zip(self.weights, values, strict=True):
+                if name not in weight.states:
+                    weight.add_state(name, keras.backend.standardize_dtype(value.dtype))
+                    has_new_variables = True
+                weight.states[name].assign(ops.convert_to_numpy(value))
+            self._kept[name] = [weight.states[name] for weight in self.weights]
+        if has_new_variables:
+            renew_compiled_functions([weight.layer for weight in self.weights])
+        self.start(self._steps_taken())
+
+    def _share_threshold(self) -> None:
+        """One H for all: those that were frozen while others moved have an older one, or none."""
+        thresholds = [float(ops.convert_to_numpy(weight.threshold)) for weight in self.weights]
+        threshold = next((value for value in thresholds if value), 0.0)
+        for weight, value in zip(self.weights, thresholds):
+            if value != threshold:
+                weight.threshold.assign(threshold)
+
+    def is_of(self, weights: list, optimizer: keras.optimizers.Optimizer | None) -> bool:
+        """Whether this was made for these weights and this optimizer: the model may have changed since."""
+        held, now = ([id(variable) for weight in of for variable in weight.where] for of in (self.weights, weights))
+        return held == now and optimizer is self._given_optimizer
+
+    def start(self, step: int, record: Record | None = None) -> None:
+        """Have the method count its steps from this one of the optimizer on; one that has begun before goes on.
+
+        Args:
+            step: int, the steps that the optimizer has taken.
+            record: what is remembered of the method that moved these weights; None: as their records say.
+        """
+        record = Record.of(self.weights[0].record) if record is None else record
+        goes_on = record.method == self._digest and record.since <= step
+        self.since = record.since if goes_on else step
+        for weight in self.weights:
+            record = Record.of(weight.record)
+            begun = record._replace(method=self._digest, since=self.since)
+            if begun != record:
+                weight.record.assign(begun.array())
+
+    def _steps_taken(self) -> int:
+        return 0 if self.optimizer is None else steps_taken(self.optimizer)
+
+    def _check_knows_compact(self) -> None:
+        compact = [weight.name for weight in self.weights if isinstance(weight, CompactWeight)]
+        if compact and not self._constants.grows_compact:
+            needs_gradients = self._constants.gradient_decay is not None
+            lack = "needs gradients of the size of the dense kernel"
+            why = lack if needs_gradients else "does not move weights that are held as a list"
+            raise ValueError(
+                f"{type(self.method).__name__} {why}, and {compact[0]!r} is in compact storage. Build the layer with "
+                "storage='masked', or use DSR, SET, DeepR or Static."
+            )
+
+    def _remember_gradients(self, decay: float) -> None:
+        """Have the optimizer keep the dense gradients that the method needs."""
+        if any(isinstance(weight.holder, MaskedLayer) for weight in self.weights):
+            raise ValueError(
+                f"{type(self.method).__name__} needs the gradients of dead weights, which sparse layers do not have. "
+                "Build the model of stock layers (`keras_dsr.densify(model)` makes them of sparse ones), and compile "
+                "it with keras_dsr.SparseOptimizer(optimizer, sparsity=0.9)."
+            )
+        optimizer = sparse_optimizer(self.model)
+        if self.weights[0].gradient is None or optimizer.gradient_decay != decay:
+            optimizer.remember_gradients(decay)
+            renew_compiled_functions([self.model])  # traced without, perhaps
+
+    def __call__(self) -> Outcome:
+        """Reallocate once, at the optimizer's present step.
+
+        Raises:
+            RuntimeError: the method changed a total that it conserves, or left a tensor with no active weight. The
+                model is as it was before.
+        """
+        self._bind()
+        tensors, before, after, state = self._decide()
+        before, after = ops.convert_to_numpy(before), ops.convert_to_numpy(after)
+        self._check_postconditions(before, after)
+        state = {name: ops.convert_to_numpy(value) for name, value in state.items()}
+
+        writes = []
+        for index, (weight, written) in enumerate(zip(self.weights, tensors)):
+            writes.append((weight.variable, written.values))
+            writes += zip(weight.where, written.where, strict=True)
+            writes.append((weight.record, written.record))
+            if "threshold" in state:  # from the host: on JAX variables that share a buffer cannot be donated
+                writes.append((weight.threshold, state["threshold"]))
+            writes += [(self._kept[name][index], value) for name, value in written.kept.items()]
+            writes += [(slot.variable, value) for slot, value in zip(self._slots[index], written.slots)]
+        _write_all(writes)
+        return Outcome(after.astype("int64"), state, self.weights)
+
+    def active(self) -> np.ndarray:
+        """The active units of each tensor, an int64 array of shape `(tensors,)`."""
+        masks = [_mask(weight) for weight in self.weights]
+        unit_axes = [weight.unit_axes for weight in self.weights]
+        return ops.convert_to_numpy(_count_units(masks, unit_axes)).astype("int64")
+
+    def sparsity(self) -> float:
+        """The share of weights that are zero, over all tensors."""
+        return 1 - sum(weight.count() for weight in self.weights) / sum(weight.size for weight in self.weights)
+
+    def threshold(self) -> float:
+        """H as the next reallocation will use it, for a method whose state has a threshold."""
+        return float(ops.convert_to_numpy(self.weights[0].threshold)) or float(self.initial_state["threshold"])
+
+    def _bind(self):
+        """Make the compiled program, again if the model was compiled again or its optimizer has been built since."""
+        if self._holders is None:  # not when training begins: it takes 0.1 s
+            self._holders = [weakref.ref(holder) for holder in optimizers_alive()]
+        slots = [self._all_slots(weight.variable) for weight in self.weights]
+        bound = [self.optimizer, *(slot.variable for row in slots for slot in row)]
+        if self._bound is None or [id(part) for part in bound] != [id(part) for part in self._bound]:
+            self._bound, self._slots = bound, slots
+            self._decide = _compiled(self._read, self._decision)
+
+    def _all_slots(self, variable: keras.Variable) -> list[Slot]:
+        """The slots of a variable in every optimizer that holds it, those of this one's first, each once."""
+        holders = [self.optimizer, *(holder() for holder in self._holders)]
+        slots = [slot for holder in holders for slot in optimizer_slots(holder, variable)]
+        return list({id(slot.variable): slot for slot in slots}.values())
+
+    def _read(self) -> tuple:
+        """What the decision depends on, as tensors."""
+        view = self._view()
+        places = [of_tensor and of_tensor.positions for of_tensor in view.places]
+        return (  # what is static is not for a compiled program to be given
+            view._replace(unit_axes=None, initializers=None, names=None, places=places),
+            ops.convert_to_tensor(self.weights[0].threshold),
+            {name: [ops.convert_to_tensor(variable) for variable in row] for name, row in self._kept.items()},
+            [[ops.convert_to_tensor(slot.variable) for slot in row] for row in self._slots],
+            [ops.convert_to_tensor(weight.record) for weight in self.weights],
+        )
+
+    def _decision(self, view: View, stored_threshold, kept, slots, records):
+        """The whole reallocation as a function of tensors; compiled once."""
+        places = [
+            None if positions is None else Places(positions, weight.size)
+            for positions, weight in zip(view.places, self.weights)
+        ]
+        view = view._replace(places=places, **self._static())
+        unit_axes = view.unit_axes
+        state = {**self.initial_state, **kept}
+        if "threshold" in state:  # 0 in a layer means that no method has set it
+            state["threshold"] = ops.where(stored_threshold > 0, stored_threshold, state["threshold"])
+        weights, masks, state = self.method.update(view, state, self.seed)
+        lists = {name: state.pop(name, None) for name in kept}
+
+        tensors = []
+        for index, weight in enumerate(self.weights):
+            slots_of_it = [(value, slot.initial_value) for slot, value in zip(self._slots[index], slots[index])]
+            kept_of_it = {name: entries[index] for name, entries in lists.items() if entries is not None}
+            if isinstance(weight, CompactWeight):
+                kept_of_it = {name: kept_of_it.get(name, entries[index]) for name, entries in kept.items()}
+                lies = view.places[index], weight.layer.matrix_shape[1]
+                written = rewritten_compact(weights[index], masks[index], *lies, slots_of_it, kept_of_it)
+            else:
+                lay = view.masks[index], unit_axes[index]
+                written = rewritten_masked(weights[index], masks[index], *lay, slots_of_it, kept_of_it)
+            active = written.count * (weight.size // count_units(weight.shape, weight.unit_axes))
+            record = ops.concatenate([records[index][:1], ops.reshape(active, (1,)), records[index][2:]])
+            tensors.append(written._replace(record=record))
+        return tensors, _count_units(view.masks, unit_axes), ops.stack([tensor.count for tensor in tensors]), state
+
+    def _view(self) -> View:
+        optimizer = self.optimizer
+        taken = ops.cast(0 if optimizer is None else optimizer.iterations, "int32")
+        return View(
+            step=taken - ops.convert_to_tensor(self.weights[0].record)[SINCE],
+            weights=[ops.convert_to_tensor(weight.variable) for weight in self.weights],
+            masks=[_mask(weight) for weight in self.weights],
+            learning_rate=ops.convert_to_tensor(_learning_rate(optimizer), "float32"),
+            gradients=self._gradients(),
+            places=[_places(weight) for weight in self.weights],
+            **self._static(),
+        )
+
+    def _gradients(self) -> list | None:
+        if self._constants.gradient_decay is None:
+            return None
+        return [ops.convert_to_tensor(weight.gradient) for weight in self.weights]
+
+    def _static(self) -> dict:
+        """What a view has that is not a tensor."""
+        return {
+            "unit_axes": [weight.unit_axes for weight in self.weights],
+            "initializers": [weight.initial_values for weight in self.weights],
+            "names": [weight.name for weight in self.weights],
+        }
+
+    @property
+    def optimizer(self) -> keras.optimizers.Optimizer | None:
+        """The optimizer whose steps count."""
+        return getattr(self.model, "optimizer", None) if self._given_optimizer is None else self._given_optimizer
+
+    def _check_postconditions(self, before: np.ndarray, after: np.ndarray):
+        if self._constants.conserves and before.sum() != after.sum():
+            raise RuntimeError(
+                f"{self.method} changed the number of active units from {before.sum()} to {after.sum()}: a conserving "
+                "method must keep it. The model was not changed."
+            )
+        full = [
+            i
+            for i, weight in enumerate(self.weights)
+            if isinstance(weight, CompactWeight) and after[i] > weight.capacity
+        ]
+        if full:
+            raise RuntimeError(
+                f"{self.method} gave {self.weights[full[0]].name!r} {after[full[0]]} weights, more than the "
+                f"{self.weights[full[0]].capacity} that it has room for. The model was not changed."
+            )
+        if after.min() < 1:
+            dead = self.weights[int(after.argmin())].name
+            raise RuntimeError(f"{self.method} left no active weight in {dead!r}. The model was not changed.")
+
+
+def movable_weights(model: keras.Model) -> list[SparseWeight | CompactWeight]:
+    """The sparse weights of a model that are not frozen.
+
+    Raises:
+        ValueError: an unbuilt model, or one in which nothing may move.
+    """
+    weights = sparse_weights(model)
+    movable = [weight for weight in weights if weight.trainable]
+    if weights and not movable:
+        raise ValueError(
+            f"All {len(weights)} sparse weights of {model.name!r} are frozen (`trainable` is False), such as "
+            f"{weights[0].name!r}: what is frozen is neither pruned nor grown, so there is nothing to reallocate. "
+            "Unfreeze a layer and compile the model again, or train without a method."
+        )
+    return movable
+
+
+def _write_all(writes: list[tuple[keras.Variable, Any]]) -> None:
+    """Assign each variable its value."""
+
+    def write():
+        for variable, value in writes:
+            variable.assign(value)
+
+    finish(write, "A reallocation could not be written: masks and weights may not belong together.")
+
+
+def finish(assign_all: Callable[[], None], failure: str) -> None:
+    """Run what assigns variables, again if it is interrupted, before the interrupt goes on its way.
+
+    Raises:
+        RuntimeError: each of `ATTEMPTS` attempts was interrupted; `failure` says what that leaves.
+    """
+    interrupt = None
+    for _ in range(ATTEMPTS):
+        try:
+            assign_all()
+            break
+        except BaseException as error:
+            interrupt = interrupt or error
+    else:
+        raise RuntimeError(
+            f"{failure} Each of {ATTEMPTS} attempts was interrupted. Load the model from a checkpoint."
+        ) from interrupt
+    if interrupt is not None:
+        raise interrupt
+
+
+def _mask(weight: SparseWeight | CompactWeight):
+    """Which entries of the weight's variable are weights of the network."""
+    if isinstance(weight, CompactWeight):
+        return ops.arange(weight.capacity, dtype="int32") < ops.convert_to_tensor(weight.weights_held)
+    return ops.convert_to_tensor(weight.mask)
+
+
+def _places(weight: SparseWeight | CompactWeight) -> Places | None:
+    if not isinstance(weight, CompactWeight):
+        return None
+    indices = weight.indices.value
+    return Places(indices[:, 0] * weight.layer.matrix_shape[1] + indices[:, 1], weight.size)
+
+
+def _count_units(masks, unit_axes):
+    return ops.stack([count_true(unit_mask(mask, axes)) for mask, axes in zip(masks, unit_axes)])
+
+
+def _compiled(read: Callable[[], tuple], decide: Callable) -> Callable:
+    """`decide(*read())` as one compiled program of the backend (plain on torch)."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        # It reads the variables itself: to hand it a hundred tensors takes longer than to decide for a small network.
+        return tf.function(lambda: decide(*read()), autograph=False)
+    if backend == "jax":
+        import jax
+
+        program = jax.jit(decide)
+        return lambda: program(*read())
+    if backend == "torch":
+        import torch
+
+        return torch.no_grad()(lambda: decide(*read()))
+    raise RuntimeError(f"keras_dsr reallocates on tensorflow, jax and torch. Received: backend={backend!r}")
+
+
+def _learning_rate(optimizer) -> float:
+    if optimizer is None or hasattr(optimizer, "optimizers"):
+        return float("nan")
+    return optimizer.learning_rate
+
+
+def _check(model: keras.Model, weights: list[SparseWeight]):
+    if not weights:
+        raise ValueError(
+            f"The model {model.name!r} has no sparse layer, so there is nothing to reallocate. Build it with sparse "
+            "layers, such as `keras_dsr.SparseDense(units, sparsity=0.9)` for `keras.layers.Dense(units)`, call "
+            "`keras_dsr.sparsify(model)`, or compile it with `keras_dsr.SparseOptimizer(optimizer)`."
+        )
+    masked = [weight for weight in weights if not isinstance(weight, CompactWeight)]
+    granularities = {weight.granularity: weight.layer.name for weight in reversed(masked)}
+    if len(granularities) > 1:
+        raise ValueError(
+            "All sparse layers of one reallocation must have the same granularity: their units are counted together. "
+            f"Received: {', '.join(f'{kind!r} (layer {name!r})' for kind, name in granularities.items())}. "
+            "Build them all with the same `granularity=`."
+        )
+    places = sum(
+        weight.capacity if isinstance(weight, CompactWeight) else math.prod(unit_shape(weight.shape, weight.unit_axes))
+        for weight in weights
+    )
+    if places >= LARGEST_TOTAL:
+        raise ValueError(
+            f"One reallocation covers fewer than {LARGEST_TOTAL:,} places. Received: {places:,} in {model.name!r}."
+        )

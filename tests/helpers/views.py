@@ -1,0 +1,109 @@
+"""Views of models that do not exist: what a method decides from, made of plain tensors."""
+
+import math
+
+import keras
+import numpy as np
+from hypothesis import strategies as st
+from keras import ops
+
+from keras_dsr.methods import View
+from keras_dsr.ops.initial_masks import active_units, count_units, random_mask
+from tests.helpers.networks import dtype_of, int32, program
+
+EIGHT_WEIGHTS = np.array([0.5, -0.09, 0.1, -0.3, 0.05, 0.2, -0.01, 0.4], "float32")
+EIGHT_ACTIVE = np.array([1, 1, 1, 0, 1, 1, 1, 0], bool)
+EIGHT_GRADIENTS = np.array([9, -9, 9, 0.3, 0.1, 9, -0.2, -0.4], "float32")
+
+SHAPES = [[(8,)], [(6, 7), (7, 3)], [(3, 3, 4, 5), (5, 9), (2, 2)], [(1, 40), (3,)]]
+SPARSITIES = [0.0, 0.03, 0.3, 0.8, 0.99]  # saturated, nearly full, ..., one or two units left
+DTYPES = ["float32", "float16", "bfloat16"]
+STEPS = st.integers(0, 2**31 - 1)
+SEEDS = st.integers(-(2**40), 2**40)
+
+
+def view(weights, masks, unit_axes=None, step=7, learning_rate=0.1, initializers=None, gradients=None) -> View:
+    """A view of these weights and masks; by default newborn weights are drawn from [1, 2), gradients are normal."""
+    weights = [ops.convert_to_tensor(weight) for weight in weights]
+
+    def initializer(weight):
+        shape, dtype = tuple(weight.shape), dtype_of(weight)
+        return lambda seed: keras.random.uniform(shape, 1, 2, dtype=dtype, seed=seed)
+
+    if gradients is None:
+        gradients = [np.random.default_rng(2).normal(size=weight.shape) for weight in weights]
+
+    return View(
+        step=int32(step),
+        weights=weights,
+        masks=[ops.convert_to_tensor(mask) for mask in masks],
+        unit_axes=unit_axes or [()] * len(weights),
+        learning_rate=ops.convert_to_tensor(learning_rate, "float32"),
+        initializers=initializers or [initializer(weight) for weight in weights],
+        names=[f"layer_{index}/kernel" for index in range(len(weights))],
+        gradients=[ops.cast(gradient, weight.dtype) for gradient, weight in zip(gradients, weights, strict=True)],
+    )
+
+
+_PROGRAMS = {}
+
+
+def decided(method, seen: View, state: dict, seed: int) -> tuple:
+    """What `method.update` gives: on JAX by one compiled program, as the seam has it, which is kept for the next view.
+
+    (There every operation alone would be compiled too, for each shape, and every loop each time that it runs.)
+    """
+    if keras.backend.backend() != "jax":
+        return method.update(seen, state, seed)
+    static = {"unit_axes": seen.unit_axes, "initializers": seen.initializers, "names": seen.names}
+    drawn = [initializer.__qualname__ for initializer in seen.initializers]
+    shapes = [(weight.shape, str(weight.dtype)) for weight in seen.weights]
+    key = repr((method, seed, seen.unit_axes, drawn, shapes))
+    if key not in _PROGRAMS:
+        _PROGRAMS[key] = program(lambda tensors, state: method.update(tensors._replace(**static), state, seed))
+    return _PROGRAMS[key](seen._replace(**dict.fromkeys(static)), state)
+
+
+def view_of(*tensors, **settings) -> View:
+    """A view of float32 tensors, all places active; None marks a dead place."""
+    masks = [np.array([value is not None for value in tensor]) for tensor in tensors]
+    weights = [np.array([value or 0 for value in tensor], "float32") for tensor in tensors]
+    return view(weights, masks, **settings)
+
+
+def normal_view(step=7, sparsity=0.7) -> View:
+    """Two tensors of 600 and 300 normal weights, of which 180 and 90 are active."""
+    random = np.random.default_rng(0)
+    masks = [random_mask(shape, active_units(math.prod(shape), sparsity), seed=1) for shape in [(20, 30), (30, 10)]]
+    return view([random.normal(size=mask.shape).astype("float32") for mask in masks], masks, step=step)
+
+
+@st.composite
+def views(draw, slices=None, step=STEPS) -> View:
+    """Views of one to three tensors; no weight is 0, dead places hold something too, and some gradients are no numbers.
+
+    Args:
+        slices: whether a unit of a 4-dimensional weight is a slice; None: either.
+
+    On JAX, where a program is compiled for each, there are few shapes and dtypes.
+    """
+    on_jax = keras.backend.backend() == "jax"
+    slices = draw(st.booleans()) if slices is None else slices
+    shapes = SHAPES[2] if on_jax else draw(st.sampled_from(SHAPES))
+    unit_axes = [(0, 1) if slices and len(shape) == 4 else () for shape in shapes]
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    scale = 10.0 ** draw(st.integers(-3, 1))
+    masks = [
+        random_mask(
+            shape,
+            active_units(count_units(shape, axes), draw(st.sampled_from(SPARSITIES))),
+            axes,
+            int(random.integers(2**31)),
+        )
+        for shape, axes in zip(shapes, unit_axes)
+    ]
+    normals = [random.normal(size=mask.shape) for mask in masks]
+    dtype = draw(st.sampled_from(DTYPES if not on_jax else ["float32"] if slices else ["bfloat16"]))
+    weights = [ops.cast(scale * (normal + 0.01 * np.sign(normal)), dtype) for normal in normals]
+    gradients = [random.normal(size=mask.shape) * random.choice([1, 1, 1, 0, np.nan], mask.shape) for mask in masks]
+    return view(weights, masks, unit_axes, step=draw(step), gradients=gradients)

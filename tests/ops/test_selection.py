@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
+
+from keras_dsr.ops.selection import MAX_KEY, count_true, largest, ordered_bits, select_smallest
+from tests.helpers.networks import int32, program, values
+
+
+def select(keys, eligible, counts, function=select_smallest):
+    keys, eligible = ([ops.convert_to_tensor(array) for array in arrays] for arrays in (keys, eligible))
+    return [values(chosen) for chosen in function(keys, eligible, int32(counts))]
+
+
+def sorted_selection(keys, eligible, count):
+    """The same by a stable sort: what `select_smallest` promises, at the price of a sort."""
+    order = np.argsort(keys.reshape(-1), kind="stable")
+    order = order[eligible.reshape(-1)[order]][:count]
+    chosen = np.zeros(keys.size, bool)
+    chosen[order] = True
+    return chosen.reshape(keys.shape)
+
+
+def test_takes_the_smallest_eligible_of_eight_and_ties_by_position():
+    keys = np.array([5, 1, 3, 3, 0, 3, 9, 3], "int32")
+    eligible = np.array([1, 1, 1, 1, 0, 1, 1, 1], bool)  # the 0 may not be chosen
+
+    (chosen,) = select([keys], [eligible], [3])
+
+    np.testing.assert_array_equal(chosen, [0, 1, 1, 1, 0, 0, 0, 0])  # the 1, and the first two of the four 3s
+
+
+@pytest.mark.parametrize("count", range(9))
+def test_all_keys_equal_takes_the_first_places(count):
+    (chosen,) = select([np.full(8, 7, "int32")], [np.ones(8, bool)], [count])
+    np.testing.assert_array_equal(chosen, np.arange(8) < count)
+
+
+@pytest.mark.parametrize("key", [0, 1, MAX_KEY - 1, MAX_KEY])
+def test_the_ends_of_the_range_of_keys_are_chosen_exactly(key):
+    keys = np.full((3, 4), key, "int32")
+    eligible = np.arange(12).reshape(3, 4) % 3 > 0
+    (some,) = select([keys], [eligible], [5])
+    (all_of_them,) = select([keys], [eligible], [8])
+    np.testing.assert_array_equal(some, sorted_selection(keys, eligible, 5))
+    np.testing.assert_array_equal(all_of_them, eligible)
+
+
+def test_a_count_above_what_is_eligible_takes_all_that_is():
+    eligible = np.array([True, False, True])
+    (chosen,) = select([np.array([4, 0, 2], "int32")], [eligible], [3])
+    np.testing.assert_array_equal(chosen, eligible)
+
+
+def test_nothing_eligible_chooses_nothing():
+    (chosen,) = select([np.zeros(4, "int32")], [np.zeros(4, bool)], [2])
+    assert not chosen.any()
+
+
+def test_each_tensor_has_its_own_count_in_one_call():
+    random = np.random.default_rng(0)
+    shapes, counts = [(3, 3, 2, 5), (7,), (1,), (40, 25)], [17, 0, 1, 999]
+    keys = [random.integers(0, 1 + MAX_KEY, shape, "int32") for shape in shapes]
+    eligible = [np.ones(shape, bool) for shape in shapes]
+
+    chosen = select(keys, eligible, counts)
+
+    assert [part.sum() for part in chosen] == counts
+    for part, key, allowed, count in zip(chosen, keys, eligible, counts):
+        np.testing.assert_array_equal(part, sorted_selection(key, allowed, count))
+
+
+@pytest.mark.backends("tensorflow", "torch")  # JAX would compile for each shape
+@given(
+    shapes=st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=4), min_size=1, max_size=3),
+    largest_key=st.sampled_from([0, 1, 5, 1000, MAX_KEY]),
+    eligible_share=st.sampled_from([0.0, 0.1, 0.9, 1.0]),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_equals_a_stable_sort(shapes, largest_key, eligible_share, share, seed):
+    random = np.random.default_rng(seed)
+    keys = [random.integers(0, largest_key + 1, shape).astype("int32") for shape in shapes]
+    eligible = [random.random(shape) < eligible_share for shape in shapes]
+    counts = [round(share * allowed.sum()) for allowed in eligible]
+
+    chosen = select(keys, eligible, counts)
+
+    for part, key, allowed, count in zip(chosen, keys, eligible, counts):
+        assert part.dtype == bool
+        np.testing.assert_array_equal(part, sorted_selection(key, allowed, count))
+
+
+@pytest.mark.parametrize("keys_alike", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_compiled_chooses_the_same_places(jit_compile, keys_alike):
+    compiled = program(select_smallest, jit_compile)
+    random = np.random.default_rng(3)
+    eligible = [random.random(shape) < 0.7 for shape in [(30, 20), (8,)]]
+    largest_key = 3 if keys_alike else MAX_KEY
+    keys = [random.integers(0, largest_key + 1, allowed.shape).astype("int32") for allowed in eligible]
+    for counts in ([0, 0], [1, 2], [123, 3], [int(eligible[0].sum()), int(eligible[1].sum())]):
+        chosen = select(keys, eligible, counts, compiled)
+        for part, key, allowed, count in zip(chosen, keys, eligible, counts):
+            np.testing.assert_array_equal(part, sorted_selection(key, allowed, count))
+
+
+def test_a_million_keys_are_chosen_exactly():
+    keys = np.random.default_rng(5).integers(0, MAX_KEY, 1_000_000).astype("int32")
+    keys[::2] = keys[0]  # half of them equal
+    eligible = np.ones(keys.shape, bool)
+    (chosen,) = select([keys], [eligible], [654_321])
+    np.testing.assert_array_equal(chosen, sorted_selection(keys, eligible, 654_321))
+
+
+def test_ordered_bits_keep_the_order_of_floats():
+    floats = np.array([0, 1e-45, 1.1754942e-38, 1.1754944e-38, 1e-3, 1, np.nextafter(1, 2, dtype="float32"), 3e38])
+    floats = np.append(floats, np.inf).astype("float32")
+    keys = values(ordered_bits(floats))
+    assert keys.dtype == np.int32
+    assert keys[0] == 0
+    assert (np.diff(keys.astype("int64")) > 0).all()
+
+
+@given(st.lists(st.floats(0, width=32), min_size=2, max_size=20))
+def test_ordered_bits_are_strictly_monotonic(floats):
+    floats = np.abs(np.array(floats, "float32"))
+    keys = values(ordered_bits(floats))
+    np.testing.assert_array_equal(keys[:, None] < keys[None], floats[:, None] < floats[None])
+    assert keys.min() >= 0
+    assert keys.max() <= MAX_KEY
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_ordered_bits_keep_the_order_of_half_precision(dtype):
+    halves = ops.convert_to_tensor([0.0, 1e-7, 1e-3, 1.0, 1.01, 60000.0], dtype)
+    assert (np.diff(values(ordered_bits(halves))) > 0).all()
+
+
+def test_ordered_bits_put_nan_last_and_within_the_keys():
+    keys = values(ordered_bits(np.array([np.inf, np.nan], "float32")))
+    assert keys[0] < keys[1] <= MAX_KEY
+
+
+def test_count_true_counts():
+    assert int(count_true(np.array([[True, False], [True, True]]))) == 3
+
+
+@pytest.mark.parametrize(
+    ("magnitudes", "eligible", "place"),
+    [
+        ([1, 3, 2, 9], [1, 1, 1, 0], 1),  # the 9 may not be chosen
+        ([2, 5, 5, 5], [1, 0, 1, 1], 2),  # the first of equals
+        ([0, 0, 0, 0], [0, 0, 1, 1], 2),
+        ([np.nan, 0, np.nan, 0], [1, 1, 1, 0], 1),  # a number comes before NaN
+        ([np.nan, np.nan, 0, 0], [0, 1, 0, 0], 1),
+        ([1, np.inf, 1, np.inf], [1, 1, 1, 1], 1),
+    ],
+)
+def test_the_largest_is_one_eligible_place(magnitudes, eligible, place):
+    chosen = largest(*map(ops.convert_to_tensor, (np.array(magnitudes, "float32"), np.array(eligible, bool))))
+    np.testing.assert_array_equal(chosen, np.arange(4) == place)
+
+
+def test_the_largest_of_a_matrix_has_its_shape():
+    magnitudes = np.arange(6, dtype="float32").reshape(2, 3)
+    np.testing.assert_array_equal(largest(*map(ops.convert_to_tensor, (magnitudes, magnitudes < 5))), magnitudes == 4)

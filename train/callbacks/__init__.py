@@ -1,0 +1,1 @@
+"""What happens while a run trains: progress on the terminal, records of each epoch."""

@@ -1,0 +1,224 @@
+"""Building and compiling the network of a run."""
+
+import functools
+import inspect
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import keras
+
+import keras_dsr as dsr
+import models
+from keras_dsr.backend.distribution import replicas
+from keras_dsr.backend.keras_layers import walk
+from keras_dsr.conversion.convert import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
+from keras_dsr.layers import TiedKernel
+from train.experiment.methods import METHODS, Method, pruning_period
+from train.experiment.precision import computing_in
+from train.recipes import Recipe
+from train.storage.previous_run import apply_masks, read_masks
+
+
+class Network(NamedTuple):
+    """A compiled model, the layers whose kernels the paper makes sparse (whether they are sparse here or not), and the
+    name of the figure by which it is judged."""
+
+    model: keras.Model
+    prunable: list[keras.layers.Layer]
+    score: str
+
+    def weights(self) -> int:
+        """How many weights the prunable kernels have places for."""
+        return sum(math.prod(kernel.shape) for layer in self.prunable for kernel in kernels(layer))
+
+    def active(self) -> dict[str, int]:
+        """The number of active weights of each sparse kernel, by name, in the order of the model."""
+        return {weight.name: weight.count() for weight in dsr.sparse_weights(self.model)}
+
+    def active_weights(self) -> int:
+        """The numbers that make the prunable kernels: active weights, shared values, or every weight of a dense one."""
+        banks = [layer.bank.shape[0] for layer in self.prunable if isinstance(layer, TiedKernel)]
+        return sum(self.active().values()) or sum(banks) or self.weights()
+
+
+def kernels(layer: keras.layers.Layer) -> list:
+    """What a layer multiplies its inputs with: its kernel, or those of a recurrent layer."""
+    holder = getattr(layer, "cell", layer)
+    return [getattr(holder, name) for name in ("kernel", "recurrent_kernel") if hasattr(holder, name)]
+
+
+def build_network(settings, recipe: Recipe, data, steps: int, weighted_metrics: bool = False) -> Network:
+    """The compiled network of a run.
+
+    Args:
+        settings: resolved `Settings`.
+        recipe: the recipe, for the optimizer.
+        data: the data set, for the sizes of inputs and outputs, loss and metrics.
+        steps: int, steps in an epoch.
+        weighted_metrics: whether metrics heed the weights of examples.
+
+    Raises:
+        ValueError: the network is not for this data set or method, or what the builder refuses, such as a `depth` that
+            is not 6n + 4.
+    """
+    method = METHODS[settings.method]
+    _check_network(settings, method, data)
+    build = functools.partial(NETWORKS[settings.model], **data.dimensions)
+    sizes = {"width": settings.width, "depth": settings.depth}
+    build = functools.partial(build, **{name: size for name, size in sizes.items() if size is not None})
+    if method.kernels == "thin":
+        build = functools.partial(build, width=models.thin_width(build, settings.sparsity))
+    prunable = []
+    with computing_in(settings.precision):
+        model = build(
+            **{name: _recorded(prunable, layer) for name, layer in _constructors(settings, method).items()},
+            # PyTorch's weight decay, which the paper uses, is the gradient of half the squared norm; L2 has no half.
+            kernel_regularizer=keras.regularizers.L2(recipe.weight_decay / 2) if method.weight_decay else None,
+        )
+    prunable = _in_model(prunable, model)
+    normalize_by_whole_batches(model, replicas() > 1)
+    if settings.distribution != "uniform" and method.kernels == "sparse" and not settings.mask_from:
+        chosen = {id(kernel) for layer in prunable for kernel in kernels(layer)}
+        dense = [re.escape(v.path) for v in model.trainable_variables if id(v) not in chosen]
+        dsr.sparsify(
+            model,
+            settings.sparsity,
+            settings.distribution,
+            exclude=dense,
+            granularity=settings.granularity,
+            seed=settings.seed,
+        )
+    if settings.mask_from:
+        apply_masks(dsr.sparse_weights(model), read_masks(settings.mask_from))
+    rates = learning_rates(recipe, method.passes(recipe, settings.epochs), steps)
+    optimizer = keras.optimizers.SGD(rates, momentum=0.9, nesterov=True, global_clipnorm=recipe.clip)
+    if method.kernels == "wrapped":
+        chosen = [re.escape(kernel.path) for layer in prunable for kernel in kernels(layer)]
+        optimizer = dsr.SparseOptimizer(
+            optimizer, settings.sparsity, select=chosen, distribution=settings.distribution, seed=settings.seed
+        )
+    model.compile(
+        optimizer,
+        loss=data.task.loss(),
+        **{"weighted_metrics" if weighted_metrics else "metrics": data.task.metrics()},
+        steps_per_execution=_steps_per_execution(method, recipe, settings.epochs, steps),
+        # Measured on 2 CPU cores: XLA gains TensorFlow 10% of a step of LeNet, no more than its compilation costs. JAX
+        # without it runs each operation by itself.
+        jit_compile=keras.backend.backend() == "jax",
+    )
+    model.optimizer.build(model.trainable_variables)
+    return Network(model, prunable, data.task.score)
+
+
+def normalize_by_whole_batches(model: keras.Model, across_replicas: bool) -> None:
+    """Whether batch statistics are those of the batch of all replicas of a `tf.distribute.Strategy`, as on one device.
+
+    Else each normalizes by its own part. A file of a model that does it across replicas loads on TensorFlow alone.
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = across_replicas
+
+
+def learning_rates(
+    recipe: Recipe, passes: Sequence[float], steps: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The recipe's learning rates, gone through once or several times, as a function of the step.
+
+    Args:
+        recipe: the recipe.
+        passes: epochs of each pass, to which the recipe's schedule is stretched or squeezed.
+        steps: int, steps in an epoch.
+    """
+    marks = [
+        (sum(passes[:index]) + start * length / recipe.epochs, rate)
+        for index, length in enumerate(passes)
+        for start, rate in recipe.learning_rates
+    ]
+    first, *later = marks
+    # Keras holds a value up to and including its boundary.
+    boundaries = [round(start * steps) - 1 for start, _ in later]
+    return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [first[1], *(rate for _, rate in later)])
+
+
+def _steps_per_execution(method: Method, recipe: Recipe, epochs: int, steps: int) -> int:
+    """As many steps as leave no reallocation late and no epoch with a step too many."""
+    # Keras has no more than 1 on torch; over several replicas of a strategy TensorFlow fails in its loop of steps.
+    if method.every_step or keras.backend.backend() == "torch" or replicas() > 1:
+        return 1
+    marks = recipe.rigl_period if method.kernels == "wrapped" else recipe.period
+    periods = [int(period) for _, period in marks]
+    if method.kernels == "full":
+        periods = [pruning_period(recipe, epochs, steps)]
+    return math.gcd(recipe.steps_per_execution, steps, *periods)
+
+
+def _check_network(settings, method: Method, data) -> None:
+    parameters = inspect.signature(NETWORKS[settings.model]).parameters
+    unknown = data.dimensions.keys() - parameters.keys()
+    if unknown:
+        raise ValueError(
+            f"--model={settings.model} is not for --dataset={settings.dataset}: the network has no "
+            f"{', '.join(sorted(unknown))}, which follow from the data. Choose a recipe's pair of the two."
+        )
+    if "recurrent" in parameters and method.kernels in ("thin", "tied"):
+        raise ValueError(
+            f"--method={settings.method} is for networks of dense and convolutional layers. Received: "
+            f"--model={settings.model}, which has recurrent ones."
+        )
+
+
+def _constructors(settings, method: Method) -> dict[str, Callable]:
+    """What builds the layers that the paper makes sparse, by the argument of the builder that takes it."""
+    parameters = inspect.signature(NETWORKS[settings.model]).parameters
+    stock = {name: parameters[name].default for name in ("conv", "dense", "recurrent") if name in parameters}
+    begins_with_stock_layers = settings.distribution != "uniform" and method.kernels == "sparse"
+    if method.kernels in ("dense", "thin", "wrapped") or (begins_with_stock_layers and not settings.mask_from):
+        return stock
+    if method.kernels == "tied":
+        made, arguments = {"conv": dsr.TiedConv2D, "dense": dsr.TiedDense}, {"budget": 1 - settings.sparsity}
+    else:
+        has_all = method.kernels == "full" or settings.mask_from
+        made = {name: {**SPARSE_CLASS_OF, **SPARSE_CONTAINER_OF}[layer] for name, layer in stock.items()}
+        arguments = {"sparsity": 0.0 if has_all else settings.sparsity, "granularity": settings.granularity}
+    return {name: functools.partial(made[name], **arguments) for name in stock}
+
+
+def _recorded(record: list, constructor: Callable) -> Callable:
+    """The constructor of layers, which also appends what it builds to `record`."""
+
+    def build(*args, **kwargs):
+        record.append(constructor(*args, **kwargs))
+        return record[-1]
+
+    return build
+
+
+def _in_model(built: list, model: keras.Model) -> list:
+    """The layers that were built, as they are in the model: `Bidirectional` makes two of the one that it is given."""
+    found = list(walk(model))
+    there = {id(layer) for layer, _ in found}
+    kinds = {type(layer) for layer in built if id(layer) not in there}
+    copies = [
+        layer for layer, owners in found if type(layer) in kinds and isinstance(owners[-1], keras.layers.Bidirectional)
+    ]
+    return [layer for layer in built if id(layer) in there] + copies
+
+
+NETWORKS = {
+    "lenet_300_100": models.lenet_300_100,
+    "lenet_5": models.lenet_5,
+    "wide_resnet": models.wide_resnet,
+    "alexnet": models.alexnet,
+    "googlenet": models.googlenet,
+    "vgg_16": models.vgg_16,
+    "resnet_18": models.resnet_18,
+    "resnet_50": models.resnet_50,
+    "resnet_152": models.resnet_152,
+    "squeezenet": models.squeezenet,
+    "neural_talk": models.neural_talk,
+    "deep_speech": models.deep_speech,
+    "deep_speech_2": models.deep_speech_2,
+}

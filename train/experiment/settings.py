@@ -1,0 +1,289 @@
+"""What one run is asked to do, and the check that it can be done."""
+
+import dataclasses
+import numbers
+import types
+import typing
+from inspect import signature
+from pathlib import Path
+
+import keras
+
+from keras_dsr.arguments import LARGEST_STEP, is_whole
+from keras_dsr.ops.patterns import GRANULARITIES
+from keras_dsr.ops.sparsity_distributions import DISTRIBUTIONS
+from train.backend import BACKENDS
+from train.data.in_memory import DATASETS
+from train.experiment.methods import METHODS
+from train.experiment.network import NETWORKS
+from train.experiment.precision import PRECISIONS
+from train.recipes import RECIPES, Recipe, find_recipe
+from train.storage.previous_run import read_origin
+
+WIDEST, DEEPEST = 1_000, 10_000  # what could be meant
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """One run. What is None comes from the recipe.
+
+    Attributes:
+        model: name of the network, one of `network.NETWORKS`.
+        dataset: name of the data set, one of `data.DATASETS`.
+        method: one of `methods.METHODS`; None: `dsr`, or `static` with the mask of another run.
+        sparsity: float in [0, 1), of the kernels that the paper makes sparse; other methods spend the same budget.
+        epochs: int; the recipe's learning rates and reallocations are stretched or squeezed to it.
+        batch_size: int, examples in a step.
+        seed: int, from 0 to 2**31 - 1.
+        out: the folder of results; None: `runs/<name of the run>`.
+        data_dir: folder of prepared TensorFlow Datasets; None: where TFDS keeps them.
+        backend: of Keras, one of `backend.BACKENDS`; None: the one that this process has. Fixed when Keras is imported.
+        recipe: name of a recipe; None: that of the network and the data set.
+        precision: one of `precision.PRECISIONS`: where it is mixed, layers compute in 16 bits, and weights, thresholds
+            and what the optimizer keeps stay in float32.
+        steps_per_epoch: int, ends every epoch early; None: the whole training set.
+        depth: int, of `wide_resnet` only; None: 28.
+        width: number: the width of `wide_resnet`; of other networks that have one, a factor on every width; None: the
+            recipe's. `thin` makes it less.
+        target: of `dsr` and `set`: weights (or slices) to move in a reallocation; an int, or a float in (0, 1) as a
+            share of the active.
+        granularity: what moves, `"element"` (one weight) or `"kernel"` (one slice of a convolution).
+        distribution: of the budget over the layers at first, `"uniform"` or `"erk"` (the larger a layer the sparser).
+        stop_at: of methods that move weights: the epoch from which on none move.
+        mask_from: folder of a finished run whose final mask this one trains with, method `static` (the lottery-ticket
+            test).
+        init_from: the weights that it begins with: the folder of a run, for those which that run began with, or
+            `"random"`, for new ones.
+        resume: go on with the run in `out` where its checkpoint ends.
+        overwrite: remove the run in `out` first.
+    """
+
+    model: str | None = None
+    dataset: str | None = None
+    method: str | None = None
+    sparsity: float | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    seed: int = 0
+    out: str | None = None
+    data_dir: str | None = None
+    backend: str | None = None
+    recipe: str | None = None
+    precision: str = "float32"
+    steps_per_epoch: int | None = None
+    depth: int | None = None
+    width: float | None = None
+    target: int | float | None = None
+    granularity: str = "element"
+    distribution: str = "uniform"
+    stop_at: int | None = None
+    mask_from: str | None = None
+    init_from: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+    @property
+    def name(self) -> str:
+        """What tells this run from others of the same network and data set; resolved settings only."""
+        parts = [self.method]
+        if self.mask_from:
+            parts = ["lottery", "new" if self.init_from == "random" else "original"]
+        if METHODS[self.method].sized:
+            parts.append(f"{self.sparsity:g}")
+        if self.granularity != "element":
+            parts.append(self.granularity)
+        if self.distribution != "uniform":
+            parts.append(self.distribution)
+        if self.precision != "float32":
+            parts.append(self.precision)
+        if self.stop_at is not None:
+            parts.append(f"stop{self.stop_at}")
+        return "-".join([*parts, f"seed{self.seed}"])
+
+    def identity(self) -> dict:
+        """What fixes the result: everything but places and what to do with an old folder."""
+        places = ("out", "data_dir", "resume", "overwrite")
+        identity = {name: value for name, value in dataclasses.asdict(self).items() if name not in places}
+        for name in ("mask_from", "init_from"):  # by their names: the folder of a comparison may be moved
+            identity[name] = identity[name] and Path(identity[name]).name
+        return identity
+
+
+def resolve(settings: Settings) -> tuple[Settings, Recipe]:
+    """The settings with every default filled in, and the recipe.
+
+    Raises:
+        ValueError: a name that does not exist, a value out of range, or two that contradict each other.
+    """
+    _check_kinds(settings)
+    _check_name("backend", settings.backend, BACKENDS)
+    if settings.backend not in (None, keras.backend.backend()):
+        raise ValueError(
+            f"--backend is fixed when Keras is imported, and here Keras has {keras.backend.backend()!r}. Set "
+            f"KERAS_BACKEND={settings.backend} before the program begins. Received: --backend={settings.backend}"
+        )
+    _check_name("recipe", settings.recipe, RECIPES)
+    _check_name("model", settings.model, NETWORKS)
+    _check_name("dataset", settings.dataset, DATASETS)
+    _check_name("method", settings.method, METHODS)
+    _check_name("precision", settings.precision, PRECISIONS)
+    settings = _with_defaults(settings, backend=keras.backend.backend())
+    settings = _with_defaults(settings, method="dsr" if settings.mask_from is None else "static")
+    if settings.mask_from is not None:
+        settings = _with_mask(settings)
+    if settings.recipe is None:
+        model, dataset = settings.model or "lenet_300_100", settings.dataset or "digits"
+        settings = dataclasses.replace(settings, model=model, dataset=dataset, recipe=find_recipe(model, dataset))
+    recipe = RECIPES[settings.recipe]
+    method = METHODS[settings.method]
+
+    settings = _with_defaults(
+        settings,
+        model=recipe.model,
+        dataset=recipe.datasets[0],
+        sparsity=(recipe.dsd.sparsities[0] if method.has_phases else recipe.sparsity) if method.sized else 0.0,
+        epochs=recipe.epochs if settings.mask_from else method.epochs(recipe),  # as long as DSR
+        batch_size=recipe.batch_size,
+    )
+    if "width" in signature(NETWORKS[settings.model]).parameters:
+        settings = _with_defaults(settings, width=recipe.width if settings.model == recipe.model else 1.0)
+    if settings.model == "wide_resnet":
+        settings = _with_defaults(settings, depth=28)
+    if method.has_target:
+        settings = _with_defaults(settings, target=_target(settings, recipe))
+    _check_values(settings, recipe)
+    if settings.out is None:
+        settings = dataclasses.replace(
+            settings, out=str(Path("runs", f"{settings.model}-{settings.dataset}-{settings.name}"))
+        )
+    return settings, recipe
+
+
+def _target(settings: Settings, recipe: Recipe) -> int | float:
+    """How much moves by the recipe."""
+    if settings.method == "set" and settings.granularity == "element":
+        return dict(recipe.set_fractions).get(settings.sparsity, recipe.target)
+    return (settings.granularity == "kernel" and recipe.kernel_target) or recipe.target
+
+
+def _with_mask(settings: Settings) -> Settings:
+    """The settings of a run with the mask of another, of the same network on the same data."""
+    _require(settings.method == "static", settings, "method", "static beside --mask_from: the mask does not change")
+    origin = read_origin(settings.mask_from, "mask_from")
+    for name in ("model", "dataset", "depth", "width", "sparsity"):
+        given, there = getattr(settings, name), origin[name]
+        if given is not None and given != there:
+            raise ValueError(f"--mask_from is of a run with {name}={there}. Received: --{name}={given}. Leave it out.")
+    if settings.init_from is None:
+        raise ValueError(
+            "--mask_from needs --init_from: the folder of a run, for the weights which that run began with, or "
+            "'random', for new ones. Received neither."
+        )
+    if settings.init_from != "random":
+        initial = read_origin(settings.init_from, "init_from")
+        if METHODS[initial["method"]].kernels not in ("sparse", "full"):
+            raise ValueError(
+                "--init_from must be a run of a sparse method, such as dsr: others draw other first weights. Received: "
+                f"--init_from={settings.init_from}, a run of --method={initial['method']}"
+            )
+        differing = [name for name in ("model", "dataset", "depth", "width") if initial[name] != origin[name]]
+        if differing:
+            raise ValueError(
+                f"--mask_from and --init_from must be runs of the same network. Their {', '.join(differing)} differ."
+            )
+    inherited = {name: origin[name] for name in ("model", "dataset", "depth", "width", "sparsity", "granularity")}
+    return _with_defaults(dataclasses.replace(settings, **inherited), recipe=origin["recipe"])
+
+
+def _with_defaults(settings: Settings, **defaults) -> Settings:
+    return dataclasses.replace(
+        settings, **{name: value for name, value in defaults.items() if getattr(settings, name) is None}
+    )
+
+
+def _check_name(flag: str, name: str | None, known) -> None:
+    if name is not None and name not in known:
+        raise ValueError(f"--{flag} must be one of {', '.join(known)}. Received: --{flag}={name}")
+
+
+def _check_kinds(settings: Settings) -> None:
+    """Raise `ValueError` for a value of another kind than its flag has, or a path that is none."""
+    kinds = typing.get_type_hints(Settings)
+    for name, hint in kinds.items():
+        value = getattr(settings, name)
+        allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        is_kind = {
+            str: isinstance(value, str),
+            int: is_whole(value),
+            float: isinstance(value, numbers.Real) and not isinstance(value, bool),
+            bool: isinstance(value, bool),
+            types.NoneType: value is None,
+        }
+        words = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+        expected = " or ".join(words[kind] for kind in allowed if kind in words)
+        _require(any(is_kind[kind] for kind in allowed), settings, name, expected)
+    for name in ("out", "data_dir", "mask_from", "init_from"):
+        path = getattr(settings, name)
+        _require(path is None or (path != "" and "\0" not in path), settings, name, "a path")
+
+
+def _check_values(settings: Settings, recipe: Recipe) -> None:
+    _require(0 <= settings.sparsity < 1, settings, "sparsity", "in [0, 1): the share of kernel weights that are zero")
+    for name in ("epochs", "batch_size", "steps_per_epoch"):
+        value = getattr(settings, name)
+        _require(value is None or value >= 1, settings, name, "at least 1")
+        _require(value is None or value <= LARGEST_STEP, settings, name, f"at most {LARGEST_STEP}")
+    _require(0 <= settings.seed < 2**31, settings, "seed", "from 0 to 2147483647")
+    if "width" not in signature(NETWORKS[settings.model]).parameters:
+        _require(settings.width is None, settings, "width", f"left out: --model={settings.model} has one size")
+    _require(settings.width is None or settings.width > 0, settings, "width", "positive")
+    _require(settings.width is None or settings.width <= WIDEST, settings, "width", f"at most {WIDEST:,}")
+    method = METHODS[settings.method]
+    if method.kernels == "tied":
+        _require(
+            settings.sparsity > 0, settings, "sparsity", f"above 0 with --method={settings.method}: it ties weights"
+        )
+    if method.has_phases:
+        phases = len(recipe.dsd.lengths)
+        _require(
+            settings.epochs >= phases,
+            settings,
+            "epochs",
+            f"enough for an epoch in each of the {phases} phases of --method={settings.method}",
+        )
+    if settings.method == "dense":
+        _require(settings.sparsity == 0, settings, "sparsity", "left out, or 0, with --method=dense")
+    if settings.model != "wide_resnet":
+        _require(settings.depth is None, settings, "depth", "left out: only --model=wide_resnet has it")
+    else:
+        is_depth = 10 <= settings.depth <= DEEPEST and settings.depth % 6 == 4
+        _require(is_depth, settings, "depth", f"6n + 4, such as 28, from 10 to {DEEPEST:,}")
+    if not method.has_target:
+        _require(settings.target is None, settings, "target", f"left out: --method={settings.method} has none")
+    else:
+        is_target = 0 < settings.target < 1 or (is_whole(settings.target) and 1 <= settings.target <= LARGEST_STEP)
+        _require(is_target, settings, "target", "a number of weights, or a share of the active ones, in (0, 1)")
+    _require(settings.granularity in GRANULARITIES, settings, "granularity", f"one of {', '.join(GRANULARITIES)}")
+    if settings.granularity != "element":
+        _require(
+            method.has_slices, settings, "granularity", f"left out: --method={settings.method} has single weights only"
+        )
+    _require(settings.distribution in DISTRIBUTIONS, settings, "distribution", f"one of {', '.join(DISTRIBUTIONS)}")
+    if settings.distribution != "uniform":
+        has_shares = method.has_distribution and settings.mask_from is None
+        _require(
+            has_shares, settings, "distribution", f"left out: no mask is drawn for it by --method={settings.method}"
+        )
+    if settings.stop_at is not None:
+        moves = method.callback is not None and method.kernels != "full"
+        _require(moves, settings, "stop_at", f"left out: --method={settings.method} moves no weights")
+        _require(settings.stop_at >= 0, settings, "stop_at", "an epoch, at least 0")
+    if settings.mask_from is None:
+        _require(settings.init_from is None, settings, "init_from", "left out without --mask_from")
+    if settings.resume and settings.overwrite:
+        raise ValueError("Pass --resume to go on with a run or --overwrite to start it again. Received: both.")
+
+
+def _require(condition: bool, settings: Settings, name: str, expected: str) -> None:
+    if not condition:
+        raise ValueError(f"--{name} must be {expected}. Received: --{name}={getattr(settings, name)}")

@@ -1,0 +1,1 @@
+"""What a run or a comparison leaves to read: numbers, tables, plots."""
