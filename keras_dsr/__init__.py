@@ -1,40 +1,12 @@
 """keras_dsr: sparse training for Keras 3, with a fixed number of weights from the first step to the last."""
 
-from keras_dsr import methods, schedules
+from keras_dsr import layers, methods, schedules
 from keras_dsr._version import __version__ as __version__
 from keras_dsr.analysis import sensitivity, summary
 from keras_dsr.callbacks import DSDCallback, DSRCallback, Reallocate
 from keras_dsr.conversion import densify, sparsify, strip
 from keras_dsr.exporting import export
-from keras_dsr.layers import (
-    SparseBatchNormalization,
-    SparseBidirectional,
-    SparseConv1D,
-    SparseConv1DTranspose,
-    SparseConv2D,
-    SparseConv2DTranspose,
-    SparseConv3D,
-    SparseConv3DTranspose,
-    SparseDense,
-    SparseDepthwiseConv1D,
-    SparseDepthwiseConv2D,
-    SparseEinsumDense,
-    SparseEmbedding,
-    SparseGroupNormalization,
-    SparseGroupQueryAttention,
-    SparseGRU,
-    SparseGRUCell,
-    SparseLayerNormalization,
-    SparseLSTM,
-    SparseLSTMCell,
-    SparseMultiHeadAttention,
-    SparseSeparableConv1D,
-    SparseSeparableConv2D,
-    SparseSimpleRNN,
-    SparseSimpleRNNCell,
-    TiedConv2D,
-    TiedDense,
-)
+from keras_dsr.layers import *  # noqa: F403
 from keras_dsr.optimizers import SparseOptimizer
 from keras_dsr.reporting import report
 from keras_dsr.saving import save
@@ -42,38 +14,12 @@ from keras_dsr.shrinking import shrink
 from keras_dsr.weights import Reallocator, sparse_weights
 
 __all__ = [
+    *layers.__all__,
     "DSDCallback",
     "DSRCallback",
     "Reallocate",
     "Reallocator",
-    "SparseBatchNormalization",
-    "SparseBidirectional",
-    "SparseConv1D",
-    "SparseConv1DTranspose",
-    "SparseConv2D",
-    "SparseConv2DTranspose",
-    "SparseConv3D",
-    "SparseConv3DTranspose",
-    "SparseDense",
-    "SparseDepthwiseConv1D",
-    "SparseDepthwiseConv2D",
-    "SparseEinsumDense",
-    "SparseEmbedding",
-    "SparseGRU",
-    "SparseGRUCell",
-    "SparseGroupNormalization",
-    "SparseGroupQueryAttention",
-    "SparseLSTM",
-    "SparseLSTMCell",
-    "SparseLayerNormalization",
-    "SparseMultiHeadAttention",
     "SparseOptimizer",
-    "SparseSeparableConv1D",
-    "SparseSeparableConv2D",
-    "SparseSimpleRNN",
-    "SparseSimpleRNNCell",
-    "TiedConv2D",
-    "TiedDense",
     "densify",
     "export",
     "methods",

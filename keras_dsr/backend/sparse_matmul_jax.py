@@ -1,4 +1,4 @@
-"""The product of training (see `products.training`) on JAX: gathered and summed in parts that stay in cache.
+"""The product of training (see `backend.sparse_matmul`) on JAX: gathered and summed in parts that stay in cache.
 
 JAX's own sparse product makes a list of all terms for all rows, and a dense gradient of the kernel's size, of which it
 takes some.
@@ -16,7 +16,7 @@ GATHERED = 2**19
 
 
 def multiply(inputs, values, indices, count, shape):
-    """As `products.training.multiply`."""
+    """As `backend.sparse_matmul.multiply`."""
     exists = jnp.arange(values.shape[0]) < count
     return _product(inputs, jnp.where(exists, values, 0), indices, shape)
 

@@ -1,4 +1,4 @@
-"""The product of training (see `products.training`) by TensorFlow's stock CSR operations."""
+"""The product of training (see `backend.sparse_matmul`) by TensorFlow's stock CSR operations."""
 
 import tensorflow as tf
 
@@ -9,7 +9,7 @@ FUSED = 16
 
 
 def multiply(inputs, values, indices, count, shape):
-    """As `products.training.multiply`."""
+    """As `backend.sparse_matmul.multiply`."""
     count = tf.convert_to_tensor(count)
     indices = tf.convert_to_tensor(indices)
 

@@ -1,4 +1,4 @@
-"""The product of training (see `products.training`) by torch's CSR product."""
+"""The product of training (see `backend.sparse_matmul`) by torch's CSR product."""
 
 import warnings
 
@@ -6,7 +6,7 @@ import torch
 
 
 def multiply(inputs, values, indices, count, shape):
-    """As `products.training.multiply`."""
+    """As `backend.sparse_matmul.multiply`."""
     rows, columns = indices[: int(count)].T.contiguous()
     return _Product.apply(inputs, values, rows, columns, shape)
 

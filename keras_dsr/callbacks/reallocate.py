@@ -8,7 +8,7 @@ import keras
 from keras_dsr import schedules
 from keras_dsr.arguments import check_whole, checked_pairs, is_function, is_whole
 from keras_dsr.methods import DSR, Static
-from keras_dsr.methods.contract import check_method, constants_of
+from keras_dsr.methods.base import check_method, constants_of
 from keras_dsr.weights.loadable import warn_of_files_that_do_not_load
 from keras_dsr.weights.reallocator import Reallocator
 from keras_dsr.weights.sparse_weights import sparse_weights

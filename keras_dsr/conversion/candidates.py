@@ -6,8 +6,8 @@ from typing import NamedTuple
 import keras
 
 from keras_dsr.backend.keras_layers import walk
-from keras_dsr.conversion.convert import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 from keras_dsr.layers import CompactLayer, MaskedLayer, TiedKernel
+from keras_dsr.layers.registry import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 
 
 class Candidate(NamedTuple):

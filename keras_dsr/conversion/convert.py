@@ -15,19 +15,14 @@ from keras_dsr.backend.keras_slots import clear_dead_places, optimizer_slots
 from keras_dsr.backend.keras_training import renew_compiled_functions, set_optimizer
 from keras_dsr.backend.memory import machine_memory
 from keras_dsr.layers import (
-    MASKED_CONTAINERS,
-    MASKED_LAYERS,
     CompactLayer,
     MaskedContainer,
     MaskedLayer,
     TiedKernel,
 )
-from keras_dsr.layers.compact_kinds import COMPACT_OF
+from keras_dsr.layers.registry import COMPACT_CLASS_OF, SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 from keras_dsr.optimizers import fresh_without_masks, without_masks
 from keras_dsr.weights.sparse_weights import check_has_weights, layers_of, sparse_optimizer, sparse_weights
-
-SPARSE_CLASS_OF = {cls.stock_class: cls for cls in MASKED_LAYERS}
-SPARSE_CONTAINER_OF = {cls.stock_class: cls for cls in MASKED_CONTAINERS}
 
 
 class Conversion(NamedTuple):
@@ -75,7 +70,7 @@ def convert(
         _check_renewable(holders, "sparsify(storage='compact')")
     for index, (layer, masks, storage) in enumerate(conversions):
         if storage == "compact":
-            COMPACT_OF[type(layer)].convert(layer, masks["kernel"], capacity, seed + index, initial_scale)
+            COMPACT_CLASS_OF[type(layer)].convert(layer, masks["kernel"], capacity, seed + index, initial_scale)
         else:
             SPARSE_CLASS_OF[type(layer)].convert(layer, masks, granularity, seed + index, initial_scale)
     changed = [conversion.layer for conversion in conversions]

@@ -12,13 +12,14 @@ from keras_dsr.arguments import check_model, is_function
 from keras_dsr.backend.keras_layers import drawn_seed
 from keras_dsr.backend.keras_owners import models_holding
 from keras_dsr.conversion.candidates import Candidate
-from keras_dsr.conversion.convert import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF, Conversion, convert
+from keras_dsr.conversion.convert import Conversion, convert
 from keras_dsr.conversion.selectors import Selector, built_candidates, check_matched, check_selector, choose, matches
 from keras_dsr.conversion.sparsify_report import SkippedRow, SparseRow, SparsifyReport
 from keras_dsr.conversion.untrained import check_can_be_scaled, notes_on_first_weights
 from keras_dsr.layers.capacity import room_for
 from keras_dsr.layers.initial_scale import check_initial_scale
 from keras_dsr.layers.masked import unit_axes_of
+from keras_dsr.layers.registry import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 from keras_dsr.layers.storage import check_storage
 from keras_dsr.layers.storage_choice import StorageChoice, choose_storage
 from keras_dsr.ops.initial_masks import (

@@ -250,7 +250,7 @@ def _or_on_tensorflow(format: str) -> str:
 
 
 def checked_batch_sizes(batch_sizes: Sequence[int], act: str) -> tuple[int, ...]:
-    """The batch sizes that an act was given.
+    """The batch sizes that were given.
 
     Raises:
         ValueError: they are not ints of at least 1.

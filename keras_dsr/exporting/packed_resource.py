@@ -74,7 +74,7 @@ class UnpackedAtLoad(tf.saved_model.experimental.TrackableResource):
         tf.raw_ops.AssignVariableOp(resource=self._unpacked.handle, value=held)
 
 
-# Functions, for a file holds a function once, and each call of it in a few bytes. They decode as `decisions.packing`.
+# Functions, for a file holds a function once, and each call of it in a few bytes. They decode as `exporting.packing`.
 
 
 @tf.function(input_signature=[tf.TensorSpec([None], tf.uint8)], autograph=False)

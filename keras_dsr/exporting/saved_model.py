@@ -62,7 +62,7 @@ def write_packed(
         model: a built Keras model of stock layers.
         path: the folder to write.
         weights: what is packed, from `pack_weights`.
-        csr_layers: layers (see `products.kinds.is_product`) whose kernels are in `weights`, that multiply by CSR.
+        csr_layers: layers (see `exporting.csr_kinds.is_product`) whose kernels are in `weights`, that multiply by CSR.
         input_signature: as in `keras.Model.export`.
     """
     layer_of_kernel = {id(layer._kernel): layer for layer in csr_layers}

@@ -1,9 +1,18 @@
-"""State holders: sparse and tied layers, thin mixins over the stock Keras layers."""
+"""Sparse, compact and tied layers: mixins over the stock Keras layers.
+
+A class of your own becomes sparse by `MaskedLayer`:
+
+>>> @keras.saving.register_keras_serializable()
+... class SparseMyDense(keras_dsr.layers.MaskedLayer, MyDense):
+...     stock_class = MyDense
+"""
 
 from keras_dsr.layers.attention import SparseGroupQueryAttention, SparseMultiHeadAttention
-from keras_dsr.layers.compact import CompactLayer
-from keras_dsr.layers.compact_kinds import COMPACT_LAYERS, CompactConv2D, CompactDense, CompactEinsumDense
-from keras_dsr.layers.containers import MaskedContainer
+from keras_dsr.layers.compact import CompactLayer as CompactLayer
+from keras_dsr.layers.compact_kinds import CompactConv2D as CompactConv2D
+from keras_dsr.layers.compact_kinds import CompactDense as CompactDense
+from keras_dsr.layers.compact_kinds import CompactEinsumDense as CompactEinsumDense
+from keras_dsr.layers.containers import MaskedContainer as MaskedContainer
 from keras_dsr.layers.convolution import (
     SparseConv1D,
     SparseConv1DTranspose,
@@ -17,7 +26,7 @@ from keras_dsr.layers.convolution import (
     SparseSeparableConv2D,
 )
 from keras_dsr.layers.dense import SparseDense, SparseEinsumDense, SparseEmbedding
-from keras_dsr.layers.masked import MaskedLayer
+from keras_dsr.layers.masked import MaskedLayer as MaskedLayer
 from keras_dsr.layers.normalization import (
     SparseBatchNormalization,
     SparseGroupNormalization,
@@ -32,50 +41,35 @@ from keras_dsr.layers.recurrent import (
     SparseSimpleRNN,
     SparseSimpleRNNCell,
 )
-from keras_dsr.layers.tied import TiedConv2D, TiedDense, TiedKernel
-
-MASKED_LAYERS: tuple[type[MaskedLayer], ...] = (
-    SparseDense,
-    SparseEinsumDense,
-    SparseEmbedding,
-    SparseConv1D,
-    SparseConv2D,
-    SparseConv3D,
-    SparseConv1DTranspose,
-    SparseConv2DTranspose,
-    SparseConv3DTranspose,
-    SparseDepthwiseConv1D,
-    SparseDepthwiseConv2D,
-    SparseSeparableConv1D,
-    SparseSeparableConv2D,
-    SparseSimpleRNNCell,
-    SparseLSTMCell,
-    SparseGRUCell,
-    SparseBatchNormalization,
-    SparseLayerNormalization,
-    SparseGroupNormalization,
-)
-MASKED_CONTAINERS: tuple[type[MaskedContainer], ...] = (
-    SparseSimpleRNN,
-    SparseLSTM,
-    SparseGRU,
-    SparseBidirectional,
-    SparseMultiHeadAttention,
-    SparseGroupQueryAttention,
-)
+from keras_dsr.layers.tied import TiedConv2D, TiedDense
+from keras_dsr.layers.tied import TiedKernel as TiedKernel
 
 __all__ = [
-    "COMPACT_LAYERS",
-    "MASKED_CONTAINERS",
-    "MASKED_LAYERS",
-    "MaskedContainer",
-    "MaskedLayer",
-    *(cls.__name__ for cls in MASKED_LAYERS + MASKED_CONTAINERS),
-    "CompactConv2D",
-    "CompactDense",
-    "CompactEinsumDense",
-    "CompactLayer",
+    "SparseBatchNormalization",
+    "SparseBidirectional",
+    "SparseConv1D",
+    "SparseConv1DTranspose",
+    "SparseConv2D",
+    "SparseConv2DTranspose",
+    "SparseConv3D",
+    "SparseConv3DTranspose",
+    "SparseDense",
+    "SparseDepthwiseConv1D",
+    "SparseDepthwiseConv2D",
+    "SparseEinsumDense",
+    "SparseEmbedding",
+    "SparseGRU",
+    "SparseGRUCell",
+    "SparseGroupNormalization",
+    "SparseGroupQueryAttention",
+    "SparseLSTM",
+    "SparseLSTMCell",
+    "SparseLayerNormalization",
+    "SparseMultiHeadAttention",
+    "SparseSeparableConv1D",
+    "SparseSeparableConv2D",
+    "SparseSimpleRNN",
+    "SparseSimpleRNNCell",
     "TiedConv2D",
     "TiedDense",
-    "TiedKernel",
 ]

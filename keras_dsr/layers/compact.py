@@ -17,6 +17,7 @@ from keras_dsr.layers.einsum import initializer_of
 from keras_dsr.layers.initial_scale import check_initial_scale, scale_factor, scaled
 from keras_dsr.layers.initial_values import check_draws_each_alone, draw
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_threshold, loaded_record
+from keras_dsr.layers.registry import COMPACT_CLASS_OF, enter
 from keras_dsr.layers.unsupported import RefusesVariants
 from keras_dsr.ops.initial_masks import active_units, check_sparsity
 from keras_dsr.ops.positions import most_places, position_dtype, random_positions
@@ -54,6 +55,10 @@ class CompactLayer(RefusesVariants):
 
     stock_class: ClassVar[type[keras.layers.Layer]]
     initializers: ClassVar[dict[str, str]] = {"kernel": "kernel_initializer"}
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        enter(COMPACT_CLASS_OF, cls)
 
     def __init__(
         self,

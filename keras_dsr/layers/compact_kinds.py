@@ -69,7 +69,3 @@ class CompactConv2D(CompactLayer, keras.layers.Conv2D):
     def call(self, inputs):
         strides = (slice(None, None, stride) for stride in self.strides)
         return self._finished(self.product(inputs[(slice(None), *strides)]))
-
-
-COMPACT_LAYERS: tuple[type[CompactLayer], ...] = (CompactDense, CompactEinsumDense, CompactConv2D)
-COMPACT_OF = {cls.stock_class: cls for cls in COMPACT_LAYERS}

@@ -4,6 +4,8 @@ from typing import ClassVar
 
 import keras
 
+from keras_dsr.layers.registry import SPARSE_CONTAINER_OF, enter
+
 
 class MaskedContainer:
     """Mixin for a Keras layer that rebuilds its inner layers when it is loaded: so that they come back sparse.
@@ -15,6 +17,10 @@ class MaskedContainer:
     """
 
     stock_class: ClassVar[type[keras.layers.Layer]]
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        enter(SPARSE_CONTAINER_OF, cls)
 
     @classmethod
     def to_sparse(cls, layer: keras.layers.Layer) -> None:

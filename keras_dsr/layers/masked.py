@@ -16,6 +16,7 @@ from keras_dsr.layers.in_place import SwappedInPlace
 from keras_dsr.layers.initial_scale import check_initial_scale, scale_factor, scaled
 from keras_dsr.layers.masked_weight import HeldByLayer, MaskedWeight, OfActiveWeights
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_threshold, loaded_record
+from keras_dsr.layers.registry import SPARSE_CLASS_OF, enter
 from keras_dsr.layers.unsupported import RefusesVariants
 from keras_dsr.ops.initial_masks import active_units, check_granularity, check_sparsity, count_units, random_mask
 from keras_dsr.ops.masking import mask_weights
@@ -61,6 +62,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        enter(SPARSE_CLASS_OF, cls)
         for role in cls.initializers if hasattr(cls, "stock_class") else ():
             setattr(cls, role, MaskedWeight(role, getattr(cls.stock_class, role, None)))
 

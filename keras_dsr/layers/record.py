@@ -14,7 +14,7 @@ class Record(NamedTuple):
     Attributes:
         built: the active weights that it was built with, by its config.
         active: those that it has now. Whoever changes the mask changes this: a mask that disagrees came from elsewhere.
-        method: a digest of the method that moves it (see `methods.view.digest`); 0: none has yet.
+        method: a digest of the method that moves it (see `methods.identity.digest`); 0: none has yet.
         since: the optimizer's step at which that method began.
     """
 

@@ -8,7 +8,7 @@ import keras
 from keras_dsr.arguments import LARGEST_STEP, is_one_of, is_whole
 from keras_dsr.backend.keras_layers import remove_attributes
 from keras_dsr.layers.capacity import check_capacity
-from keras_dsr.layers.compact_kinds import COMPACT_OF
+from keras_dsr.layers.registry import COMPACT_CLASS_OF
 from keras_dsr.layers.storage_choice import choose_storage, doubt, pays
 
 STORAGES = ("masked", "compact", "auto")
@@ -110,5 +110,5 @@ def check_storage(storage: str, capacity: int | float | None, batch_size: int | 
 
 def make_compact(layer: keras.layers.Layer, capacity: int | float | None) -> None:
     """Have a masked layer that has not been built be of the compact class of its kind."""
-    layer.__class__ = COMPACT_OF[layer.stock_class]
+    layer.__class__ = COMPACT_CLASS_OF[layer.stock_class]
     layer.configure(layer.sparsity, capacity, layer.mask_seed, None, layer.initial_scale)

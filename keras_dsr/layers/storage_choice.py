@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_dsr.backend.memory import machine_memory
-from keras_dsr.layers.compact_kinds import COMPACT_OF
+from keras_dsr.layers.registry import COMPACT_CLASS_OF
 from keras_dsr.layers.storage_timing import step_seconds
 
 BATCH_SIZE = 64
@@ -92,12 +92,12 @@ def doubt(sparsity: float) -> str:
 
 def _obstacle(layer: keras.layers.Layer, stock_class: type, sparsity) -> str | None:
     """Why a layer cannot be compact; None: it can."""
-    if stock_class not in COMPACT_OF:
+    if stock_class not in COMPACT_CLASS_OF:
         return f"{stock_class.__name__} is no product with one matrix"
     try:
-        COMPACT_OF[stock_class].check_possible(layer, sparsity)
+        COMPACT_CLASS_OF[stock_class].check_possible(layer, sparsity)
         if layer.built:
-            COMPACT_OF[stock_class].check_shape(layer.kernel.shape)
+            COMPACT_CLASS_OF[stock_class].check_shape(layer.kernel.shape)
     except ValueError as error:
         return f"compact storage is not for it: {error}"
     return None
@@ -126,7 +126,7 @@ def _timed(
 
     def layer(storage):
         settings = {"capacity": capacity} if storage == "compact" else {}
-        of_storage = COMPACT_OF[kind.stock_class] if storage == "compact" else kind
+        of_storage = COMPACT_CLASS_OF[kind.stock_class] if storage == "compact" else kind
         return of_storage.from_config({**json.loads(config), **settings})
 
     def timed():

@@ -1,6 +1,8 @@
-"""What a method sees of a model: plain tensors, in the order of the model."""
+"""The contract of a method: what it sees of a model, two functions, and constants that have defaults."""
 
 from typing import Any, NamedTuple
+
+from keras_dsr.arguments import is_number
 
 
 class Places(NamedTuple):
@@ -20,7 +22,7 @@ class Parts(NamedTuple):
 
     Attributes:
         kept: tensor of shape `(capacity,)`. As a mask: bool, which entries survive. Else: their new values.
-        born: As a mask: the list of the positions that are grown (see `decisions.positions`), distinct and increasing,
+        born: As a mask: the list of the positions that are grown (see `ops.positions`), distinct and increasing,
             none of a survivor. Else: the values there, of the same shape.
     """
 
@@ -57,7 +59,7 @@ class View(NamedTuple):
         step: int32 scalar, the number of optimizer steps taken (`optimizer.iterations`).
         weights: float tensors, the raw kernels. Dead places are not seen by the network, whatever they hold.
         masks: bool tensors of the shapes of the weights, true where a weight is active.
-        unit_axes: tuples of ints, the axes that one unit spans (see `decisions.units`); static, not tensors.
+        unit_axes: tuples of ints, the axes that one unit spans (see `ops.patterns`); static, not tensors.
         learning_rate: float scalar, of the next step; NaN where a model has no optimizer or several.
         initializers: functions from a `StepSeed` to new values for the whole tensor, drawn as the layer draws its
             first weights; static.
@@ -79,3 +81,46 @@ class View(NamedTuple):
     gradients: list | None = None
     places: list | None = None
     kept: dict | None = None
+
+
+class Constants(NamedTuple):
+    """What a method says of itself (see `View`); the defaults are those of a method that does not say it."""
+
+    conserves: bool = False
+    every_step: bool = False
+    gradient_decay: float | None = None
+    grows_compact: bool = False
+
+
+def constants_of(method: Any) -> Constants:
+    """The constants of a method; it need not define any."""
+    return Constants(**{name: getattr(method, name, value) for name, value in Constants._field_defaults.items()})
+
+
+def check_method(method: Any, owner: str) -> None:
+    """Raise `TypeError` if this is no method, `ValueError` if one of its constants is out of range.
+
+    Args:
+        method: what was given.
+        owner: who asks, in call form (`"Reallocate"`), for the message.
+    """
+    lacking = [name for name in ("init", "update") if not callable(getattr(method, name, None))]
+    why = f" (of type {type(method).__name__}), which has no {' and no '.join(lacking)} to call"
+    if isinstance(method, type):
+        why = f", which is a class: make an instance of it, such as {method.__name__}()"
+    if isinstance(method, type) or lacking:
+        raise TypeError(
+            f"{owner}(method=...) must be a method, such as keras_dsr.methods.DSR(target=600), or an object of one's "
+            f"own with init(view) and update(view, state, seed). Received: method={method!r}{why}"
+        )
+    constants = constants_of(method)
+    decay = constants.gradient_decay
+    wrong = {name: "True or False" for name, value in constants._asdict().items() if not isinstance(value, bool)}
+    wrong.pop("gradient_decay", None)
+    if not (decay is None or (is_number(decay) and 0 <= decay < 1)):
+        wrong["gradient_decay"] = "None or a float in [0, 1)"
+    for name, expected in wrong.items():
+        raise ValueError(
+            f"{owner}(method=...) has a constant {name!r} that must be {expected}. Received: method={method!r}, of "
+            f"which it is {getattr(constants, name)!r}"
+        )

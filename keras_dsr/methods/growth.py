@@ -35,7 +35,7 @@ def grow(taken: list, shares, seeds: list[StepSeed], places: list | None = None)
 
     Returns:
         A list of bool tensors of the same shapes, each with `share` true entries; for a tensor in compact storage the
-        list of the positions (see `decisions.positions`), increasing.
+        list of the positions (see `ops.positions`), increasing.
     """
     places = places or [None] * len(taken)
     masked = [index for index, of_tensor in enumerate(places) if of_tensor is None]

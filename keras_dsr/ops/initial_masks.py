@@ -66,7 +66,7 @@ def random_mask(
     Args:
         shape: the shape of the weight.
         active: int, the number of active units, at least 0 and at most the number that there are.
-        axes: the axes that one unit spans (see `decisions.units`).
+        axes: the axes that one unit spans (see `ops.patterns`).
         seed: int, or several.
 
     Returns:

@@ -6,13 +6,9 @@ from typing import NamedTuple
 
 from keras import layers
 
-from keras_dsr.layers import COMPACT_LAYERS, MASKED_CONTAINERS, MASKED_LAYERS, TiedConv2D, TiedDense
+from keras_dsr.layers.registry import stock_class_of
 from keras_dsr.reporting.kernels import Kernel
 from keras_dsr.reporting.tracing import Call, Trace
-
-STOCK_CLASS_OF = {
-    cls: cls.stock_class for cls in (*MASKED_LAYERS, *MASKED_CONTAINERS, *COMPACT_LAYERS, TiedDense, TiedConv2D)
-}
 
 
 class Uses(NamedTuple):
@@ -36,7 +32,7 @@ def uses_of(kernel: Kernel, trace: Trace) -> Uses:
     """
     if len(kernel.shape) < 2:
         return Uses(None, f"a {kernel.role} is no factor of a product: not counted")
-    kind = STOCK_CLASS_OF.get(type(kernel.layer), type(kernel.layer))
+    kind = stock_class_of(type(kernel.layer))
     if kind is layers.Embedding:
         return Uses(0)
     if trace.problem is not None:

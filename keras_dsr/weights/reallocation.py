@@ -14,8 +14,7 @@ from keras_dsr.backend.keras_slots import Slot, optimizer_slots, steps_taken
 from keras_dsr.backend.keras_training import renew_compiled_functions
 from keras_dsr.layers import MaskedLayer
 from keras_dsr.layers.record import SINCE, Record
-from keras_dsr.methods.base import Places, View
-from keras_dsr.methods.contract import constants_of
+from keras_dsr.methods.base import Places, View, constants_of
 from keras_dsr.methods.identity import digest
 from keras_dsr.ops.apportionment import LARGEST_TOTAL
 from keras_dsr.ops.initial_masks import count_units

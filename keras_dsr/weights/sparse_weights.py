@@ -8,19 +8,18 @@ from keras import ops
 
 from keras_dsr.arguments import check_model, check_state_variable
 from keras_dsr.backend.keras_layers import walk
-from keras_dsr.layers import MASKED_LAYERS, CompactLayer, MaskedLayer
+from keras_dsr.layers import CompactLayer, MaskedLayer
 from keras_dsr.layers.compact_entries import check_positions
 from keras_dsr.layers.einsum import initializer_of
 from keras_dsr.layers.initial_scale import scaled
 from keras_dsr.layers.initial_values import draw
 from keras_dsr.layers.masked import unit_axes_of
 from keras_dsr.layers.record import Record, check_counts, checked_mask, checked_threshold
+from keras_dsr.layers.registry import SPARSE_CLASS_OF
 from keras_dsr.ops.masking import mask_weights
 from keras_dsr.ops.randomness import StepSeed
 from keras_dsr.optimizers import SparseOptimizer
 from keras_dsr.optimizers.checks import check_dense
-
-INITIALIZERS = {kind: cls.initializers for cls in MASKED_LAYERS for kind in (cls, cls.stock_class)}
 
 
 class SparseWeight:
@@ -275,7 +274,7 @@ def as_mask(mask) -> np.ndarray | None:
 
 def weight_initializer(layer: keras.layers.Layer, role: str):
     """The initializer that a layer draws a weight by; None if that is unknown."""
-    initializers = layer.initializers if isinstance(layer, CompactLayer) else INITIALIZERS.get(type(layer), {})
+    initializers = getattr(SPARSE_CLASS_OF.get(type(layer), layer), "initializers", {})
     return initializer_of(layer, initializers.get(role, ""))
 
 

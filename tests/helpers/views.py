@@ -49,7 +49,7 @@ _PROGRAMS = {}
 
 
 def decided(method, seen: View, state: dict, seed: int) -> tuple:
-    """What `method.update` gives: on JAX by one compiled program, as the seam has it, which is kept for the next view.
+    """What `method.update` gives: on JAX by one compiled program, which is kept for the next view.
 
     (There every operation alone would be compiled too, for each shape, and every loop each time that it runs.)
     """

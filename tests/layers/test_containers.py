@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_dsr as dsr
-from keras_dsr.layers import MASKED_CONTAINERS
+from keras_dsr.layers.registry import SPARSE_CONTAINER_OF
 from tests.helpers.layer_kinds import masked_values, scrambled
 from tests.helpers.networks import bits, values
 
@@ -185,7 +185,7 @@ def test_attention_of_other_dimensions_is_built_and_loaded(tmp_path):
     assert bits(keras.models.load_model(tmp_path / "model.keras")(arrays)) == bits(model(arrays))
 
 
-@pytest.mark.parametrize("container", MASKED_CONTAINERS)
+@pytest.mark.parametrize("container", list(SPARSE_CONTAINER_OF.values()))
 def test_an_unbuilt_container_has_a_configuration(container):
     arguments = {
         dsr.SparseBidirectional: [dsr.SparseGRU(4, sparsity=0.5)],

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import keras_dsr as dsr
-from keras_dsr.layers import MASKED_CONTAINERS, MASKED_LAYERS, MaskedLayer
+from keras_dsr.layers import MaskedLayer
+from keras_dsr.layers.registry import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 from keras_dsr.ops.initial_masks import active_units, count_units
 from keras_dsr.weights.sparse_weights import layers_of
 from tests.helpers.layer_kinds import (
@@ -55,8 +56,10 @@ def stock_twin(kind, model):
 
 
 def test_no_kind_is_forgotten():
-    assert {kind.sparse_class for kind in KINDS.values()} == {*MASKED_LAYERS, *MASKED_CONTAINERS}
-    for cls in (*MASKED_LAYERS, *MASKED_CONTAINERS):
+    classes = [*SPARSE_CLASS_OF.values(), *SPARSE_CONTAINER_OF.values()]
+    ours = {cls for cls in classes if cls.__module__.startswith("keras_dsr.")}
+    assert {kind.sparse_class for kind in KINDS.values()} == ours
+    for cls in ours:
         assert getattr(dsr, cls.__name__) is cls
         assert getattr(keras.layers, cls.__name__.removeprefix("Sparse")) is cls.stock_class
         assert issubclass(cls, cls.stock_class)
@@ -301,3 +304,40 @@ def test_an_unbuilt_layer_has_no_weight_to_show(kind):
     assert isinstance(layer, MaskedLayer) and layer.sparse_roles == [] and layer.state_variables == {}
     with pytest.raises(ValueError, match="has not been built"):
         dsr.sparse_weights(layer)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Scaled(keras.layers.Dense):
+    """A layer of a user's own, which reads its kernel as `Dense` does."""
+
+    def call(self, inputs):
+        return 2 * super().call(inputs)
+
+
+@keras.saving.register_keras_serializable("tests")
+class SparseScaled(MaskedLayer, Scaled):
+    stock_class = Scaled
+
+
+def test_a_sparse_class_of_a_users_own_stands_for_the_stock_class_that_it_names(tmp_path):
+    model = keras.Sequential([keras.Input((6,)), Scaled(5), keras.layers.Dense(3)])
+    report = dsr.sparsify(model, sparsity=0.5)
+    assert [row.layer for row in report.rows] == ["Scaled", "Dense"]
+    assert [type(layer) for layer in model.layers] == [SparseScaled, dsr.SparseDense]
+    x = np.ones((2, 6), "float32")
+    outputs = values(model(x))
+    weight, _ = dsr.sparse_weights(model)
+    kernel = np.zeros(30)
+    kernel[weight.positions()] = weight.values()
+    np.testing.assert_allclose(values(model.layers[0](x)), 2 * x @ kernel.reshape(6, 5), rtol=1e-5)
+    dsr.save(model, tmp_path / "model.keras", resumable=True)
+    assert bits(keras.models.load_model(tmp_path / "model.keras")(x)) == bits(outputs)
+    assert [type(layer) for layer in dsr.strip(model).layers] == [Scaled, keras.layers.Dense]
+
+
+def test_a_subclass_that_names_no_stock_class_stands_for_none():
+    class Mine(dsr.SparseDense):
+        pass
+
+    assert SPARSE_CLASS_OF[keras.layers.Dense] is dsr.SparseDense
+    assert Mine not in SPARSE_CLASS_OF.values()

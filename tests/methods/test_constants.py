@@ -6,7 +6,7 @@ from typing import ClassVar
 import pytest
 
 import keras_dsr as dsr
-from keras_dsr.methods.contract import Constants, check_method, constants_of
+from keras_dsr.methods.base import Constants, check_method, constants_of
 
 pytestmark = pytest.mark.once
 

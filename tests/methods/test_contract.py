@@ -75,7 +75,7 @@ every_method = pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case
 
 
 def seen_by(method, seen):
-    """What the seam lets the method see: gradients only if it asks for them."""
+    """What a reallocation lets the method see: gradients only if it asks for them."""
     return seen if method.gradient_decay is not None else seen._replace(gradients=None)
 
 

@@ -13,8 +13,8 @@ import keras_dsr as dsr
 import models
 from keras_dsr.backend.distribution import replicas
 from keras_dsr.backend.keras_layers import walk
-from keras_dsr.conversion.convert import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 from keras_dsr.layers import TiedKernel
+from keras_dsr.layers.registry import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 from train.experiment.methods import METHODS, Method, pruning_period
 from train.experiment.precision import computing_in
 from train.recipes import Recipe
