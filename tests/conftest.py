@@ -29,7 +29,7 @@ hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300
 
 
 TESTS = pathlib.Path(__file__).parent
-SLOWEST_FIRST = ("train", "devices")
+SLOWEST_FIRST = ("train", "devices", "weights", "layers", "callbacks")
 
 
 def pytest_addoption(parser):
@@ -51,13 +51,16 @@ def pytest_collection_modifyitems(config, items):
     elsewhere = [item for item in items if not _is_for_this_backend(item)]
     config.hook.pytest_deselected(items=elsewhere)
     items[:] = [item for item in items if _is_for_this_backend(item)]
-    items.sort(
-        key=lambda item: item.path.relative_to(TESTS).parts[0] not in SLOWEST_FIRST
-    )  # so that no process works alone at the end
+    items.sort(key=_turn)  # so that no process works alone at the end
     if not config.getoption("--thorough"):
         for item in items:
             if _takes_too_long(item):
                 item.add_marker(pytest.mark.skip(reason="runs with --thorough"))
+
+
+def _turn(item) -> int:
+    folder = item.path.relative_to(TESTS).parts[0]
+    return SLOWEST_FIRST.index(folder) if folder in SLOWEST_FIRST else len(SLOWEST_FIRST)
 
 
 def _is_for_this_backend(item) -> bool:
