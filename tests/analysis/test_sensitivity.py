@@ -15,6 +15,8 @@ from keras_dsr.analysis.sensitivity_report import Sensitivity, SensitivityRow
 from keras_dsr.ops.initial_masks import active_units, magnitude_mask
 from tests.helpers.networks import bits, compiled, digits, fill_dead, fit, perceptron, state_bits, values
 
+pytestmark = pytest.mark.slow_on("jax")  # it is above the backends, and takes long there
+
 
 def network(**settings):
     """64-16-10, stock layers, compiled for the digits."""

@@ -11,6 +11,8 @@ import pytest
 import keras_dsr as dsr
 from tests.helpers.networks import bits, compiled, digits, fit, perceptron, state_bits, values
 
+pytestmark = pytest.mark.slow_on("jax")  # it is above the backends, and takes long there
+
 EIGHT = np.float32([0.5, -0.09, 0.1, -0.3, 0.05, 0.2, -0.01, 0.4])
 CUT = np.array([False, True, True, False, True, False, True, False])  # the smaller half of EIGHT
 no_backend = pytest.mark.backends("tensorflow")  # no backend does any of it

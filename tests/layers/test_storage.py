@@ -13,6 +13,8 @@ from keras_dsr.layers import CompactConv2D, CompactDense, CompactEinsumDense
 from keras_dsr.layers.storage_choice import MARGIN
 from tests.helpers.networks import active_counts, bits, compiled, fit, selected, state_bits, values
 
+pytestmark = pytest.mark.slow_on("jax")  # it is above the backends, and takes long there
+
 
 def perceptron(storage="auto", **settings) -> keras.Model:
     """A wide layer with few weights, and a small one with many."""

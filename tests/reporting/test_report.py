@@ -16,6 +16,8 @@ from keras_dsr.reporting.page import _flops, _ratio, _seconds, _size
 from tests.helpers.chromium import open_page
 from tests.helpers.networks import perceptron
 
+pytestmark = pytest.mark.slow_on("jax")  # it is above the backends, and takes long there
+
 no_backend = pytest.mark.backends("tensorflow")  # no backend does any of it
 TIMES = " \N{MULTIPLICATION SIGN} "
 

@@ -14,6 +14,8 @@ from keras_dsr.shrinking import shrink
 from tests.helpers.networks import fill_dead, perceptron, values
 from tests.helpers.shrinking_networks import fill, outputs, shrunk, units
 
+pytestmark = pytest.mark.slow_on("jax")  # it is above the backends, and takes long there
+
 
 def three_neurons(use_bias=True, activation="sigmoid") -> keras.Model:
     """Of three hidden neurons one has no input (and 0 + its bias), one no output, one both."""
