@@ -4,6 +4,9 @@ import dataclasses
 import math
 import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -137,3 +140,12 @@ def test_a_flag_of_many_devices_is_refused_by_name(flag, values):
         message = rf"--{flag} must .*Received: --{flag}={re.escape(str(value))}"
         with pytest.raises(ValueError, match=message), joined(**{**together, flag: value}):
             pass
+
+
+@pytest.mark.backends("torch")
+def test_importing_the_experiments_reads_no_command_line():
+    code = "import os, train; assert 'KERAS_BACKEND' not in os.environ"
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code, "--backend=jax"], cwd=root, env=environment, check=False)
+    assert done.returncode == 0
