@@ -299,8 +299,7 @@ class SparseOptimizer(WrappingOptimizer):
         """The records of the masks that are loaded, which are checked; earlier versions stored none."""
         checked_threshold(stored["threshold"], repr(self.name))
         records = {}
-        for sparse in self.sparse_variables:
-            index = self._get_variable_index(sparse.variable)
+        for index, sparse in self._numbered().items():
             owner = f"{sparse.name!r} in {self.name!r}"
             mask = checked_mask(stored[f"mask_{index}"], (), owner)
             own, active = Record.of(sparse.record), int(mask.sum())
@@ -386,12 +385,16 @@ class SparseOptimizer(WrappingOptimizer):
         for sparse in self.sparse_variables:  # the mean over the replicas of a `tf.distribute.Strategy`
             sparse.gradient = self._add_like(sparse.variable, "gradient", "float32", aggregation="mean")
 
+    def _numbered(self) -> dict[int, SparseVariable]:
+        """What is trained, by its number among the variables that are: a loaded optimizer is built for those alone."""
+        trained = {id(sparse.variable): sparse for sparse in self._trained}
+        numbers = enumerate(variable for variable in self._trainable_variables if variable.trainable)
+        return {number: trained[id(variable)] for number, variable in numbers if id(variable) in trained}
+
     def _named_variables(self) -> dict[str, keras.Variable]:
-        """What is saved, by role and index of the trainable variable: the paths of variables differ between models."""
-        named = {}
-        for sparse in self.sparse_variables:
-            index = self._get_variable_index(sparse.variable)
-            named["threshold"] = sparse.threshold
+        """What is saved, by role and number of the variable: the paths of variables differ between models."""
+        named = {"threshold": self.sparse_variables[0].threshold} if self.sparse_variables else {}
+        for index, sparse in self._numbered().items():
             named[f"mask_{index}"], named[f"record_{index}"] = sparse.mask, sparse.record
             named |= {f"{name}_{index}": variable for name, variable in sparse.state.items()}
             if sparse.gradient is not None:

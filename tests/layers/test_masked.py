@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import keras_dsr as dsr
 from keras_dsr.ops.initial_masks import active_units
-from keras_dsr.ops.patterns import unit_mask, unit_shape
+from keras_dsr.ops.patterns import unit_shape
+from tests.helpers.layer_kinds import scrambled
 from tests.helpers.networks import (
     active_counts,
     batch,
@@ -215,19 +216,6 @@ def stored_arrays(path):
     with h5py.File(path) as file:
         file.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
     return arrays
-
-
-def scrambled(model, garbage=np.nan):
-    """The model with other masks and weights, an H, and garbage at the dead places."""
-    for number, weight in enumerate(dsr.sparse_weights(model)):
-        random = np.random.default_rng(number)
-        units = values(unit_mask(values(weight.mask), weight.unit_axes))
-        units = random.permutation(units.reshape(-1)).reshape(units.shape)
-        weight.mask.assign(np.broadcast_to(units, weight.shape))
-        weight.variable.assign(random.normal(size=weight.shape))
-        weight.threshold.assign(0.25)
-        fill_dead(weight.layer, garbage)
-    return model
 
 
 def mixed_model(seed=1, dtype=None):

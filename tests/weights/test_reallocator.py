@@ -148,6 +148,28 @@ def test_a_frozen_variable_of_a_sparse_optimizer_keeps_every_bit():
     assert (bits(frozen.variable), bits(frozen.mask)) == before
 
 
+@pytest.mark.backends("tensorflow", "torch")
+@pytest.mark.parametrize("frozen", ["hidden", "classes"])
+def test_a_model_with_a_frozen_variable_of_a_sparse_optimizer_is_saved_and_goes_on(frozen, tmp_path):
+    model = stock()
+    optimizer = dsr.SparseOptimizer(keras.optimizers.SGD(0.01), sparsity=0.8, seed=1)
+    compiled(model, optimizer)
+    fit(model, batches=2)
+    model.get_layer(frozen).trainable = False
+    compiled(model, optimizer)
+    fit(model, batches=2)
+    dsr.save(model, tmp_path / "model.keras", resumable=True)
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert bits(loaded(batch())) == bits(model(batch()))
+    (moving,) = dsr.sparse_weights(loaded)  # what is frozen is in no budget
+    (expected,) = [weight for weight in dsr.sparse_weights(model) if weight.trainable]
+    assert (bits(moving.mask), moving.count()) == (bits(expected.mask), expected.count())
+    before = bits(loaded.get_layer(frozen).kernel)
+    fit(loaded, dsr.Reallocate(SET(0.3), period=2), batches=4)
+    assert bits(loaded.get_layer(frozen).kernel) == before
+    assert moving.count() == expected.count()
+
+
 def test_layers_are_frozen_and_set_free_between_fits():
     model, callback = perceptron(), dsr.DSRCallback(target=40, period=2, initial_threshold=0.05)
     total = sum(active_counts(model))
