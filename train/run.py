@@ -40,8 +40,7 @@ from train.experiment.settings import Settings, resolve
 from train.flags import cluster_from_flags, define_cluster_flags, define_flags, quiet_libraries, settings_from_flags
 from train.recipes import Recipe
 from train.results.results import Result, describe, read_result, write_results
-from train.storage import checkpoint
-from train.storage import run_folder as folder
+from train.storage import checkpoint, run_folder
 from train.storage.lock import held
 from train.storage.previous_run import initial_weights_seed
 
@@ -88,7 +87,7 @@ def check(settings: Settings) -> tuple[Settings, Recipe]:
         ValueError, FileExistsError, FileNotFoundError: see `train`.
     """
     settings, recipe = resolve(settings)
-    folder.check_folder(Path(settings.out), _config(settings, recipe), settings.resume, settings.overwrite)
+    run_folder.check_folder(Path(settings.out), _config(settings, recipe), settings.resume, settings.overwrite)
     return settings, recipe
 
 
@@ -166,7 +165,7 @@ def _alone(run: Run):
         yield
         return
     with held(run.folder):
-        folder.check_folder(run.folder, run.config, run.settings.resume, run.settings.overwrite)
+        run_folder.check_folder(run.folder, run.config, run.settings.resume, run.settings.overwrite)
         yield
 
 
@@ -178,8 +177,8 @@ def _begin(run: Run, console: Console):
     settings = run.settings
     run.cluster.check_agreement(_state(run), "Before training")
     if not settings.resume and run.cluster.writes:
-        folder.clear(run.folder)
-        folder.write_config(run.folder, run.config)
+        run_folder.clear(run.folder)
+        run_folder.write_config(run.folder, run.config)
         checkpoint.save(run.folder / "checkpoint", run.network.model, run.progress)
     weights = run.network.weights()
     active = run.network.active_weights()

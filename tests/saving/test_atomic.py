@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from keras_dsr.saving import atomic as writing
+from keras_dsr.saving import atomic
 from keras_dsr.saving.atomic import written_beside
 from tests.saving.test_save import files_in
 
@@ -186,12 +186,12 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path):
 # In a process that imports nothing else, so that it is quickly there to be killed.
 REWRITE = """
 import importlib.util, pathlib, sys
-specification = importlib.util.spec_from_file_location("writing", sys.argv[1])
-writing = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(writing)
+specification = importlib.util.spec_from_file_location("atomic", sys.argv[1])
+atomic = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(atomic)
 path, parts = pathlib.Path(sys.argv[2]), int(sys.argv[3])
 for number in range(10**9):
-    with writing.written_beside(path) as temporary:
+    with atomic.written_beside(path) as temporary:
         if parts > 1:
             temporary.mkdir()
         for part in range(parts):
@@ -204,7 +204,7 @@ for number in range(10**9):
 def test_a_kill_at_any_moment_leaves_one_whole_version(tmp_path, parts):
     path = tmp_path / "it"
     for round_ in range(20):
-        command = [sys.executable, "-c", REWRITE, writing.__file__, str(path), str(parts)]
+        command = [sys.executable, "-c", REWRITE, atomic.__file__, str(path), str(parts)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
         for number in range(round_ % 4 + 1):
             assert process.stdout.readline() == b"%d\n" % number

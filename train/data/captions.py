@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from train.data import tfds as prepared
+from train.data import tfds
 from train.data.batch_shard import WHOLE, Part
 from train.data.shuffling import epoch_seed, shuffled
 from train.data.tasks import Task
@@ -277,5 +277,5 @@ def captions(train_images, train_classes, test_images, test_classes) -> Captions
 
 def cifar10_captions(builder) -> Captions:
     """The first `TRAIN_IMAGES` and `TEST_IMAGES` images of TFDS' `cifar10`: a part, to have the features in seconds."""
-    train = prepared.read_split(builder, f"train[:{TRAIN_IMAGES}]")
-    return captions(*train, *prepared.read_split(builder, f"test[:{TEST_IMAGES}]"))
+    train = tfds.read_split(builder, f"train[:{TRAIN_IMAGES}]")
+    return captions(*train, *tfds.read_split(builder, f"test[:{TEST_IMAGES}]"))

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from train.data import tfds as prepared
+from train.data import tfds
 from train.data.augmentation import crop_and_flip, normalize
 from train.data.batch_shard import WHOLE, Part
 from train.data.captions import cifar10_captions
@@ -140,14 +140,14 @@ def load_data(name: str, data_dir: str | None = None) -> Data:
     """
     if name == "digits":
         return digits()
-    builder = prepared.find_builder(STORED_AS.get(name, name), data_dir)
+    builder = tfds.find_builder(STORED_AS.get(name, name), data_dir)
     if name == "cifar10_captions":
         return cifar10_captions(builder)
     if name == "spoken_digit":
         return speech(read_recordings(builder))
     if name == "imagenet2012":
         return ImageNet(builder)
-    return InMemory(*prepared.read_split(builder, "train"), *prepared.read_split(builder, "test"), **PREPARATION[name])
+    return InMemory(*tfds.read_split(builder, "train"), *tfds.read_split(builder, "test"), **PREPARATION[name])
 
 
 PREPARATION = {
