@@ -236,7 +236,9 @@ SWEPT = {
     "TiedDense": tied(dsr.TiedDense, (6,), units=3),
     "TiedConv2D": tied(dsr.TiedConv2D, (4, 4, 2), filters=3, kernel_size=3),
 }
-SWEPT |= {f"methods.{name}": reallocating(getattr(dsr.methods, name)) for name in dsr.methods.__all__ if name != "View"}
+CONTRACT = ("Decision", "Grown", "Method", "MethodInputs")
+METHODS = [name for name in dsr.methods.__all__ if name[0].isupper() and name not in CONTRACT]
+SWEPT |= {f"methods.{name}": reallocating(getattr(dsr.methods, name)) for name in METHODS}
 LAYERS = ["TiedDense", "TiedConv2D", *(KINDS[kind].sparse_class.__name__ for kind in KINDS)]
 SWEPT |= {KINDS[kind].sparse_class.__name__: building(kind) for kind in KINDS}
 SWEPT |= {
@@ -246,7 +248,11 @@ SWEPT |= {
 }
 
 NOT_SWEPT = {
-    "methods.View": "methods are given one, users do not make it",
+    **{
+        f"methods.{name}": "for methods: what they are given, decide and call"
+        for name in dsr.methods.__all__
+        if name not in METHODS
+    },
     "SparseWeight.initial_values": "methods call it, with a StepSeed",
     "CompactWeight.initial_values": "methods call it, with a StepSeed",
     "CompactWeight.set_mask": "refuses every mask",

@@ -8,7 +8,7 @@ import keras
 from keras_dsr import schedules
 from keras_dsr.arguments import check_whole, checked_pairs, is_function, is_whole
 from keras_dsr.methods import DSR, Static
-from keras_dsr.methods.base import check_method, constants_of
+from keras_dsr.methods.base import check_method
 from keras_dsr.weights.loadable import warn_of_files_that_do_not_load
 from keras_dsr.weights.reallocator import Reallocator
 from keras_dsr.weights.sparse_weights import sparse_weights
@@ -48,7 +48,7 @@ class Reallocate(keras.callbacks.Callback):
         super().__init__()
         owner = type(self).__name__
         check_method(method, owner)
-        every_step = constants_of(method).every_step
+        every_step = method.every_step
         if stop_at is not None and (not is_whole(stop_at) or stop_at < 0):
             raise ValueError(
                 f"{owner}(stop_at=...) must be an epoch, an int of at least 0, or None. Received: stop_at={stop_at!r}"
@@ -66,7 +66,7 @@ class Reallocate(keras.callbacks.Callback):
         self._has_warned = False
 
     def on_train_begin(self, logs=None):
-        if constants_of(self.method).every_step and self.model.steps_per_execution != 1:
+        if self.method.every_step and self.model.steps_per_execution != 1:
             raise ValueError(
                 f"{type(self.method).__name__} acts after every step of the optimizer, and a callback is called once "
                 "in `steps_per_execution` steps: compile the model with steps_per_execution=1. "

@@ -1,13 +1,34 @@
-"""Methods: which weights die and which are born. One file a method, all under the contract of `View`."""
+"""Methods: which weights are pruned and which are grown. One file a method, all under the contract of `Method`."""
 
-from keras_dsr.methods.base import View
+from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs
 from keras_dsr.methods.deepr import DeepR
+from keras_dsr.methods.dropping import drop_smallest, smallest_active
 from keras_dsr.methods.dsd import DSD
 from keras_dsr.methods.dsr import DSR
 from keras_dsr.methods.gradual_pruning import GradualPruning
+from keras_dsr.methods.growth import grow_at_random, grow_where_largest, taken_in_all, taken_in_each
 from keras_dsr.methods.rigl import RigL
 from keras_dsr.methods.set import SET
 from keras_dsr.methods.snfs import SNFS
 from keras_dsr.methods.static import Static
 
-__all__ = ["DSD", "DSR", "SET", "SNFS", "DeepR", "GradualPruning", "RigL", "Static", "View"]
+__all__ = [
+    "DSD",
+    "DSR",
+    "SET",
+    "SNFS",
+    "Decision",
+    "DeepR",
+    "GradualPruning",
+    "Grown",
+    "Method",
+    "MethodInputs",
+    "RigL",
+    "Static",
+    "drop_smallest",
+    "grow_at_random",
+    "grow_where_largest",
+    "smallest_active",
+    "taken_in_all",
+    "taken_in_each",
+]

@@ -1,126 +1,201 @@
-"""The contract of a method: what it sees of a model, two functions, and constants that have defaults."""
+"""The contract of a method: what it is given, what it decides, and what it says of itself."""
 
-from typing import Any, NamedTuple
+import abc
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+from keras import ops
 
 from keras_dsr.arguments import is_number
+from keras_dsr.ops.masking import mask_weights
+from keras_dsr.ops.patterns import unit_magnitudes, unit_mask, unit_shape
+from keras_dsr.ops.randomness import StepSeed
+from keras_dsr.ops.segments import Segments
 
 
-class Places(NamedTuple):
-    """Where the weights of a tensor in compact storage stand (see `View`).
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MethodInputs:
+    """What a method decides from: all sparse weights of a reallocation, as tensors.
 
-    Attributes:
-        positions: integer tensor of shape `(capacity,)`, flat positions, increasing where the mask is true.
-        size: int, the number of places of the dense tensor; it may need more than 32 bits.
-    """
-
-    positions: Any
-    size: int
-
-
-class Parts(NamedTuple):
-    """What becomes of a tensor in compact storage, of its mask or of a list: old entries, then those of the newborn.
+    What is pruned and grown as a whole is a unit: one weight, or one slice of a kernel. The units of all tensors are
+    joined in one tensor of shape `(rows, WIDTH)`, so that an operation works on the whole network; `segments` counts
+    them by tensor, and splits and joins (see `ops.segments`). A tensor in compact storage has the entries that it has
+    room for in place of all units of the dense tensor, and nothing else differs.
 
     Attributes:
-        kept: tensor of shape `(capacity,)`. As a mask: bool, which entries survive. Else: their new values.
-        born: As a mask: the list of the positions that are grown (see `ops.positions`), distinct and increasing,
-            none of a survivor. Else: the values there, of the same shape.
-    """
-
-    kept: Any
-    born: Any
-
-
-class View(NamedTuple):
-    """Tensors that a method decides from; lists have one entry a sparse weight, in the order of the model.
-
-    A method is a frozen dataclass with two pure functions:
-
-    - `init(view) -> state`: the state when training begins, a dict of scalars and of lists of per-weight tensors;
-    - `update(view, state, seed) -> (weights, masks, state)`: one reallocation. It returns new tensors and never
-      changes those it was given.
-
-    and three constants, each of which it may leave out: `conserves`, true if the total number of active units is the
-    same after every update (checked; by default false); `every_step`, true if it must act at every step of the
-    optimizer (checked; by default false); `gradient_decay`, None (the default) if it needs no gradients, else the
-    decay beta in [0, 1) of their moving average (0: the gradient of the last step alone), which `SparseOptimizer`
-    keeps: training with another optimizer is refused.
-
-    A tensor in compact storage comes as a list of entries: in `weights` and `masks` it has shape `(capacity,)`, and
-    `places` says where its entries stand; it is of element granularity. What decides by magnitudes alone needs to know
-    no more. Growth is told by `Parts` in the place of the tensors (see `methods.growth`). A method that knows of it has
-    a fourth constant, `grows_compact = True`; without it, training a model with such tensors is refused.
-
-    In `state`, `"threshold"` (float32 scalar, positive) and every list (of tensors of the shapes of the weights) are
-    kept with the layers and go on after a restart: `init` finds in `view.kept` what the layers hold of a list, zeros if
-    nothing, and what it returns for the list replaces that. A list that `update` leaves out stays as it is. Any other
-    scalar is a report of the last update.
-
-    Attributes:
-        step: int32 scalar, the number of optimizer steps taken (`optimizer.iterations`).
-        weights: float tensors, the raw kernels. Dead places are not seen by the network, whatever they hold.
-        masks: bool tensors of the shapes of the weights, true where a weight is active.
-        unit_axes: tuples of ints, the axes that one unit spans (see `ops.patterns`); static, not tensors.
-        learning_rate: float scalar, of the next step; NaN where a model has no optimizer or several.
-        initializers: functions from a `StepSeed` to new values for the whole tensor, drawn as the layer draws its
-            first weights; static.
-        names: strings, the paths of the weights, such as `"dense/kernel"`; static.
-        gradients: float tensors of the shapes of the weights: the moving average m <- beta * m + (1 - beta) * g of the
-            loss's gradients, also at dead places, with the decay that the method asks for; None for a method that asks
-            for none.
-        places: `Places` for a tensor in compact storage, None for others; None: there are only others.
-        kept: for `init` alone: the lists that the layers hold, by name; one that they do not hold is absent.
+        step: int32 scalar, the optimizer's steps since training with this method began.
+        seed: int, the seed of the run.
+        segments: `Segments`, how the units are joined.
+        active: joined bool tensor, the units that are active.
+        magnitudes: joined float32 tensor, the mean |w| of each unit.
+        gradient_magnitudes: joined float32 tensor, the mean |m| of each unit (of `gradients`); what is not finite
+            counts as 0. None for a method whose `gradient_decay` is None.
+        learning_rate: float32 scalar, of the next step; NaN where a model has no optimizer or several.
+        names: list of strings, the paths of the weights, such as `"dense/kernel"`.
+        sizes: list of ints, the number of units of each dense tensor.
+        weights: list of float tensors as they are stored, in which an entry that is not active may hold anything.
+        masks: list of bool tensors of the same shapes, true where a weight is active.
+        gradients: list of float tensors of the same shapes, the moving average m <- decay * m + (1 - decay) * g of the
+            loss's gradients, also where a weight is pruned; None for a method whose `gradient_decay` is None.
+        unit_axes: list of tuples of ints, the axes that one unit spans (see `ops.patterns`).
+        positions: dict; for the index of each tensor in compact storage the positions of its entries in the dense
+            tensor, of shape `(capacity,)`, increasing where they are active.
+        retained: dict; for `init` alone: the lists that the layers hold, by name; one that they do not hold is absent.
     """
 
     step: Any
+    seed: int
+    segments: Segments
+    active: Any
+    magnitudes: Any
+    gradient_magnitudes: Any
+    learning_rate: Any
+    names: list
+    sizes: list
     weights: list
     masks: list
+    gradients: list | None
     unit_axes: list
-    learning_rate: Any
-    initializers: list
-    names: list
-    gradients: list | None = None
-    places: list | None = None
-    kept: dict | None = None
+    positions: dict
+    retained: dict = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, *, weights, masks, unit_axes, gradients, **others) -> "MethodInputs":
+        """The inputs for these weights and masks; `gradients` is a list of tensors of their shapes, or None."""
+        segments = Segments([unit_shape(mask.shape, axes) for mask, axes in zip(masks, unit_axes)])
+
+        def magnitudes(tensors):
+            return segments.join([unit_magnitudes(tensor, axes) for tensor, axes in zip(tensors, unit_axes)])
+
+        finite = [mask_weights(gradient, ops.isfinite(gradient)) for gradient in gradients or []]
+        return cls(
+            segments=segments,
+            active=segments.join([unit_mask(mask, axes) for mask, axes in zip(masks, unit_axes)]),
+            magnitudes=magnitudes(weights),
+            gradient_magnitudes=magnitudes(finite) if finite else None,
+            weights=weights,
+            masks=masks,
+            gradients=gradients,
+            unit_axes=unit_axes,
+            **others,
+        )
+
+    def count(self, units):
+        """How many of the given units (a joined bool tensor) each tensor has, int32 of shape `(tensors,)`."""
+        return self.segments.count(units)
+
+    def seeds(self, purpose: str) -> list[StepSeed]:
+        """For each tensor a seed of `keras.random`, which depends on run, tensor, step and purpose alone."""
+        return [StepSeed(self.seed, index, self.step, purpose) for index in range(len(self.weights))]
 
 
-class Constants(NamedTuple):
-    """What a method says of itself (see `View`); the defaults are those of a method that does not say it."""
+class Grown(NamedTuple):
+    """Units that are grown, as `grow_at_random` chooses them.
 
-    conserves: bool = False
-    every_step: bool = False
-    gradient_decay: float | None = None
-    grows_compact: bool = False
+    Attributes:
+        units: joined bool tensor; false in tensors in compact storage.
+        positions: dict; for the index of each tensor in compact storage a list of positions (see `ops.positions`),
+            increasing, none of a unit that is kept.
+    """
+
+    units: Any
+    positions: dict
 
 
-def constants_of(method: Any) -> Constants:
-    """The constants of a method; it need not define any."""
-    return Constants(**{name: getattr(method, name, value) for name, value in Constants._field_defaults.items()})
+class Decision(NamedTuple):
+    """What a reallocation does.
+
+    Attributes:
+        kept: joined bool tensor, the active units that stay. All other active units are pruned.
+        grown: `Grown`, or a joined bool tensor, the units that become active, none of those kept; None: none.
+        start: what a grown weight starts from: `"zeros"`, or `"initializer"`, a value drawn by the layer's initializer.
+            One that is pruned in this very update starts at 0.
+        weights: list of tensors, new values of the weights, in the place of `MethodInputs.weights`; None: the same.
+    """
+
+    kept: Any
+    grown: Any = None
+    start: str = "zeros"
+    weights: list | None = None
+
+
+class Method(abc.ABC):
+    """The base of all methods: which weights are pruned, and which are grown.
+
+    A method is a frozen dataclass of its arguments with two pure functions, `init` and `update`. They are compiled
+    together with all that follows from the decision, so they use `keras.ops` on what they are given.
+
+    Attributes:
+        conserves: whether the total number of active units is the same after every update, which is checked.
+        every_step: whether it must act after every step of the optimizer, which is checked.
+        gradient_decay: None if it needs no gradients, else the decay in [0, 1) of their moving average (0: the
+            gradient of the last step alone). `SparseOptimizer` keeps it: training with another optimizer is refused.
+    """
+
+    conserves: ClassVar[bool] = False
+    every_step: ClassVar[bool] = False
+    gradient_decay: ClassVar[float | None] = None
+
+    @abc.abstractmethod
+    def init(self, inputs: MethodInputs) -> dict:
+        """The state when training begins.
+
+        Returns:
+            A dict of scalars and of lists. `"threshold"` (float32, positive) and every list (one tensor of the shape of
+            the stored weights for each) are saved with the layers: `inputs.retained` has the lists that they hold, and
+            what is returned replaces them. Other scalars are a report of the last update.
+        """
+
+    @abc.abstractmethod
+    def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
+        """One reallocation.
+
+        Args:
+            inputs: what it decides from, at the present step.
+            state: as `init` or the last update returned it.
+
+        Returns:
+            The decision, and the state; a list that is left out stays as it is.
+        """
+
+    def state_of_grown(self, inputs: MethodInputs, index: int, positions) -> dict:
+        """What the lists of the state begin with where weights are grown in tensor `index`, in compact storage.
+
+        There a position has nothing while it is pruned. (In masked storage it keeps what it had.)
+
+        Args:
+            inputs: what the update was given.
+            index: int, which tensor it is.
+            positions: int tensor of one dimension, where weights are grown.
+
+        Returns:
+            A dict of tensors of the shape of `positions`; a list that is left out begins with zeros.
+        """
+        return {}
 
 
 def check_method(method: Any, owner: str) -> None:
-    """Raise `TypeError` if this is no method, `ValueError` if one of its constants is out of range.
+    """Raise `TypeError` if this is no method, `ValueError` if what it says of itself is out of range.
 
     Args:
         method: what was given.
         owner: who asks, in call form (`"Reallocate"`), for the message.
     """
-    lacking = [name for name in ("init", "update") if not callable(getattr(method, name, None))]
-    why = f" (of type {type(method).__name__}), which has no {' and no '.join(lacking)} to call"
-    if isinstance(method, type):
-        why = f", which is a class: make an instance of it, such as {method.__name__}()"
-    if isinstance(method, type) or lacking:
+    if not isinstance(method, Method):
+        is_class = isinstance(method, type)
+        why = f", a class: make an instance of it, such as {method.__name__}()" if is_class else ""
         raise TypeError(
-            f"{owner}(method=...) must be a method, such as keras_dsr.methods.DSR(target=600), or an object of one's "
-            f"own with init(view) and update(view, state, seed). Received: method={method!r}{why}"
+            f"{owner}(method=...) must be a method, such as keras_dsr.methods.DSR(target=600), or an instance of a "
+            f"class of one's own that inherits from keras_dsr.methods.Method. Received: method={method!r}"
+            f"{why or f' (of type {type(method).__name__})'}"
         )
-    constants = constants_of(method)
-    decay = constants.gradient_decay
-    wrong = {name: "True or False" for name, value in constants._asdict().items() if not isinstance(value, bool)}
-    wrong.pop("gradient_decay", None)
+    expected = {name: "True or False" for name in ("conserves", "every_step")}
+    wrong = {name: words for name, words in expected.items() if not isinstance(getattr(method, name), bool)}
+    decay = method.gradient_decay
     if not (decay is None or (is_number(decay) and 0 <= decay < 1)):
         wrong["gradient_decay"] = "None or a float in [0, 1)"
-    for name, expected in wrong.items():
+    for name, words in wrong.items():
         raise ValueError(
-            f"{owner}(method=...) has a constant {name!r} that must be {expected}. Received: method={method!r}, of "
-            f"which it is {getattr(constants, name)!r}"
+            f"{owner}(method=...) has a constant {name!r} that must be {words}. Received: method={method!r}, of "
+            f"which it is {getattr(method, name)!r}"
         )

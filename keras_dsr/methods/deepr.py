@@ -8,16 +8,14 @@ import keras
 from keras import ops
 
 from keras_dsr.arguments import check_steps, checked_pairs, is_function, is_number
-from keras_dsr.methods.base import Parts, View
-from keras_dsr.methods.growth import grow, regrown, taken_in_each
-from keras_dsr.ops.positions import no_positions
+from keras_dsr.methods.base import Decision, Method, MethodInputs
+from keras_dsr.methods.growth import grow_at_random, grow_none, taken_in_each
 from keras_dsr.ops.randomness import StepSeed
-from keras_dsr.ops.selection import count_true
 from keras_dsr.schedules import by_step
 
 
 @dataclasses.dataclass(frozen=True)
-class DeepR:
+class DeepR(Method):
     """Deep rewiring (Bellec, Kappel, Maass & Legenstein, ICLR 2018, arXiv 1711.05136, Algorithm 1).
 
     Every place has a sign s that never changes; a weight w = s * theta is active while theta >= 0. At every step, after
@@ -46,8 +44,6 @@ class DeepR:
 
     conserves: ClassVar[bool] = True
     every_step: ClassVar[bool] = True
-    gradient_decay: ClassVar[float | None] = None
-    grows_compact: ClassVar[bool] = True
 
     def __post_init__(self):
         for name in ("l1", "learning_rate"):
@@ -66,69 +62,64 @@ class DeepR:
             )
         check_steps([step for step, _ in checked_pairs(pairs, "DeepR", "temperature")], "DeepR", "temperature", pairs)
 
-    def init(self, view: View) -> dict:
+    def init(self, inputs: MethodInputs) -> dict:
         """The sign of every place: that of its weight where one is active, else what it was, at first drawn at random.
 
         Raises:
             ValueError: kernel granularity, or a model with no learning rate and none given.
         """
-        if any(view.unit_axes):
+        if any(inputs.unit_axes):
             raise ValueError(
                 "DeepR needs granularity 'element': single weights change their signs, not slices of a kernel. "
                 "Build the layers with granularity='element'."
             )
-        if self.learning_rate is None and bool(ops.isnan(view.learning_rate)):
+        if self.learning_rate is None and bool(ops.isnan(inputs.learning_rate)):
             raise ValueError(
                 "DeepR(learning_rate=None) takes the optimizer's, and this model has none or several. "
                 "Compile it with one optimizer, or pass DeepR(learning_rate=0.01)."
             )
-        before = (view.kept or {}).get("signs") or [ops.zeros(mask.shape, "int8") for mask in view.masks]
+        before = inputs.retained.get("signs") or [ops.zeros(mask.shape, "int8") for mask in inputs.masks]
         signs = []
-        for index, (weight, mask) in enumerate(zip(view.weights, view.masks)):
-            draw = keras.random.uniform(weight.shape, seed=StepSeed(0, index, 0, "deepr.sign"))
-            drawn = ops.where(draw < 0.5, -1, 1)
-            sign = ops.where(before[index] == 0, drawn, ops.cast(before[index], drawn.dtype))
+        for index, (weight, mask) in enumerate(zip(inputs.weights, inputs.masks)):
+            drawn = _signs(weight.shape, StepSeed(0, index, 0, "deepr.sign"))
+            sign = ops.where(before[index] == 0, drawn, before[index])
             # A weight that another method or optimizer has moved since keeps its own sign.
-            own = ops.cast(ops.sign(weight), drawn.dtype)
-            signs.append(ops.cast(ops.where(mask & (own != 0), own, sign), "int8"))
+            own = ops.cast(ops.sign(weight), "int8")
+            signs.append(ops.where(mask & (own != 0), own, sign))
         return {"signs": signs, "pruned": ops.zeros((), "int32")}
 
-    def update(self, view: View, state: dict, seed: int) -> tuple[list, list, dict]:
-        """One step of the walk. `state["pruned"]` comes back as the number of weights that died (and were born)."""
-        eta = view.learning_rate if self.learning_rate is None else self.learning_rate
+    def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
+        """One step of the walk. `state["pruned"]` comes back as the number of weights pruned (and grown)."""
+        eta = inputs.learning_rate if self.learning_rate is None else self.learning_rate
         eta = ops.cast(eta, "float32")
-        temperature = ops.cast(by_step(self.temperature)(view.step), "float32")
+        temperature = ops.cast(by_step(self.temperature)(inputs.step), "float32")
         scale = ops.sqrt(2 * eta * temperature)
-        weights, survivors = [], []
-        for index, (weight, mask, sign) in enumerate(zip(view.weights, view.masks, state["signs"])):
-            noise = keras.random.normal(weight.shape, seed=StepSeed(seed, index, view.step, "deepr.noise"))
+        weights, kept = [], []
+        for weight, mask, sign, seed in zip(inputs.weights, inputs.masks, state["signs"], inputs.seeds("deepr.noise")):
+            noise = keras.random.normal(weight.shape, seed=seed)
             sign = ops.cast(sign, "float32")
             theta = sign * ops.cast(weight, "float32") - eta * self.l1 + scale * noise
-            # Judged as it is stored: in float16 a small theta may round to zero, which is alive.
+            # Judged as it is stored: in float16 a small theta may round to zero, which is active.
             moved = ops.cast(sign * theta, weight.dtype)
             weights.append(moved)
-            survivors.append(mask & (sign * ops.cast(moved, "float32") >= 0))
-        counts = ops.stack([count_true(mask & ~kept) for mask, kept in zip(view.masks, survivors)])
-        seeds = [StepSeed(seed, index, view.step, "deepr.grow") for index in range(len(view.masks))]
-        places = view.places or [None] * len(view.masks)
-        born = ops.cond(  # with a low temperature most steps kill nothing
+            kept.append(mask & (sign * ops.cast(moved, "float32") >= 0))
+        kept = inputs.segments.join(kept)
+        counts = inputs.count(inputs.active) - inputs.count(kept)
+        grown = ops.cond(  # with a low temperature most steps prune nothing
             ops.sum(counts) > 0,
-            lambda: grow(taken_in_each(view.masks, survivors, counts, places), counts, seeds, places),
-            lambda: [
-                no_positions(mask.shape[0]) if at else ops.zeros_like(mask) for mask, at in zip(view.masks, places)
-            ],
+            lambda: grow_at_random(inputs, taken_in_each(inputs, kept, counts), counts, "deepr.grow"),
+            lambda: grow_none(inputs),
         )
-        weights, masks = regrown(view._replace(weights=weights), survivors, born, "zeros", seed, "")
-        report = {"pruned": ops.sum(counts)}
-        if not any(places):
-            return weights, masks, report
-        # In compact storage no place without a weight has anything: a sign is drawn when a weight is born there.
-        signs = list(state["signs"])
-        for index, positions in enumerate(born):
-            if places[index]:
-                draw = keras.random.uniform(ops.shape(positions), seed=StepSeed(seed, index, view.step, "deepr.sign"))
-                signs[index] = Parts(signs[index], ops.where(draw < 0.5, -1, 1))
-        return weights, masks, {**report, "signs": signs}
+        return Decision(kept, grown, weights=weights), {"pruned": ops.sum(counts)}
+
+    def state_of_grown(self, inputs: MethodInputs, index: int, positions) -> dict:
+        """The signs, drawn at random."""
+        return {"signs": _signs(ops.shape(positions), inputs.seeds("deepr.sign")[index])}
+
+
+def _signs(shape, seed: StepSeed):
+    """-1 or 1 with equal probability, int8."""
+    return ops.cast(ops.where(keras.random.uniform(shape, seed=seed) < 0.5, -1, 1), "int8")
 
 
 def _is_non_negative(value) -> bool:

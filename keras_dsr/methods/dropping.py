@@ -5,9 +5,8 @@ import math
 from keras import ops
 
 from keras_dsr.arguments import is_number, is_whole
-from keras_dsr.methods.base import View
-from keras_dsr.ops.patterns import unit_magnitudes
-from keras_dsr.ops.selection import count_true, ordered_bits, select_smallest
+from keras_dsr.methods.base import MethodInputs
+from keras_dsr.ops.selection import ordered_bits, select_smallest
 
 
 def check_fraction(fraction: float, owner: str) -> None:
@@ -45,23 +44,34 @@ def annealed(fraction: float, step, end_step: int):
     return ops.where(done < 1, fraction / 2 * (1 + ops.cos(math.pi * done)), 0.0)
 
 
-def rounded_share(fraction, sizes):
+def rounded_fraction(fraction, sizes):
     """A fraction of each size, rounded to a whole number (halves to the even one), int32."""
     return ops.cast(ops.round(fraction * ops.cast(sizes, "float32")), "int32")
 
 
-def drop_smallest(view: View, active: list, fraction) -> list:
+def smallest_active(inputs: MethodInputs, counts):
+    """In each tensor, as many of the active units as asked for: those of the smallest magnitudes, ties by position.
+
+    Args:
+        inputs: what the update was given.
+        counts: int32 tensor of shape `(tensors,)`.
+
+    Returns:
+        A joined bool tensor.
+    """
+    return select_smallest(ordered_bits(inputs.magnitudes), inputs.active, counts, inputs.segments)
+
+
+def drop_smallest(inputs: MethodInputs, fraction):
     """In each tensor, the fraction of its active units that has the smallest magnitudes, ties by position.
 
     Args:
-        view: what the update was given.
-        active: list of bool tensors, the active units, each with at least one true entry.
+        inputs: what the update was given.
         fraction: float in [0, 1), or a float32 scalar tensor. It is rounded to a whole number of each tensor's active
             units; one always stays.
 
     Returns:
-        A list of bool tensors of the same shapes, true where a unit is dropped.
+        A joined bool tensor, true where a unit is dropped.
     """
-    keys = [ordered_bits(unit_magnitudes(weight, axes)) for weight, axes in zip(view.weights, view.unit_axes)]
-    sizes = ops.stack([count_true(units) for units in active])
-    return select_smallest(keys, active, ops.minimum(rounded_share(fraction, sizes), sizes - 1))
+    sizes = inputs.count(inputs.active)
+    return smallest_active(inputs, ops.minimum(rounded_fraction(fraction, sizes), sizes - 1))

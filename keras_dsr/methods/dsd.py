@@ -1,26 +1,22 @@
 """DSD: a dense network is cut once, trains sparse, and becomes dense again."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 from keras import ops
 
 from keras_dsr.arguments import check_steps, checked_pairs
-from keras_dsr.methods.base import View
+from keras_dsr.methods.base import Decision, Method, MethodInputs
 from keras_dsr.ops.initial_masks import active_units, check_mask
-from keras_dsr.ops.masking import mask_weights
-from keras_dsr.ops.patterns import unit_magnitudes, unit_mask, weight_mask
-from keras_dsr.ops.randomness import StepSeed, random_keys
-from keras_dsr.ops.selection import count_true, ordered_bits, select_smallest
+from keras_dsr.ops.randomness import random_keys
+from keras_dsr.ops.selection import ordered_bits, select_smallest
 from keras_dsr.ops.sparsity_distributions import check_sparsities, sparsities_by_name
 
 Sparsity = float | Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
-class DSD:
+class DSD(Method):
     """The masks of dense-sparse-dense training (Han et al., ICLR 2017, arXiv 1607.04381, Algorithm 1).
 
     Each update brings every tensor to the sparsity of the schedule at this step. Where that is 0, all its weights are
@@ -47,10 +43,6 @@ class DSD:
     sparsity: Sparsity | Sequence[tuple[int, Sparsity]] = 0.3
     cut: str = "magnitude"
 
-    conserves: ClassVar[bool] = False
-    every_step: ClassVar[bool] = False
-    gradient_decay: ClassVar[float | None] = None
-
     def __post_init__(self):
         check_mask(self.cut, "DSD", argument="cut")
         pairs = checked_pairs(self._pairs(), "DSD", "sparsity", "a number, a mapping from names to numbers, or ")
@@ -58,46 +50,45 @@ class DSD:
         for _, sparsity in pairs:
             check_sparsities(sparsity, "DSD")
 
-    def init(self, view: View) -> dict:
+    def init(self, inputs: MethodInputs) -> dict:
         """Nothing cut yet.
 
         Raises:
-            ValueError: `sparsity` names a weight that the model does not have.
+            ValueError: `sparsity` names a weight that the model does not have, or a weight is in compact storage.
         """
+        for index in inputs.positions:
+            raise ValueError(
+                f"DSD restores all weights of a tensor, and {inputs.names[index]!r} is in compact storage, which has "
+                "no room for them. Build the layer with storage='masked', or use DSR, SET, DeepR, GradualPruning or "
+                "Static."
+            )
         for _, sparsity in self._pairs():
-            sparsities_by_name(sparsity, view.names, 0.0, "DSD")
+            sparsities_by_name(sparsity, inputs.names, 0.0, "DSD")
         return {"pruned": ops.zeros((), "int32")}
 
-    def update(self, view: View, state: dict, seed: int) -> tuple[list, list, dict]:
+    def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
         """Cut, restore, or leave as it is. `state["pruned"]` comes back as the number of units cut."""
-        active = [unit_mask(mask, axes) for mask, axes in zip(view.masks, view.unit_axes)]
-        sizes = [math.prod(units.shape) for units in active]
-        goals = self._goals(view, sizes)
-        counts = ops.stack([count_true(units) for units in active])
-        dropped = select_smallest(self._keys(view, active, seed), active, ops.maximum(counts - goals, 0))
-        kept = [
-            weight_mask(units & ~drop | (goals[index] == sizes[index]), weight.shape)
-            for index, (units, drop, weight) in enumerate(zip(active, dropped, view.weights))
-        ]
-        # What a dead place stores was never part of the network: a restored weight starts at 0.
-        weights = [mask_weights(weight, mask & keep) for weight, mask, keep in zip(view.weights, view.masks, kept)]
-        return weights, kept, {"pruned": sum(count_true(drop) for drop in dropped)}
+        goals = self._goals(inputs)
+        excess = ops.maximum(inputs.count(inputs.active) - goals, 0)
+        if self.cut == "random":
+            keys = random_keys(inputs.segments, inputs.seeds("cut"))
+        else:
+            keys = ordered_bits(inputs.magnitudes)
+        dropped = select_smallest(keys, inputs.active, excess, inputs.segments)
+        is_dense = inputs.segments.spread(goals == ops.convert_to_tensor(inputs.segments.sizes, "int32"))
+        kept, restored = inputs.active & ~dropped, is_dense & ~inputs.active
+        return Decision(kept, restored), {"pruned": ops.sum(excess)}
 
     def _pairs(self) -> Sequence:
         is_schedule = isinstance(self.sparsity, Sequence) and not isinstance(self.sparsity, (str, bytes))
         return self.sparsity if is_schedule else [(0, self.sparsity)]
 
-    def _goals(self, view: View, sizes: list[int]):
+    def _goals(self, inputs: MethodInputs):
         """How many units of each tensor are active at this step, an int32 tensor of shape `(tensors,)`."""
         goals = None
         for step, sparsity in self._pairs():
-            shares = sparsities_by_name(sparsity, view.names, 0.0, "DSD")
-            later = ops.convert_to_tensor([active_units(size, share) for size, share in zip(sizes, shares)], "int32")
-            goals = later if goals is None else ops.where(view.step >= step, later, goals)
+            shares = sparsities_by_name(sparsity, inputs.names, 0.0, "DSD")
+            numbers = [active_units(size, share) for size, share in zip(inputs.sizes, shares)]
+            later = ops.convert_to_tensor(numbers, "int32")
+            goals = later if goals is None else ops.where(inputs.step >= step, later, goals)
         return goals
-
-    def _keys(self, view: View, active: list, seed: int) -> list:
-        """What decides which units are cut: those of the smallest keys."""
-        if self.cut == "random":
-            return [random_keys(units.shape, StepSeed(seed, i, view.step, "cut")) for i, units in enumerate(active)]
-        return [ordered_bits(unit_magnitudes(weight, axes)) for weight, axes in zip(view.weights, view.unit_axes)]

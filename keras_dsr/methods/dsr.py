@@ -7,18 +7,17 @@ from typing import ClassVar
 from keras import ops
 
 from keras_dsr.arguments import is_number, is_one_of, is_whole
-from keras_dsr.methods.base import View
-from keras_dsr.methods.growth import check_growth, grow, regrown, taken_in_all
+from keras_dsr.methods.base import Decision, Method, MethodInputs
+from keras_dsr.methods.growth import check_growth, grow_at_random, taken_in_all
 from keras_dsr.ops.apportionment import share_proportionally
-from keras_dsr.ops.patterns import unit_magnitudes, unit_mask
-from keras_dsr.ops.randomness import StepSeed
-from keras_dsr.ops.selection import count_true, largest, value_of_rank
+from keras_dsr.ops.segments import Segments
+from keras_dsr.ops.selection import largest, value_of_rank
 
 SMALLEST, LARGEST = 2.0**-100, 2.0**100  # thresholds
 
 
 @dataclasses.dataclass(frozen=True)
-class DSR:
+class DSR(Method):
     """Dynamic sparse reparameterization (Mostafa & Wang, ICML 2019, arXiv 1902.05967, Algorithm 1).
 
     Each update prunes the active weights below the threshold H (one survives in every tensor), doubles or halves H to
@@ -47,9 +46,6 @@ class DSR:
     growth: str = "zeros"
 
     conserves: ClassVar[bool] = True
-    every_step: ClassVar[bool] = False
-    gradient_decay: ClassVar[float | None] = None
-    grows_compact: ClassVar[bool] = True
 
     def __post_init__(self):
         _check_target(self.target)
@@ -67,51 +63,47 @@ class DSR:
             )
         check_growth(self.growth, "DSR")
 
-    def init(self, view: View) -> dict:
+    def init(self, inputs: MethodInputs) -> dict:
         """H before the first update, and nothing pruned yet.
 
         Raises:
             ValueError: `target` is a number that the model can never prune.
         """
-        active = sum(int(count_true(unit_mask(mask, axes))) for mask, axes in zip(view.masks, view.unit_axes))
-        if is_whole(self.target) and self.target > active - len(view.masks):
+        active, tensors = int(ops.sum(inputs.count(inputs.active))), len(inputs.names)
+        if is_whole(self.target) and self.target > active - tensors:
             raise ValueError(
-                f"DSR(target=...) must leave one active unit in each of the {len(view.masks)} tensors: at most "
-                f"{active - len(view.masks)} of the {active} active ones. Received: target={self.target}"
+                f"DSR(target=...) must leave one active unit in each of the {tensors} tensors: at most "
+                f"{active - tensors} of the {active} active ones. Received: target={self.target}"
             )
         threshold = 0.0 if self.initial_threshold == "auto" else self.initial_threshold  # 0: it is yet to be found
         return {"threshold": ops.convert_to_tensor(threshold, "float32"), "pruned": ops.zeros((), "int32")}
 
-    def update(self, view: View, state: dict, seed: int) -> tuple[list, list, dict]:
+    def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
         """One reallocation. `state["pruned"]` comes back as K, the number of units pruned (and grown)."""
-        active = [unit_mask(mask, axes) for mask, axes in zip(view.masks, view.unit_axes)]
-        magnitudes = [unit_magnitudes(weight, axes) for weight, axes in zip(view.weights, view.unit_axes)]
-        active_counts = ops.stack([count_true(units) for units in active])
+        active_total = ops.sum(inputs.count(inputs.active))
         threshold = state["threshold"]
         if self.initial_threshold == "auto":
-            first = lambda: self._first_threshold(magnitudes, active, ops.sum(active_counts))  # noqa: E731
+            first = lambda: self._first_threshold(inputs, active_total)  # noqa: E731
             threshold = ops.cond(threshold > 0, lambda: threshold, first)
-        survivors = prune(magnitudes, active, threshold)
+        survivors = prune(inputs.magnitudes, inputs.active, threshold, inputs.segments)
 
-        survivor_counts = ops.stack([count_true(units) for units in survivors])
-        pruned = ops.sum(active_counts) - ops.sum(survivor_counts)
+        survivor_counts = inputs.count(survivors)
+        pruned = active_total - ops.sum(survivor_counts)
 
-        threshold = adapt(threshold, pruned, *self._accepted(ops.sum(active_counts)))
+        threshold = adapt(threshold, pruned, *self._accepted(active_total))
 
-        taken, capacities = taken_in_all(active, survivors, view.places)
+        taken, capacities = taken_in_all(inputs, survivors)
         shares = share_proportionally(pruned, survivor_counts, capacities)
-        seeds = [StepSeed(seed, index, view.step, "dsr.grow") for index in range(len(active))]
-        born = grow(taken, shares, seeds, view.places)
-        weights, masks = regrown(view, survivors, born, self.growth, seed, "dsr.value")
-        return weights, masks, {"threshold": threshold, "pruned": pruned}
+        grown = grow_at_random(inputs, taken, shares, "dsr.grow")
+        return Decision(survivors, grown, self.growth), {"threshold": threshold, "pruned": pruned}
 
-    def _first_threshold(self, magnitudes: list, active: list, active_total):
+    def _first_threshold(self, inputs: MethodInputs, active_total):
         """The H below which `target` of the active units lie (those of equal magnitude together), a float32 scalar."""
         if is_whole(self.target):
             goal = ops.cast(self.target, "int32")
         else:
             goal = ops.cast(ops.round(self.target * ops.cast(active_total, "float32")), "int32")
-        return ops.clip(value_of_rank(magnitudes, active, goal), SMALLEST, LARGEST)
+        return ops.clip(value_of_rank(inputs.magnitudes, inputs.active, goal), SMALLEST, LARGEST)
 
     def _accepted(self, active_total):
         """The smallest and the largest number pruned that leave H as it is, as int32."""
@@ -123,27 +115,25 @@ class DSR:
         return tuple(ops.cast(bound, "int32") for bound in accepted)
 
 
-def prune(magnitudes: list, active: list, threshold) -> list:
+def prune(magnitudes, active, threshold, segments: Segments):
     """Step 1: the survivors, the active units of magnitude at least `threshold`; where none is, the largest alone.
 
     Args:
-        magnitudes: list of float32 tensors, non-negative.
-        active: list of bool tensors of the same shapes, each with at least one true entry.
+        magnitudes: joined float32 tensor, non-negative.
+        active: joined bool tensor, with at least one true entry in each tensor.
         threshold: float32 scalar, H.
+        segments: how they are joined.
 
     Returns:
-        A list of bool tensors of the same shapes. Ties for the largest go to the first place.
+        A joined bool tensor. Ties for the largest go to the first position.
     """
-    survivors = [units & (magnitude >= threshold) for magnitude, units in zip(magnitudes, active)]
-
-    def keep_largest():
-        return [
-            ops.where(ops.any(kept), kept, largest(magnitude, units))
-            for magnitude, units, kept in zip(magnitudes, active, survivors)
-        ]
-
-    none_died_out = ops.all(ops.stack([count_true(kept) for kept in survivors]) > 0)
-    return list(ops.cond(none_died_out, lambda: survivors, keep_largest))
+    survivors = active & (magnitudes >= threshold)
+    died_out = segments.count(survivors) == 0
+    return ops.cond(
+        ops.any(died_out),
+        lambda: survivors | (segments.spread(died_out) & largest(magnitudes, active, segments)),
+        lambda: survivors,
+    )
 
 
 def adapt(threshold, pruned, fewest, most):

@@ -1,17 +1,13 @@
 """Gradual pruning: a dense network loses its smallest weights little by little, while it trains."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 from keras import ops
 
 from keras_dsr.arguments import LARGEST_STEP, is_number, is_one_of, is_whole
-from keras_dsr.methods.base import View
-from keras_dsr.ops.masking import mask_weights
-from keras_dsr.ops.patterns import unit_magnitudes, unit_mask, weight_mask
-from keras_dsr.ops.selection import count_true, largest, ordered_bits, select_smallest
+from keras_dsr.methods.base import Decision, Method, MethodInputs
+from keras_dsr.ops.selection import largest, ordered_bits, select_smallest
 from keras_dsr.ops.sparsity_distributions import sparsities_by_name
 
 SCHEDULES = ("polynomial", "exponential")
@@ -19,7 +15,7 @@ SCOPES = ("tensor", "global")
 
 
 @dataclasses.dataclass(frozen=True)
-class GradualPruning:
+class GradualPruning(Method):
     """Gradual magnitude pruning (Zhu & Gupta 2017, arXiv 1710.01878, eq. 1).
 
     Each update prunes the smallest active units until the sparsity is that of the schedule at this step:
@@ -53,10 +49,6 @@ class GradualPruning:
     power: float = 3
     schedule: str = "polynomial"
     scope: str = "tensor"
-
-    conserves: ClassVar[bool] = False
-    every_step: ClassVar[bool] = False
-    gradient_decay: ClassVar[float | None] = None
 
     def __post_init__(self):
         named = isinstance(self.final_sparsity, Mapping)
@@ -93,51 +85,35 @@ class GradualPruning:
                 f"Received: final_sparsity={self.final_sparsity!r}"
             )
 
-    def init(self, view: View) -> dict:
+    def init(self, inputs: MethodInputs) -> dict:
         """Nothing pruned yet.
 
         Raises:
             ValueError: `final_sparsity` is a sequence of another length than the model has sparse weights, or names one
                 that the model does not have.
         """
-        self._finals(view.names)
-        if isinstance(self.final_sparsity, Sequence) and len(self.final_sparsity) != len(view.masks):
+        self._finals(inputs.names)
+        if isinstance(self.final_sparsity, Sequence) and len(self.final_sparsity) != len(inputs.names):
             raise ValueError(
-                f"GradualPruning(final_sparsity=...) must have one number for each of the {len(view.masks)} sparse "
+                f"GradualPruning(final_sparsity=...) must have one number for each of the {len(inputs.names)} sparse "
                 f"weights of the model, or be one number. Received {len(self.final_sparsity)}: {self.final_sparsity!r}"
             )
         return {"pruned": ops.zeros((), "int32")}
 
-    def update(self, view: View, state: dict, seed: int) -> tuple[list, list, dict]:
+    def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
         """Prune what is above the schedule at this step. `state["pruned"]` comes back as the number of units pruned."""
-        active = [unit_mask(mask, axes) for mask, axes in zip(view.masks, view.unit_axes)]
-        magnitudes = [unit_magnitudes(weight, axes) for weight, axes in zip(view.weights, view.unit_axes)]
-        sizes = [math.prod(units.shape) for units in active]
-        counts = ops.stack([count_true(units) for units in active])
-        finals = self._finals(view.names)
-        if self.scope == "global":
-            dropped = self._drop_anywhere(view, magnitudes, active, ops.sum(counts))
+        counts, eligible, segments = inputs.count(inputs.active), inputs.active, inputs.segments
+        if self.scope == "global":  # all as one tensor, but never the largest of a tensor
+            goals = self._goal(sum(inputs.sizes), self.final_sparsity, inputs.step)
+            counts = ops.reshape(ops.sum(counts), (1,))
+            eligible = eligible & ~largest(inputs.magnitudes, inputs.active, segments)
+            segments = segments.joined()
         else:
-            goals = ops.stack([self._goal(size, final, view.step) for size, final in zip(sizes, finals)])
-            excess = ops.where(view.step >= self.begin_step, ops.maximum(counts - goals, 0), 0)
-            dropped = select_smallest([ordered_bits(magnitude) for magnitude in magnitudes], active, excess)
-        kept = [weight_mask(units & ~drop, weight.shape) for units, drop, weight in zip(active, dropped, view.weights)]
-        pruned = sum(count_true(drop) for drop in dropped)
-        return [mask_weights(weight, mask) for weight, mask in zip(view.weights, kept)], kept, {"pruned": pruned}
-
-    def _drop_anywhere(self, view: View, magnitudes: list, active: list, count) -> list:
-        """The smallest units of all tensors together, but never the largest of a tensor."""
-        goal = self._goal(sum(math.prod(units.shape) for units in active), self.final_sparsity, view.step)
-        excess = ops.where(view.step >= self.begin_step, ops.maximum(count - goal, 0), 0)
-        eligible = [units & ~largest(magnitude, units) for magnitude, units in zip(magnitudes, active)]
-        keys = ops.concatenate([ops.reshape(ordered_bits(magnitude), (-1,)) for magnitude in magnitudes])
-        (dropped,) = select_smallest(
-            [keys], [ops.concatenate([ops.reshape(units, (-1,)) for units in eligible])], ops.reshape(excess, (1,))
-        )
-        starts = [sum(math.prod(units.shape) for units in active[:index]) for index in range(len(active) + 1)]
-        return [
-            ops.reshape(dropped[starts[index] : starts[index + 1]], units.shape) for index, units in enumerate(active)
-        ]
+            finals = self._finals(inputs.names)
+            goals = ops.stack([self._goal(size, final, inputs.step) for size, final in zip(inputs.sizes, finals)])
+        excess = ops.where(inputs.step >= self.begin_step, ops.maximum(counts - goals, 0), 0)
+        dropped = select_smallest(ordered_bits(inputs.magnitudes), eligible, excess, segments)
+        return Decision(inputs.active & ~dropped), {"pruned": ops.sum(inputs.count(dropped))}
 
     def _finals(self, names: Sequence[str]) -> Sequence[float]:
         """The final sparsity of each tensor."""

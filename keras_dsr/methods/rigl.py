@@ -5,15 +5,13 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_dsr.methods.base import View
+from keras_dsr.methods.base import Decision, Method, MethodInputs
 from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest
-from keras_dsr.methods.growth import gradient_magnitudes, grow_where_largest, regrown
-from keras_dsr.ops.patterns import unit_mask
-from keras_dsr.ops.selection import count_true
+from keras_dsr.methods.growth import grow_where_largest
 
 
 @dataclasses.dataclass(frozen=True)
-class RigL:
+class RigL(Method):
     """The rigged lottery (Evci, Gale, Menick, Castro & Elsen, ICML 2020, arXiv 1911.11134, Algorithm 1).
 
     Each update drops, in every tensor, a fraction of the active units, those of smallest magnitude, and grows as many
@@ -37,29 +35,23 @@ class RigL:
     end_step: int = 25_000
 
     conserves: ClassVar[bool] = True
-    every_step: ClassVar[bool] = False
     gradient_decay: ClassVar[float | None] = 0.0
 
     def __post_init__(self):
         check_fraction(self.fraction, "RigL")
         check_end_step(self.end_step, "RigL")
 
-    def init(self, view: View) -> dict:
+    def init(self, inputs: MethodInputs) -> dict:
         """Nothing moved yet."""
         return {"pruned": ops.zeros((), "int32")}
 
-    def update(self, view: View, state: dict, seed: int) -> tuple[list, list, dict]:
-        """One reallocation. `state["pruned"]` comes back as the number of units that died (and were born).
+    def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
+        """One reallocation. `state["pruned"]` comes back as the number of units pruned (and grown).
 
-        Units that were dropped and grown in the same place are not among them: they never left.
+        Units that were dropped and grown in the same position are not among them: they never left.
         """
-        active = [unit_mask(mask, axes) for mask, axes in zip(view.masks, view.unit_axes)]
-        dropped = drop_smallest(view, active, annealed(self.fraction, view.step, self.end_step))
-        survivors = [units & ~drop for units, drop in zip(active, dropped)]
-        counts = ops.stack([count_true(drop) for drop in dropped])
-        grown = grow_where_largest(survivors, counts, gradient_magnitudes(view))
-
-        kept = [survived | (units & new) for survived, units, new in zip(survivors, active, grown)]
-        born = [new & ~units for new, units in zip(grown, active)]
-        weights, masks = regrown(view, kept, born, "zeros", seed, "")
-        return weights, masks, {"pruned": ops.sum(ops.stack([count_true(new) for new in born]))}
+        dropped = drop_smallest(inputs, annealed(self.fraction, inputs.step, self.end_step))
+        survivors, counts = inputs.active & ~dropped, inputs.count(dropped)
+        chosen = grow_where_largest(inputs, survivors, counts, inputs.gradient_magnitudes)
+        grown = chosen & ~inputs.active
+        return Decision(survivors | (inputs.active & chosen), grown), {"pruned": ops.sum(inputs.count(grown))}

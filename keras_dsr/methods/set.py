@@ -6,18 +6,16 @@ from typing import ClassVar
 from keras import ops
 
 from keras_dsr.arguments import is_one_of
-from keras_dsr.methods.base import View
-from keras_dsr.methods.dropping import check_fraction, drop_smallest, rounded_share
-from keras_dsr.methods.growth import check_growth, grow, regrown, taken_in_each
-from keras_dsr.ops.patterns import unit_mask
-from keras_dsr.ops.randomness import StepSeed
-from keras_dsr.ops.selection import count_true, ordered_bits, select_smallest
+from keras_dsr.methods.base import Decision, Method, MethodInputs
+from keras_dsr.methods.dropping import check_fraction, drop_smallest, rounded_fraction
+from keras_dsr.methods.growth import check_growth, grow_at_random, taken_in_each
+from keras_dsr.ops.selection import ordered_bits, select_smallest
 
 RULES = ("magnitude", "signed")
 
 
 @dataclasses.dataclass(frozen=True)
-class SET:
+class SET(Method):
     """Sparse evolutionary training (Mocanu et al. 2018, Nature Communications 9:2383, arXiv 1707.04780, Algorithm 1).
 
     Each update drops, in every tensor, the fraction zeta of the active weights that lies closest to zero, and grows as
@@ -42,9 +40,6 @@ class SET:
     growth: str = "zeros"
 
     conserves: ClassVar[bool] = True
-    every_step: ClassVar[bool] = False
-    gradient_decay: ClassVar[float | None] = None
-    grows_compact: ClassVar[bool] = True
 
     def __post_init__(self):
         check_fraction(self.fraction, "SET")
@@ -55,41 +50,37 @@ class SET:
             )
         check_growth(self.growth, "SET")
 
-    def init(self, view: View) -> dict:
+    def init(self, inputs: MethodInputs) -> dict:
         """Nothing dropped yet.
 
         Raises:
             ValueError: `rule="signed"` with slices, which have no sign.
         """
-        if self.rule == "signed" and any(view.unit_axes):
+        if self.rule == "signed" and any(inputs.unit_axes):
             raise ValueError(
                 "SET(rule='signed') needs granularity 'element': a slice of a kernel has no sign. "
                 "Use rule='magnitude', or build the layers with granularity='element'."
             )
         return {"pruned": ops.zeros((), "int32")}
 
-    def update(self, view: View, state: dict, seed: int) -> tuple[list, list, dict]:
+    def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
         """One reallocation. `state["pruned"]` comes back as the number of units dropped (and grown)."""
-        active = [unit_mask(mask, axes) for mask, axes in zip(view.masks, view.unit_axes)]
-        dropped = self._dropped(view, active)
-        survivors = [units & ~drop for units, drop in zip(active, dropped)]
-        counts = ops.stack([count_true(drop) for drop in dropped])
-        taken = taken_in_each(active, survivors, counts, view.places)
-        seeds = [StepSeed(seed, index, view.step, "set.grow") for index in range(len(active))]
-        born = grow(taken, counts, seeds, view.places)
-        weights, masks = regrown(view, survivors, born, self.growth, seed, "set.value")
-        return weights, masks, {"pruned": ops.sum(counts)}
+        dropped = self._dropped(inputs)
+        kept, counts = inputs.active & ~dropped, inputs.count(dropped)
+        grown = grow_at_random(inputs, taken_in_each(inputs, kept, counts), counts, "set.grow")
+        return Decision(kept, grown, self.growth), {"pruned": ops.sum(counts)}
 
-    def _dropped(self, view: View, active: list) -> list:
+    def _dropped(self, inputs: MethodInputs):
         if self.rule == "magnitude":
-            return drop_smallest(view, active, self.fraction)
-        negative = [units & (weight < 0) for weight, units in zip(view.weights, active)]
-        positive = [units & ~below for units, below in zip(active, negative)]
-        sizes = [ops.stack([count_true(units) for units in group]) for group in (negative, positive)]
-        minus, plus = (rounded_share(self.fraction, size) for size in sizes)
-        most = sum(sizes) - 1  # one stays: a positive one, or a negative one if there is no other
+            return drop_smallest(inputs, self.fraction)
+        below = inputs.segments.join([weight < 0 for weight in inputs.weights])
+        negative, positive = inputs.active & below, inputs.active & ~below
+        minus_size, plus_size = inputs.count(negative), inputs.count(positive)
+        minus, plus = (rounded_fraction(self.fraction, size) for size in (minus_size, plus_size))
+        most = minus_size + plus_size - 1  # one stays: a positive one, or a negative one if there is no other
         plus = ops.minimum(plus, ops.maximum(most - minus, 0))
         minus = ops.minimum(minus, most - plus)
-        keys = [ordered_bits(ops.abs(weight)) for weight in view.weights]
-        chosen = select_smallest(keys * 2, negative + positive, ops.concatenate([minus, plus]))
-        return [below | above for below, above in zip(chosen[: len(active)], chosen[len(active) :])]
+        keys = ordered_bits(inputs.magnitudes)
+        return select_smallest(keys, negative, minus, inputs.segments) | select_smallest(
+            keys, positive, plus, inputs.segments
+        )

@@ -6,20 +6,18 @@ from typing import ClassVar
 from keras import ops
 
 from keras_dsr.arguments import is_number
-from keras_dsr.methods.base import View
+from keras_dsr.methods.base import Decision, Method, MethodInputs
 from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest
-from keras_dsr.methods.growth import gradient_magnitudes, grow_where_largest, regrown, taken_in_all
+from keras_dsr.methods.growth import grow_where_largest, taken_in_all
 from keras_dsr.ops.apportionment import LARGEST_TOTAL, share_proportionally
 from keras_dsr.ops.masking import mask_weights
-from keras_dsr.ops.patterns import unit_mask
-from keras_dsr.ops.selection import count_true
 
 _EXACT = 2**24  # float32 counts to here
 _SMALLEST, _LARGEST = 1e-37, 3e38  # what float32 holds without loss
 
 
 @dataclasses.dataclass(frozen=True)
-class SNFS:
+class SNFS(Method):
     """Sparse momentum, "sparse networks from scratch" (Dettmers & Zettlemoyer 2019, arXiv 1907.04840, Algorithm 1).
 
     Momentum is the moving average of the loss's gradient. Each update drops, in every tensor, a fraction of the active
@@ -46,7 +44,6 @@ class SNFS:
     momentum: float = 0.9
 
     conserves: ClassVar[bool] = True
-    every_step: ClassVar[bool] = False
 
     def __post_init__(self):
         check_fraction(self.fraction, "SNFS")
@@ -62,38 +59,30 @@ class SNFS:
         """The decay of the gradients that `update` is to be given: `momentum`."""
         return float(self.momentum)
 
-    def init(self, view: View) -> dict:
+    def init(self, inputs: MethodInputs) -> dict:
         """Nothing dropped yet."""
         return {"pruned": ops.zeros((), "int32")}
 
-    def update(self, view: View, state: dict, seed: int) -> tuple[list, list, dict]:
+    def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
         """One reallocation. `state["pruned"]` comes back as the number of units dropped (and grown)."""
-        active = [unit_mask(mask, axes) for mask, axes in zip(view.masks, view.unit_axes)]
-        momenta = gradient_magnitudes(view)
-        dropped = drop_smallest(view, active, annealed(self.fraction, view.step, self.end_step))
-        survivors = [units & ~drop for units, drop in zip(active, dropped)]
-        pruned = ops.sum(ops.stack([count_true(drop) for drop in dropped]))
-
-        taken, capacities = taken_in_all(active, survivors)
-        shares = share_proportionally(pruned, contributions(momenta, active), capacities)
-        born = grow_where_largest(taken, shares, momenta)
-        weights, masks = regrown(view, survivors, born, "zeros", seed, "")
-        return weights, masks, {"pruned": pruned}
+        dropped = drop_smallest(inputs, annealed(self.fraction, inputs.step, self.end_step))
+        kept, pruned = inputs.active & ~dropped, ops.sum(inputs.count(dropped))
+        taken, capacities = taken_in_all(inputs, kept)
+        shares = share_proportionally(pruned, contributions(inputs), capacities)
+        grown = grow_where_largest(inputs, taken, shares, inputs.gradient_magnitudes)
+        return Decision(kept, grown), {"pruned": pruned}
 
 
-def contributions(momenta: list, active: list):
+def contributions(inputs: MethodInputs):
     """The mean momentum of each tensor's active units, scaled to integers for `share_proportionally`.
-
-    Args:
-        momenta: list of float32 tensors, non-negative and without NaN.
-        active: list of bool tensors of the same shapes, each with at least one true entry.
 
     Returns:
         An int32 tensor of shape `(tensors,)` with a sum below `LARGEST_TOTAL`, at least 1 each: where all others are
         full, a tensor without momentum takes the rest.
     """
-    sums = ops.stack([ops.sum(mask_weights(momentum, units)) for momentum, units in zip(momenta, active)])
-    means = sums / ops.cast(ops.stack([count_true(units) for units in active]), "float32")
+    of_active = inputs.segments.split(mask_weights(inputs.gradient_magnitudes, inputs.active))
+    sums = ops.stack([ops.sum(momentum) for momentum in of_active])
+    means = sums / ops.cast(inputs.count(inputs.active), "float32")
     means = ops.minimum(means, _LARGEST)
     relative = means / ops.maximum(ops.max(means), _SMALLEST)
-    return 1 + ops.cast(ops.round(relative * (min(_EXACT, LARGEST_TOTAL // len(active)) - 2)), "int32")
+    return 1 + ops.cast(ops.round(relative * (min(_EXACT, LARGEST_TOTAL // len(of_active)) - 2)), "int32")

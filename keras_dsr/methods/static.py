@@ -3,12 +3,11 @@
 import dataclasses
 from typing import ClassVar
 
-from keras_dsr.methods.base import View
-from keras_dsr.ops.masking import mask_weights
+from keras_dsr.methods.base import Decision, Method, MethodInputs
 
 
 @dataclasses.dataclass(frozen=True)
-class Static:
+class Static(Method):
     """Static sparse training: the random mask of the first step is the mask of the last.
 
     The baseline of Mostafa & Wang (ICML 2019, arXiv 1902.05967, section 4). A model with sparse layers that is trained
@@ -20,15 +19,11 @@ class Static:
     """
 
     conserves: ClassVar[bool] = True
-    every_step: ClassVar[bool] = False
-    gradient_decay: ClassVar[float | None] = None
-    grows_compact: ClassVar[bool] = True
 
-    def init(self, view: View) -> dict:
+    def init(self, inputs: MethodInputs) -> dict:
         """Nothing to remember."""
         return {}
 
-    def update(self, view: View, state: dict, seed: int) -> tuple[list, list, dict]:
+    def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
         """The masks as they are."""
-        weights = [mask_weights(weight, mask) for weight, mask in zip(view.weights, view.masks)]
-        return weights, list(view.masks), state
+        return Decision(inputs.active), state

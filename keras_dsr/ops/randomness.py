@@ -2,11 +2,12 @@
 
 import copy
 import hashlib
-import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
 
+from keras_dsr.ops.segments import Segments
 from keras_dsr.ops.selection import MAX_KEY
 
 
@@ -43,8 +44,42 @@ class StepSeed(keras.random.SeedGenerator):
         return ops.stack([ops.cast(self._word, dtype), ops.cast(self._step, dtype)])
 
 
-def random_keys(shape, seed: StepSeed):
-    """Uniform int32 keys in `[0, MAX_KEY]` of the given shape, for `select_smallest`."""
-    # Drawn flat: the same numbers, and XLA compiles them in half the time.
-    keys = keras.random.randint((math.prod(shape),), 0, MAX_KEY + 1, dtype="int32", seed=seed)
-    return ops.reshape(keys, shape)
+def random_keys(segments: Segments, seeds: Sequence[StepSeed]):
+    """Uniform int32 keys in `[0, MAX_KEY]` for `select_smallest`, joined; each tensor has a seed of its own.
+
+    They are those that `keras.random.randint` draws for the entries of each tensor. (On JAX one program for each tensor
+    would take long to compile; there they are drawn together.)
+    """
+    if keras.backend.backend() == "jax":
+        return _random_keys_on_jax(segments, ops.stack([seed.next() for seed in seeds]))
+    keys = [
+        keras.random.randint((size,), 0, MAX_KEY + 1, dtype="int32", seed=seed)
+        for size, seed in zip(segments.sizes, seeds, strict=True)
+    ]
+    return segments.join(keys)
+
+
+def _random_keys_on_jax(segments: Segments, seeds):
+    """What `jax.random.randint` makes of Threefry's bits: entry i of a tensor has those of counter i.
+
+    Args:
+        segments: how the keys are joined.
+        seeds: uint32 tensor of shape `(tensors, 2)`.
+    """
+    # It splits the seed in two. The bits of the first have no weight: 2**32 is 0 in 32 bits.
+    seeds = _threefry(seeds[:, 0], seeds[:, 1], ops.ones((len(seeds),), "uint32"))
+    high, low = _threefry(*[segments.spread(word) for word in seeds], ops.cast(segments.indices(), "uint32"))
+    return ops.cast((high ^ low) % (MAX_KEY + 1), "int32")
+
+
+def _threefry(first_word, second_word, counters) -> list:
+    """Threefry-2x32 (Salmon et al., SC 2011) of 20 rounds, of counters below 2**32; two uint32 tensors."""
+    words = [first_word, second_word, first_word ^ second_word ^ 0x1BD11BDA]
+    left, right = first_word, counters + second_word
+    for group in range(5):
+        for rotation in ((13, 15, 26, 6), (17, 29, 16, 24))[group % 2]:
+            left = left + right
+            right = ((right << rotation) | (right >> (32 - rotation))) ^ left
+        left = left + words[(group + 1) % 3]
+        right = right + words[(group + 2) % 3] + (group + 1)
+    return [left, right]

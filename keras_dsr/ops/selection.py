@@ -1,18 +1,22 @@
-"""Exact selection: take exactly `count` places, the ones with the smallest keys, without a sort.
+"""Exact selection: take exactly `count` entries of each tensor, the ones with the smallest keys, without a sort.
 
 The k-th smallest key is found by counting passes over the keys: every pass counts how many keys lie at or below a cut,
 and the cut closes in from both sides. Shapes are fixed and the number of passes depends on the keys alone, so the same
-code runs compiled on every backend. Keys that spread evenly (random ones) are found in about five passes by
-interpolation; any other keys in at most 39, by bisection.
+code runs compiled on every backend. Of keys that spread evenly (random ones) two or three passes by interpolation leave
+so few candidates that the rest of the search is in a small part of the rows; other keys take up to 39, by bisection.
 """
 
-import math
+from typing import Any, NamedTuple
 
 from keras import ops
+
+from keras_dsr.ops.segments import WIDTH, Segments, count_in_rows
 
 MAX_KEY = 2**31 - 2
 _EXCLUDED = 2**31 - 1
 _INTERPOLATIONS = 8
+_FEW = 16  # keys of which an interpolation aims at one alone
+_SHRINKAGE = 8  # how many times as small the search becomes once few keys are left
 
 
 def ordered_bits(magnitudes):
@@ -33,39 +37,40 @@ def count_true(mask):
     return ops.sum(ops.cast(mask, "int32"))
 
 
-def largest(magnitudes, eligible):
-    """The eligible place of the largest magnitude, as a bool tensor with one true entry; ties go to the first place.
+def largest(magnitudes, eligible, segments: Segments):
+    """In each tensor, the eligible entry of the largest magnitude; ties go to the first.
 
     Args:
-        magnitudes: float tensor of any shape, non-negative; NaN comes after every number.
-        eligible: bool tensor of the same shape with at least one true entry.
+        magnitudes: joined float tensor, non-negative; NaN comes after every number.
+        eligible: joined bool tensor, with at least one true entry in each tensor.
+        segments: how they are joined.
+
+    Returns:
+        A joined bool tensor with one true entry for each tensor.
     """
-    ranked = ops.where(magnitudes >= 0, magnitudes, -ops.ones_like(magnitudes))
-    ranked = ops.where(eligible, ranked, -2 * ops.ones_like(magnitudes))
-    best = ops.cast(ops.argmax(ops.reshape(ranked, (-1,))), "int32")
-    position = ops.reshape(ops.arange(math.prod(eligible.shape), dtype="int32"), eligible.shape)
-    return eligible & (position == best)
+    ranked = ops.where(magnitudes >= 0, MAX_KEY - 1 - ordered_bits(magnitudes), MAX_KEY)
+    return select_smallest(ranked, eligible, ops.ones((len(segments.sizes),), "int32"), segments)
 
 
-def value_of_rank(magnitudes: list, eligible: list, rank):
-    """The value that has exactly `rank` eligible magnitudes of all tensors before it in their order.
+def value_of_rank(magnitudes, eligible, rank):
+    """The value that has exactly `rank` eligible magnitudes before it in their order.
 
     Args:
-        magnitudes: list of float tensors of any shapes, non-negative.
-        eligible: list of bool tensors of the same shapes, more than `rank` true entries in all.
+        magnitudes: float tensor of any shape, non-negative.
+        eligible: bool tensor of the same shape, with more than `rank` true entries.
         rank: int32 scalar, at least 0.
 
     Returns:
         A float32 scalar: one of the eligible magnitudes. As many as `rank` are below it, fewer if some are equal to it.
     """
-    keys = [ops.where(allowed, ordered_bits(of), _EXCLUDED) for of, allowed in zip(magnitudes, eligible)]
+    keys = ops.where(eligible, ordered_bits(magnitudes), _EXCLUDED)
 
     def is_open(low, high):
         return high - low > 1
 
     def narrow(low, high):
         middle = low + (high - low) // 2
-        enough = sum(count_true(key <= middle) for key in keys) > rank
+        enough = count_true(keys <= middle) > rank
         return ops.where(enough, low, middle), ops.where(enough, middle, high)
 
     # Always: at most `rank` keys lie at or below `low`, more than that at or below `high`.
@@ -73,69 +78,114 @@ def value_of_rank(magnitudes: list, eligible: list, rank):
     return ops.view(ops.while_loop(is_open, narrow, start)[1], "float32")
 
 
-def select_smallest(keys: list, eligible: list, counts) -> list:
-    """In each tensor, choose exactly `count` of the eligible places: those with the smallest keys, ties by position.
-
-    All tensors are searched in one loop: a program with one loop compiles fast, however many tensors there are.
+def select_smallest(keys, eligible, counts, segments: Segments):
+    """In each tensor, choose exactly `count` of the eligible entries: those with the smallest keys, ties by position.
 
     Args:
-        keys: list of int32 tensors of any shapes, entries in `[0, MAX_KEY]`.
-        eligible: list of bool tensors of the same shapes, true at the places that may be chosen.
-        counts: int32 tensor of shape `(tensors,)`, each between 0 and the number of eligible places of its tensor.
+        keys: joined int32 tensor, entries in `[0, MAX_KEY]`.
+        eligible: joined bool tensor, true where an entry may be chosen.
+        counts: int32 tensor of shape `(tensors,)`, each between 0 and the number of eligible entries of its tensor.
             Above it, all of them are chosen.
+        segments: how they are joined.
 
     Returns:
-        A list of bool tensors of the same shapes, each with exactly `count` true entries, all of them eligible.
+        A joined bool tensor with exactly `count` true entries in each tensor, all of them eligible.
     """
-    keys = [ops.where(allowed, key, _EXCLUDED) for key, allowed in zip(keys, eligible)]
-    available = ops.stack([count_true(allowed) for allowed in eligible])
+    eligible = eligible & segments.holds_entry()
+    keys = ops.where(eligible, keys, _EXCLUDED)
+    eligible_in_rows = count_in_rows(eligible)
+    available = segments.sum_of_rows(eligible_in_rows)
     counts = ops.minimum(ops.cast(counts, "int32"), available)
 
-    def count_below(index, cuts, settled, counted):
-        return ops.cond(settled[index], lambda: counted[index], lambda: count_true(keys[index] <= cuts[index]))
+    def is_open(low, high):
+        return (high.count != counts) & (high.key - low.key > 1)
 
-    def is_open(low, high, high_counts):
-        return (high_counts != counts) & (high - low > 1)
-
-    def unsettled(passes, low, low_counts, high, high_counts):
-        return ops.any(is_open(low, high, high_counts))
-
-    def narrow(passes, low, low_counts, high, high_counts):
-        width = high - low
-        share = ops.cast(counts - low_counts, "float32") / ops.cast(ops.maximum(high_counts - low_counts, 1), "float32")
-        share = ops.where(passes < _INTERPOLATIONS, share, 0.5)
+    def narrow(keys, rows, passes, low, high):
+        """One pass: a cut in each tensor between `low` and `high`, which takes the place of one of them."""
+        between = ops.cast(ops.maximum(high.count - low.count, 1), "float32")
+        share = ops.cast(counts - low.count, "float32") / between
+        # Two standard deviations beyond, to the far side: then what is sought is likely to lie on the near one.
+        margin = 2 * ops.sqrt(ops.maximum(share * (1 - share), 0) / between)
+        margin = ops.where(between > _FEW, ops.where(share < 0.5, margin, -margin), 0.0)
+        share = ops.where(passes < _INTERPOLATIONS, share + margin, 0.5)
+        width = high.key - low.key
         step = ops.cast(share * ops.cast(width - 1, "float32"), "int32")
-        cuts = low + ops.clip(step, 1, ops.maximum(width - 1, 1))
-        settled = ~is_open(low, high, high_counts)
-        cuts = ops.where(settled, high, cuts)
-        below = ops.stack([count_below(index, cuts, settled, high_counts) for index in range(len(keys))])
-        enough = below >= counts
-        return (
-            passes + 1,
-            ops.where(enough, low, cuts),
-            ops.where(enough, low_counts, below),
-            ops.where(enough, cuts, high),
-            ops.where(enough, below, high_counts),
-        )
+        keys_there = low.key + ops.clip(step, 1, ops.maximum(width - 1, 1))
+        cut = ops.where(is_open(low, high), keys_there, high.key)  # where it is settled, nothing changes any more
+        in_rows = count_in_rows(keys <= segments.spread(cut, rows))
+        below = segments.sum_of_rows(in_rows, rows)
+        cut = _Bound(cut, below if rows is None else below + few_counts, in_rows)
+        enough = cut.count >= counts
+        enough_there = segments.spread(enough, rows)[:, 0]
+
+        def chosen(where_enough, otherwise):
+            pairs = zip((enough, enough, enough_there), where_enough, otherwise)
+            return _Bound(*[ops.where(*branches) for branches in pairs])
+
+        return passes + 1, chosen(low, cut), chosen(cut, high)
 
     # Always: fewer than `counts` keys lie at or below `low` (or the count is 0), at least `counts` at or below `high`.
-    zeros = ops.zeros_like(counts)
-    high = ops.where(counts > 0, MAX_KEY, -1)
-    high_counts = ops.where(counts > 0, available, 0)
-    start = (ops.zeros((), "int32"), zeros - 1, zeros, high, high_counts)
-    _, _, low_counts, high, high_counts = ops.while_loop(unsettled, narrow, start)
+    none, some = ops.zeros_like(counts), counts > 0
+    eligible_in_rows = ops.where(segments.spread(some)[:, 0], eligible_in_rows, 0)
+    low = _Bound(none - 1, none, ops.zeros_like(eligible_in_rows))
+    high = _Bound(ops.where(some, MAX_KEY, -1), ops.where(some, available, 0), eligible_in_rows)
+    room = max(segments.rows // _SHRINKAGE, 1)
 
-    def take_all():
-        return [key <= high[index] for index, key in enumerate(keys)]
+    def are_many(passes, low, high):
+        return ops.any(is_open(low, high)) & (ops.sum(ops.where(is_open(low, high), high.count - low.count, 0)) > room)
+
+    start = (ops.zeros((), "int32"), low, high)
+    passes, low, high = ops.while_loop(are_many, lambda *state: narrow(keys, None, *state), start)
+
+    # Few keys are left between `low` and `high`: the rest of the search is in the rows that hold them.
+    has_some = (low.in_rows != high.in_rows) & segments.spread(is_open(low, high))[:, 0]
+    rows, is_there = _rows_where(has_some, room)
+    few_keys = ops.take(keys, rows, axis=0)
+    few_keys = ops.where(is_there[:, None] & (few_keys > segments.spread(low.key, rows)), few_keys, _EXCLUDED)
+    few_counts = low.count
+    start = (passes, low._replace(in_rows=rows), high._replace(in_rows=rows))
+    _, low, high = ops.while_loop(
+        lambda passes, low, high: ops.any(is_open(low, high)),
+        lambda *state: narrow(few_keys, rows, *state),
+        start,
+    )
+    cuts = segments.spread(high.key)
 
     def take_by_position():
-        return [_with_ties(key, high[index], counts[index] - low_counts[index]) for index, key in enumerate(keys)]
+        return (keys < cuts) | _first(keys == cuts, counts - low.count, segments)
 
-    return list(ops.cond(ops.all(high_counts == counts), take_all, take_by_position))
+    return ops.cond(ops.all(high.count == counts), lambda: keys <= cuts, take_by_position)
 
 
-def _with_ties(keys, cut, count):
-    """The places with keys below `cut`, and the first `count` of those at it."""
-    tied = ops.reshape(keys == cut, (-1,))
-    rank = ops.cumsum(ops.cast(tied, "int32"))
-    return (keys < cut) | ops.reshape(tied & (rank <= count), keys.shape)
+def _first(mask, counts, segments: Segments):
+    """In each tensor, the first true entries of a joined mask, as many as `counts` says, of shape `(tensors,)`."""
+    in_rows = count_in_rows(mask)
+    left = segments.spread(counts)[:, 0] - segments.rows_before(in_rows)
+    # Of a tensor at most one row is taken in part: up to which column?
+    rows, is_there = _rows_where((left > 0) & (in_rows > left), len(segments.sizes))
+    ranks = ops.cumsum(ops.cast(ops.take(mask, rows, axis=0), "int32"), axis=1)
+    ends = count_in_rows(ranks <= ops.take(left, rows)[:, None])
+    columns = ops.concatenate([ops.where(in_rows <= left, WIDTH, 0), ops.zeros((1,), "int32")])
+    columns = ops.scatter_update(columns, ops.where(is_there, rows, segments.rows)[:, None], ends)[:-1]
+    return mask & (ops.arange(WIDTH, dtype="int32") < columns[:, None])
+
+
+class _Bound(NamedTuple):
+    """A bound of the search in each tensor: a key, the number of keys at or below it, and that number in each row."""
+
+    key: Any
+    count: Any
+    in_rows: Any
+
+
+def _rows_where(wanted, room: int) -> tuple:
+    """The numbers of the rows that are wanted, at most `room` of them.
+
+    Returns:
+        `(rows, is_there)` of shape `(room,)`: int32, 0 behind the last one; and bool, false behind the last one.
+    """
+    order = ops.cumsum(ops.cast(wanted, "int32"))
+    at = ops.where(wanted & (order <= room), order - 1, room)  # what is at `room` is dropped
+    numbers = ops.arange(wanted.shape[0], dtype="int32")
+    rows = ops.scatter_update(ops.zeros((room + 1,), "int32"), at[:, None], numbers)[:room]
+    return rows, ops.arange(room, dtype="int32") < order[-1]

@@ -1,14 +1,39 @@
-"""What a method's decision makes of one tensor: its values, where its weights are, and the optimizer's slots."""
+"""What a method's decision makes of each tensor: its values, where its weights are, and the optimizer's slots."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_dsr.methods.base import Parts, Places
+from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs
 from keras_dsr.ops.masking import mask_weights
-from keras_dsr.ops.patterns import unit_mask
-from keras_dsr.ops.positions import count_positions, laid_out, layout, no_positions
+from keras_dsr.ops.patterns import weight_mask
+from keras_dsr.ops.positions import (
+    contains,
+    count_positions,
+    laid_out,
+    layout,
+    no_positions,
+    positions_where,
+)
 from keras_dsr.ops.selection import count_true
+
+
+class Stored(NamedTuple):
+    """One sparse weight as it is before a reallocation, beside what the method is given.
+
+    Attributes:
+        draw: function from a `StepSeed` to new values of the dense tensor; in compact storage of a seed and a number.
+        columns: int, in compact storage: of the matrix in which its weights stand; None in masked storage.
+        slots: pairs of an optimizer slot's value and the number that it starts from.
+        states: the lists of the method's state, by name.
+    """
+
+    draw: Callable
+    columns: int | None
+    slots: list
+    states: dict
 
 
 class Rewritten(NamedTuple):
@@ -18,64 +43,105 @@ class Rewritten(NamedTuple):
         values: for its variable.
         where: for the variables that say where its weights are.
         slots: for the slots of its variable.
-        kept: for the variables in which methods keep something, by name; those that change.
-        count: int32 scalar, its active units.
-        record: for its record.
+        states: for the variables in which methods keep something, by name; those that change.
     """
 
     values: Any
     where: list
     slots: list
-    kept: dict
-    count: Any
-    record: Any = None
+    states: dict
 
 
-def rewritten_masked(weight, mask, old_mask, unit_axes, slots: list, kept: dict) -> Rewritten:
-    """Of a tensor with a mask.
+def apply_decision(method: Method, inputs: MethodInputs, decision: Decision, stored: list[Stored]) -> tuple[list, Any]:
+    """Make of a decision what is to be written.
 
     Args:
-        weight: its new values; dead places may hold anything.
-        mask: its new mask.
-        old_mask: its mask before.
-        unit_axes: the axes that one unit spans.
-        slots: pairs of a slot's value and the number that it starts from.
-        kept: what the method returned of what it keeps, by name.
+        method: whose decision it is.
+        inputs: what it was given.
+        decision: what it returned.
+        stored: of each weight, what is stored beside; `states` as the method returned them.
+
+    Returns:
+        `(rewritten, active)`: a list of `Rewritten`, and the active units of each tensor, int32.
+
+    Raises:
+        ValueError: units are grown by their mask in a tensor in compact storage.
     """
-    weight = mask_weights(weight, mask)
-    # Dead, newborn, or reborn where it had just died: its slots start over.
-    starts_over = (weight == 0) | (mask & ~old_mask)
-    slots = [ops.where(starts_over, ops.cast(initial, value.dtype), value) for value, initial in slots]
-    return Rewritten(weight, [mask], slots, kept, count_true(unit_mask(mask, unit_axes)))
+    segments, grown = inputs.segments, decision.grown
+    if not isinstance(grown, Grown):  # it is a mask, or None
+        if inputs.positions and grown is not None:
+            raise ValueError(
+                f"{type(method).__name__} tells what is grown by a mask, and {inputs.names[min(inputs.positions)]!r} "
+                "is in compact storage, which has no mask. Choose what is grown by "
+                "`keras_dsr.methods.grow_at_random`, or build the layer with storage='masked'."
+            )
+        grown = None if grown is None else grown & segments.holds_entry()
+        grown = Grown(grown, {i: no_positions(positions.shape[0]) for i, positions in inputs.positions.items()})
+    units = decision.kept if grown.units is None else decision.kept | grown.units
+    active = segments.count(units)
+    if grown.positions:
+        tensors = range(len(stored))
+        active += ops.stack([count_positions(grown.positions[i]) if i in grown.positions else 0 for i in tensors])
+    kept, units = segments.split(decision.kept), segments.split(units)
+    weights = inputs.weights if decision.weights is None else decision.weights
+    seeds = inputs.seeds(f"{type(method).__name__.lower()}.value")
+    rewritten = []
+    for index, of_it in enumerate(stored):
+        draw = None
+        if decision.start == "initializer":
+            draw = functools.partial(of_it.draw, seeds[index])
+        if index in inputs.positions:
+            positions = grown.positions[index]
+            states = method.state_of_grown(inputs, index, positions)
+            rewritten.append(_compact(inputs, index, weights[index], kept[index], positions, states, draw, of_it))
+        else:
+            masks = [weight_mask(of, weights[index].shape) for of in (kept[index], units[index])]
+            rewritten.append(_masked(inputs, index, weights[index], *masks, draw, of_it))
+    return rewritten, active
 
 
-def rewritten_compact(weight, mask, places: Places, columns: int, slots: list, kept: dict) -> Rewritten:
-    """Of a tensor in compact storage: all that it has moves with its weights.
+def _masked(inputs: MethodInputs, index: int, weight, kept, mask, draw: Callable | None, stored: Stored) -> Rewritten:
+    weight = mask_weights(weight, kept)
+    starts_over = weight == 0  # the slots of what is pruned or grown
+    if draw is not None:
+        grown = mask & ~inputs.masks[index]  # what is grown where it has just been pruned starts at 0
+        weight = ops.where(grown, ops.cast(draw(), weight.dtype), weight)
+    slots = [ops.where(starts_over, ops.cast(initial, value.dtype), value) for value, initial in stored.slots]
+    return Rewritten(weight, [mask], slots, stored.states)
+
+
+def _compact(
+    inputs: MethodInputs, index: int, weight, kept, grown, states: dict, draw: Callable | None, stored: Stored
+) -> Rewritten:
+    """All that a tensor in compact storage has moves with its weights.
 
     Args:
-        weight: `Parts`, its values; or a tensor of shape `(capacity,)` where none is grown.
-        mask: `Parts`, which entries survive and the positions that are grown; or a bool tensor, as for `weight`.
-        places: where its weights stand now.
-        columns: int, of the matrix in which they stand.
-        slots: pairs of a slot's value and the number that it starts from.
-        kept: what the method returned of what it keeps, or what is held of it, by name; `Parts` or tensors.
+        inputs: what the method was given.
+        index: int, which tensor it is.
+        weight: its values, of shape `(capacity,)`.
+        kept: bool tensor of that shape, the entries that stay.
+        grown: a list of the positions that are grown.
+        states: what the lists of the method's state begin with there, by name.
+        draw: function from a number to values for what is grown; None: zeros.
+        stored: what is stored beside.
     """
-    mask = mask if isinstance(mask, Parts) else Parts(mask, no_positions(mask.shape[0]))
-    order = layout(places.positions, mask.kept, mask.born)
-    count = count_true(mask.kept) + count_positions(mask.born)
+    positions = inputs.positions[index]
+    order, number = layout(positions, kept, grown), ops.shape(grown)
 
-    def moved(entries, fill=0):
-        if not isinstance(entries, Parts):
-            entries = Parts(entries, ops.full(ops.shape(mask.born), fill, dtype=entries.dtype))
-        return laid_out(entries.kept, entries.born, order, fill)
+    def moved(entries, of_grown=None, fill=0):
+        of_grown = ops.full(number, fill, dtype=entries.dtype) if of_grown is None else of_grown
+        return laid_out(entries, of_grown, order, fill)
 
-    positions = moved(Parts(places.positions, mask.born))
-    rows = positions // columns
-    values = moved(weight)
-    new_slots = []
-    for value, initial in slots:
+    drawn = None
+    if draw is not None:
+        drawn = ops.cast(draw(number[0]), weight.dtype)
+        drawn = mask_weights(drawn, ~contains(positions_where(positions, inputs.masks[index]), grown))
+    values, now = moved(mask_weights(weight, kept), drawn), moved(positions, grown)
+    rows = now // stored.columns
+    indices = ops.stack([rows, now - rows * stored.columns], axis=1)
+    slots = []
+    for value, initial in stored.slots:
         initial = ops.cast(initial, value.dtype)
-        new_slots.append(ops.where(values == 0, initial, moved(value, initial)))
-    where = [ops.stack([rows, positions - rows * columns], axis=1), ops.cast(count, "int32")]
-    kept = {name: moved(entries) for name, entries in kept.items()}
-    return Rewritten(values, where, new_slots, kept, where[-1])
+        slots.append(ops.where(values == 0, initial, moved(value, fill=initial)))
+    states = {name: moved(entries, states.get(name)) for name, entries in stored.states.items()}
+    return Rewritten(values, [indices, count_true(kept) + count_positions(grown)], slots, states)

@@ -14,13 +14,12 @@ from keras_dsr.backend.keras_slots import Slot, optimizer_slots, steps_taken
 from keras_dsr.backend.keras_training import renew_compiled_functions
 from keras_dsr.layers import MaskedLayer
 from keras_dsr.layers.record import SINCE, Record
-from keras_dsr.methods.base import Places, View, constants_of
+from keras_dsr.methods.base import Method, MethodInputs
 from keras_dsr.methods.identity import digest
 from keras_dsr.ops.apportionment import LARGEST_TOTAL
 from keras_dsr.ops.initial_masks import count_units
-from keras_dsr.ops.patterns import unit_mask, unit_shape
-from keras_dsr.ops.selection import count_true
-from keras_dsr.weights.apply import rewritten_compact, rewritten_masked
+from keras_dsr.ops.patterns import unit_shape
+from keras_dsr.weights.apply import Stored, apply_decision
 from keras_dsr.weights.sparse_weights import CompactWeight, SparseWeight, sparse_optimizer, sparse_weights
 
 ATTEMPTS = 10  # to finish what is interrupted, if the interrupts do not end
@@ -48,7 +47,7 @@ class Reallocation:
 
     Args:
         model: a built Keras model with at least one sparse weight that is not frozen.
-        method: a method (see `methods.View`).
+        method: a method.
         seed: int, the seed of its random numbers.
         weights: of the model's sparse weights those that take part, all of one granularity; None: those that are not
             frozen.
@@ -67,7 +66,7 @@ class Reallocation:
     def __init__(
         self,
         model: keras.Model,
-        method,
+        method: Method,
         seed: int = 0,
         weights: Sequence[SparseWeight | CompactWeight] | None = None,
         optimizer: keras.optimizers.Optimizer | None = None,
@@ -75,7 +74,6 @@ class Reallocation:
     ):
         self.model = model
         self.method = method
-        self._constants = constants_of(method)
         self.seed = seed
         self.weights = movable_weights(model) if weights is None else list(weights)
         self._given_optimizer = optimizer
@@ -95,14 +93,13 @@ class Reallocation:
             weight.check()
         self._share_threshold()
         self._holders = None
-        self._check_knows_compact()
-        if self._constants.gradient_decay is not None:
-            self._remember_gradients(self._constants.gradient_decay)
+        if self.method.gradient_decay is not None:
+            self._remember_gradients(self.method.gradient_decay)
         kept = {}
         for name in self.weights[0].states:
             if all(name in weight.states for weight in self.weights):
                 kept[name] = [ops.convert_to_tensor(weight.states[name]) for weight in self.weights]
-        state = self.method.init(self._view()._replace(kept=kept))
+        state = self.method.init(self._inputs(*self._variables(), retained=kept))
         lists = {name: value for name, value in state.items() if isinstance(value, list)}
         self.initial_state = {name: ops.convert_to_numpy(state[name]) for name in state if name not in lists}
         has_new_variables = False
@@ -149,19 +146,15 @@ class Reallocation:
     def _steps_taken(self) -> int:
         return 0 if self.optimizer is None else steps_taken(self.optimizer)
 
-    def _check_knows_compact(self) -> None:
-        compact = [weight.name for weight in self.weights if isinstance(weight, CompactWeight)]
-        if compact and not self._constants.grows_compact:
-            needs_gradients = self._constants.gradient_decay is not None
-            lack = "needs gradients of the size of the dense kernel"
-            why = lack if needs_gradients else "does not move weights that are held as a list"
-            raise ValueError(
-                f"{type(self.method).__name__} {why}, and {compact[0]!r} is in compact storage. Build the layer with "
-                "storage='masked', or use DSR, SET, DeepR or Static."
-            )
-
     def _remember_gradients(self, decay: float) -> None:
         """Have the optimizer keep the dense gradients that the method needs."""
+        compact = [weight.name for weight in self.weights if isinstance(weight, CompactWeight)]
+        if compact:
+            raise ValueError(
+                f"{type(self.method).__name__} needs gradients of the size of the dense kernel, and {compact[0]!r} is "
+                "in compact storage. Build the layer with storage='masked', or use DSR, SET, DeepR, GradualPruning or "
+                "Static."
+            )
         if any(isinstance(weight.holder, MaskedLayer) for weight in self.weights):
             raise ValueError(
                 f"{type(self.method).__name__} needs the gradients of dead weights, which sparse layers do not have. "
@@ -181,28 +174,28 @@ class Reallocation:
                 model is as it was before.
         """
         self._bind()
-        tensors, before, after, state = self._decide()
+        tensors, records, before, after, state = self._decide()
         before, after = ops.convert_to_numpy(before), ops.convert_to_numpy(after)
         self._check_postconditions(before, after)
         state = {name: ops.convert_to_numpy(value) for name, value in state.items()}
+        records = ops.convert_to_numpy(records)
 
         writes = []
         for index, (weight, written) in enumerate(zip(self.weights, tensors)):
             writes.append((weight.variable, written.values))
             writes += zip(weight.where, written.where, strict=True)
-            writes.append((weight.record, written.record))
+            writes.append((weight.record, records[index]))
             if "threshold" in state:  # from the host: on JAX variables that share a buffer cannot be donated
                 writes.append((weight.threshold, state["threshold"]))
-            writes += [(self._kept[name][index], value) for name, value in written.kept.items()]
+            writes += [(self._kept[name][index], value) for name, value in written.states.items()]
             writes += [(slot.variable, value) for slot, value in zip(self._slots[index], written.slots)]
         _write_all(writes)
         return Outcome(after.astype("int64"), state, self.weights)
 
     def active(self) -> np.ndarray:
         """The active units of each tensor, an int64 array of shape `(tensors,)`."""
-        masks = [_mask(weight) for weight in self.weights]
-        unit_axes = [weight.unit_axes for weight in self.weights]
-        return ops.convert_to_numpy(_count_units(masks, unit_axes)).astype("int64")
+        units = [weight.size // count_units(weight.shape, weight.unit_axes) for weight in self.weights]
+        return np.array([weight.count() // size for weight, size in zip(self.weights, units)], "int64")
 
     def sparsity(self) -> float:
         """The share of weights that are zero, over all tensors."""
@@ -230,71 +223,70 @@ class Reallocation:
 
     def _read(self) -> tuple:
         """What the decision depends on, as tensors."""
-        view = self._view()
-        places = [of_tensor and of_tensor.positions for of_tensor in view.places]
-        return (  # what is static is not for a compiled program to be given
-            view._replace(unit_axes=None, initializers=None, names=None, places=places),
+        return (
+            self._variables(),
             ops.convert_to_tensor(self.weights[0].threshold),
             {name: [ops.convert_to_tensor(variable) for variable in row] for name, row in self._kept.items()},
             [[ops.convert_to_tensor(slot.variable) for slot in row] for row in self._slots],
             [ops.convert_to_tensor(weight.record) for weight in self.weights],
         )
 
-    def _decision(self, view: View, stored_threshold, kept, slots, records):
+    def _variables(self) -> tuple:
+        """What the method's inputs are made of: step, learning rate, weights, masks, gradients, positions."""
+        optimizer = self.optimizer
+        taken = ops.cast(0 if optimizer is None else optimizer.iterations, "int32")
+        has_gradients = self.method.gradient_decay is not None
+        return (
+            taken - ops.convert_to_tensor(self.weights[0].record)[SINCE],
+            ops.convert_to_tensor(_learning_rate(optimizer), "float32"),
+            [ops.convert_to_tensor(weight.variable) for weight in self.weights],
+            [_mask(weight) for weight in self.weights],
+            [ops.convert_to_tensor(weight.gradient) for weight in self.weights] if has_gradients else None,
+            {i: _positions(weight) for i, weight in enumerate(self.weights) if isinstance(weight, CompactWeight)},
+        )
+
+    def _inputs(self, step, learning_rate, weights, masks, gradients, positions, **others) -> MethodInputs:
+        return MethodInputs.of(
+            step=step,
+            seed=self.seed,
+            learning_rate=learning_rate,
+            names=[weight.name for weight in self.weights],
+            sizes=[count_units(weight.shape, weight.unit_axes) for weight in self.weights],
+            unit_axes=[weight.unit_axes for weight in self.weights],
+            weights=weights,
+            masks=masks,
+            gradients=gradients,
+            positions=positions,
+            **others,
+        )
+
+    def _decision(self, variables, stored_threshold, kept, slots, records):
         """The whole reallocation as a function of tensors; compiled once."""
-        places = [
-            None if positions is None else Places(positions, weight.size)
-            for positions, weight in zip(view.places, self.weights)
-        ]
-        view = view._replace(places=places, **self._static())
-        unit_axes = view.unit_axes
+        inputs = self._inputs(*variables)
         state = {**self.initial_state, **kept}
         if "threshold" in state:  # 0 in a layer means that no method has set it
             state["threshold"] = ops.where(stored_threshold > 0, stored_threshold, state["threshold"])
-        weights, masks, state = self.method.update(view, state, self.seed)
-        lists = {name: state.pop(name, None) for name in kept}
+        decision, state = self.method.update(inputs, state)
+        lists = {name: state.pop(name) for name in kept if name in state}
 
-        tensors = []
+        stored = []
         for index, weight in enumerate(self.weights):
-            slots_of_it = [(value, slot.initial_value) for slot, value in zip(self._slots[index], slots[index])]
-            kept_of_it = {name: entries[index] for name, entries in lists.items() if entries is not None}
-            if isinstance(weight, CompactWeight):
-                kept_of_it = {name: kept_of_it.get(name, entries[index]) for name, entries in kept.items()}
-                lies = view.places[index], weight.layer.matrix_shape[1]
-                written = rewritten_compact(weights[index], masks[index], *lies, slots_of_it, kept_of_it)
-            else:
-                lay = view.masks[index], unit_axes[index]
-                written = rewritten_masked(weights[index], masks[index], *lay, slots_of_it, kept_of_it)
-            active = written.count * (weight.size // count_units(weight.shape, weight.unit_axes))
-            record = ops.concatenate([records[index][:1], ops.reshape(active, (1,)), records[index][2:]])
-            tensors.append(written._replace(record=record))
-        return tensors, _count_units(view.masks, unit_axes), ops.stack([tensor.count for tensor in tensors]), state
-
-    def _view(self) -> View:
-        optimizer = self.optimizer
-        taken = ops.cast(0 if optimizer is None else optimizer.iterations, "int32")
-        return View(
-            step=taken - ops.convert_to_tensor(self.weights[0].record)[SINCE],
-            weights=[ops.convert_to_tensor(weight.variable) for weight in self.weights],
-            masks=[_mask(weight) for weight in self.weights],
-            learning_rate=ops.convert_to_tensor(_learning_rate(optimizer), "float32"),
-            gradients=self._gradients(),
-            places=[_places(weight) for weight in self.weights],
-            **self._static(),
-        )
-
-    def _gradients(self) -> list | None:
-        if self._constants.gradient_decay is None:
-            return None
-        return [ops.convert_to_tensor(weight.gradient) for weight in self.weights]
-
-    def _static(self) -> dict:
-        """What a view has that is not a tensor."""
-        return {
-            "unit_axes": [weight.unit_axes for weight in self.weights],
-            "initializers": [weight.initial_values for weight in self.weights],
-            "names": [weight.name for weight in self.weights],
-        }
+            is_compact = isinstance(weight, CompactWeight)
+            lists_of_it = {**kept, **lists} if is_compact else lists  # there they move with the weights
+            stored.append(
+                Stored(
+                    draw=weight.initial_values,
+                    columns=weight.layer.matrix_shape[1] if is_compact else None,
+                    slots=[(value, slot.initial_value) for slot, value in zip(self._slots[index], slots[index])],
+                    states={name: entries[index] for name, entries in lists_of_it.items()},
+                )
+            )
+        tensors, active = apply_decision(self.method, inputs, decision, stored)
+        unit_sizes = [weight.size // size for weight, size in zip(self.weights, inputs.sizes)]
+        weights_now = active * ops.convert_to_tensor(unit_sizes, "int32")
+        records = ops.reshape(ops.concatenate(records), (len(records), -1))
+        records = ops.concatenate([records[:, :1], weights_now[:, None], records[:, 2:]], axis=1)
+        return tensors, records, inputs.count(inputs.active), active, state
 
     @property
     def optimizer(self) -> keras.optimizers.Optimizer | None:
@@ -302,7 +294,7 @@ class Reallocation:
         return getattr(self.model, "optimizer", None) if self._given_optimizer is None else self._given_optimizer
 
     def _check_postconditions(self, before: np.ndarray, after: np.ndarray):
-        if self._constants.conserves and before.sum() != after.sum():
+        if self.method.conserves and before.sum() != after.sum():
             raise RuntimeError(
                 f"{self.method} changed the number of active units from {before.sum()} to {after.sum()}: a conserving "
                 "method must keep it. The model was not changed."
@@ -377,15 +369,10 @@ def _mask(weight: SparseWeight | CompactWeight):
     return ops.convert_to_tensor(weight.mask)
 
 
-def _places(weight: SparseWeight | CompactWeight) -> Places | None:
-    if not isinstance(weight, CompactWeight):
-        return None
+def _positions(weight: CompactWeight):
+    """Where its entries stand in the dense tensor, flat."""
     indices = weight.indices.value
-    return Places(indices[:, 0] * weight.layer.matrix_shape[1] + indices[:, 1], weight.size)
-
-
-def _count_units(masks, unit_axes):
-    return ops.stack([count_true(unit_mask(mask, axes)) for mask, axes in zip(masks, unit_axes)])
+    return indices[:, 0] * weight.layer.matrix_shape[1] + indices[:, 1]
 
 
 def _compiled(read: Callable[[], tuple], decide: Callable) -> Callable:

@@ -1,5 +1,6 @@
-"""Views of models that do not exist: what a method decides from, made of plain tensors."""
+"""Inputs of a method for models that do not exist, made of plain tensors, and what it makes of them."""
 
+import dataclasses
 import math
 
 import keras
@@ -7,9 +8,10 @@ import numpy as np
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_dsr.methods import View
+from keras_dsr.methods import MethodInputs
 from keras_dsr.ops.initial_masks import active_units, count_units, random_mask
-from tests.helpers.networks import dtype_of, int32, program
+from keras_dsr.weights.apply import Stored, apply_decision
+from tests.helpers.networks import dtype_of, int32, program, values
 
 EIGHT_WEIGHTS = np.array([0.5, -0.09, 0.1, -0.3, 0.05, 0.2, -0.01, 0.4], "float32")
 EIGHT_ACTIVE = np.array([1, 1, 1, 0, 1, 1, 1, 0], bool)
@@ -22,8 +24,21 @@ STEPS = st.integers(0, 2**31 - 1)
 SEEDS = st.integers(-(2**40), 2**40)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View(MethodInputs):
+    """The inputs of a method, and what draws the weights of the layers: functions from a `StepSeed` to a tensor."""
+
+    initializers: list
+
+    def _replace(self, **changes) -> "View":
+        """The same with other weights, masks, gradients, step or seed, and all that follows from them."""
+        names = ("weights", "masks", "gradients", "unit_axes", "step", "seed", "learning_rate", "names", "sizes")
+        held = {name: getattr(self, name) for name in (*names, "positions", "initializers")}
+        return View.of(**{**held, **changes})
+
+
 def view(weights, masks, unit_axes=None, step=7, learning_rate=0.1, initializers=None, gradients=None) -> View:
-    """A view of these weights and masks; by default newborn weights are drawn from [1, 2), gradients are normal."""
+    """A view of these weights and masks; by default grown weights are drawn from [1, 2), gradients are normal."""
     weights = [ops.convert_to_tensor(weight) for weight in weights]
 
     def initializer(weight):
@@ -33,39 +48,57 @@ def view(weights, masks, unit_axes=None, step=7, learning_rate=0.1, initializers
     if gradients is None:
         gradients = [np.random.default_rng(2).normal(size=weight.shape) for weight in weights]
 
-    return View(
+    unit_axes = unit_axes or [()] * len(weights)
+    return View.of(
         step=int32(step),
+        seed=0,
         weights=weights,
         masks=[ops.convert_to_tensor(mask) for mask in masks],
-        unit_axes=unit_axes or [()] * len(weights),
+        unit_axes=unit_axes,
         learning_rate=ops.convert_to_tensor(learning_rate, "float32"),
-        initializers=initializers or [initializer(weight) for weight in weights],
         names=[f"layer_{index}/kernel" for index in range(len(weights))],
+        sizes=[count_units(weight.shape, axes) for weight, axes in zip(weights, unit_axes)],
         gradients=[ops.cast(gradient, weight.dtype) for gradient, weight in zip(gradients, weights, strict=True)],
+        positions={},
+        initializers=initializers or [initializer(weight) for weight in weights],
     )
+
+
+def updated(method, seen: View, state: dict, seed: int = 0) -> tuple[list, list, dict]:
+    """What an update makes of a view: weights, masks and the state."""
+    seen = dataclasses.replace(seen, seed=seed)
+    decision, state = method.update(seen, state)
+    stored = [Stored(draw, None, [], {}) for draw in seen.initializers]
+    rewritten, _ = apply_decision(method, seen, decision, stored)
+    return [of.values for of in rewritten], [of.where[0] for of in rewritten], state
+
+
+def split(seen: View, joined) -> list:
+    """What is joined, by tensor."""
+    return [values(part) for part in seen.segments.split(joined)]
 
 
 _PROGRAMS = {}
 
 
-def decided(method, seen: View, state: dict, seed: int) -> tuple:
-    """What `method.update` gives: on JAX by one compiled program, which is kept for the next view.
+def decided(method, seen: View, state: dict, seed: int = 0) -> tuple:
+    """As `updated`: on JAX by one compiled program, which is kept for the next view.
 
     (There every operation alone would be compiled too, for each shape, and every loop each time that it runs.)
     """
     if keras.backend.backend() != "jax":
-        return method.update(seen, state, seed)
-    static = {"unit_axes": seen.unit_axes, "initializers": seen.initializers, "names": seen.names}
+        return updated(method, seen, state, seed)
     drawn = [initializer.__qualname__ for initializer in seen.initializers]
     shapes = [(weight.shape, str(weight.dtype)) for weight in seen.weights]
-    key = repr((method, seed, seen.unit_axes, drawn, shapes))
+    key = repr((method, seed, seen.unit_axes, drawn, shapes, seen.gradients is None))
     if key not in _PROGRAMS:
-        _PROGRAMS[key] = program(lambda tensors, state: method.update(tensors._replace(**static), state, seed))
-    return _PROGRAMS[key](seen._replace(**dict.fromkeys(static)), state)
+        _PROGRAMS[key] = program(lambda tensors, state: updated(method, seen._replace(**tensors), state, seed))
+    names = ("step", "learning_rate", "weights", "masks", "gradients")
+    return _PROGRAMS[key]({name: getattr(seen, name) for name in names}, state)
 
 
 def view_of(*tensors, **settings) -> View:
-    """A view of float32 tensors, all places active; None marks a dead place."""
+    """A view of float32 tensors, all active; None marks a pruned one."""
     masks = [np.array([value is not None for value in tensor]) for tensor in tensors]
     weights = [np.array([value or 0 for value in tensor], "float32") for tensor in tensors]
     return view(weights, masks, **settings)
@@ -80,7 +113,7 @@ def normal_view(step=7, sparsity=0.7) -> View:
 
 @st.composite
 def views(draw, slices=None, step=STEPS) -> View:
-    """Views of one to three tensors; no weight is 0, dead places hold something too, and some gradients are no numbers.
+    """Views of one to three tensors; no weight is 0, pruned ones hold something too, some gradients are no numbers.
 
     Args:
         slices: whether a unit of a 4-dimensional weight is a slice; None: either.

@@ -4,6 +4,7 @@ What is drawn at random differs from backend to backend, so of random growth onl
 is where it may be.
 """
 
+import dataclasses
 import math
 from fractions import Fraction
 from typing import NamedTuple
@@ -13,10 +14,9 @@ import pytest
 from keras import ops
 
 from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
-from keras_dsr.methods.growth import grow
-from keras_dsr.ops.randomness import StepSeed
+from keras_dsr.methods.growth import grow_at_random
 from tests.helpers.networks import int32, program, values
-from tests.helpers.views import view
+from tests.helpers.views import updated, view
 
 STEP = 100
 WEIGHTS = [((6, 7), ()), ((4,), ()), ((6, 7), ())]  # two of one shape, apart
@@ -235,7 +235,7 @@ def test_a_decision_is_that_of_numpy(name, layout):
 
     def decide(weights, masks, gradients, state):
         seen = first._replace(weights=weights, masks=masks, gradients=gradients)
-        return method.update(seen, state, 0)
+        return updated(method, seen, state)
 
     decide, moved = program(decide), 0
     for weights, masks, gradients, threshold in examples(layout):
@@ -277,8 +277,11 @@ def test_growth_is_uniform_over_the_free_places():
     taken = np.zeros(40, bool)
     taken[::4] = True
 
+    seen = view([taken.astype("float32")], [taken])
+
     def grow_at(step):
-        return grow([ops.convert_to_tensor(taken)], int32([3]), [StepSeed(0, 0, step, "test.grow")])
+        grown = grow_at_random(dataclasses.replace(seen, step=step), seen.active, int32([3]), "test.grow")
+        return seen.segments.split(grown.units)
 
     grow_step = program(grow_at)
     born = sum(values(grow_step(int32(step))[0]).astype(int) for step in range(500))

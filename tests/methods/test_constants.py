@@ -1,18 +1,68 @@
-"""What makes an object a method: it can be told from others at once, and its constants have defaults."""
+"""What makes an object a method: it can be told from others at once, and what it says of itself has defaults."""
 
 import re
-from typing import ClassVar
 
 import pytest
 
 import keras_dsr as dsr
-from keras_dsr.methods.base import Constants, check_method, constants_of
+from keras_dsr.methods import Decision, Method
+from keras_dsr.methods.base import check_method
 
 pytestmark = pytest.mark.once
 
 
-class Still:
+class Still(Method):
     """A method of somebody's own, who says nothing but what it does."""
+
+    def init(self, inputs):
+        return {}
+
+    def update(self, inputs, state):
+        return Decision(inputs.active), state
+
+
+class Saying(Still):
+    def __init__(self, **constants):
+        vars(self).update(constants)
+
+
+def said(method) -> tuple:
+    return method.conserves, method.every_step, method.gradient_decay
+
+
+def test_a_method_need_not_say_anything_of_itself():
+    check_method(Still(), "Reallocate")
+    assert said(Still()) == (False, False, None)
+    callback = dsr.Reallocate(Still())
+    assert callback._period_at(0) == 100
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (dsr.methods.DSR(), (True, False, None)),
+        (dsr.methods.DeepR(), (True, True, None)),
+        (dsr.methods.GradualPruning(), (False, False, None)),
+        (dsr.methods.RigL(), (True, False, 0.0)),
+        (dsr.methods.SNFS(momentum=0.5), (True, False, 0.5)),
+    ],
+)
+def test_what_a_method_says_goes_before_the_defaults(method, expected):
+    assert said(method) == expected
+
+
+class WithoutUpdate(Method):
+    def init(self, inputs):
+        return {}
+
+
+def test_a_method_has_both_functions():
+    with pytest.raises(TypeError, match="abstract method '?update"):
+        WithoutUpdate()
+
+
+class OfNoMethod:
+    """What the contract of version 0.1.0 asked for."""
 
     def init(self, view):
         return {}
@@ -21,56 +71,19 @@ class Still:
         return view.weights, view.masks, state
 
 
-class Saying(Still):
-    def __init__(self, **constants):
-        vars(self).update(constants)
-
-
-def test_a_method_need_not_define_constants():
-    check_method(Still(), "Reallocate")
-    assert constants_of(Still()) == Constants(False, False, None, False)
-    callback = dsr.Reallocate(Still())
-    assert callback._period_at(0) == 100
-
-
-@pytest.mark.parametrize(
-    ("method", "constants"),
-    [
-        (dsr.methods.DSR(), (True, False, None, True)),
-        (dsr.methods.DeepR(), (True, True, None, True)),
-        (dsr.methods.GradualPruning(), (False, False, None, False)),
-        (dsr.methods.RigL(), (True, False, 0.0, False)),
-        (dsr.methods.SNFS(momentum=0.5), (True, False, 0.5, False)),
-    ],
-)
-def test_what_a_method_says_goes_before_the_defaults(method, constants):
-    assert constants_of(method) == constants
-
-
-class WithoutUpdate:
-    def init(self, view):
-        return {}
-
-
-class NotToBeCalled:
-    init: ClassVar = {}
-    update = None
-
-
 @pytest.mark.parametrize(
     ("method", "received"),
     [
-        ("dsr", "method='dsr' (of type str), which has no init and no update to call"),
-        (None, "method=None (of type NoneType), which has no init and no update to call"),
-        (dsr.methods.DSR, f"method={dsr.methods.DSR!r}, which is a class: make an instance of it, such as DSR()"),
-        (WithoutUpdate(), "(of type WithoutUpdate), which has no update to call"),
-        (NotToBeCalled(), "(of type NotToBeCalled), which has no init and no update to call"),
+        ("dsr", "method='dsr' (of type str)"),
+        (None, "method=None (of type NoneType)"),
+        (dsr.methods.DSR, f"method={dsr.methods.DSR!r}, a class: make an instance of it, such as DSR()"),
+        (OfNoMethod(), "(of type OfNoMethod)"),
     ],
 )
 def test_what_is_no_method_is_refused_at_once(method, received):
     message = (
-        r"Reallocate\(method=\.\.\.\) must be a method, such as keras_dsr\.methods\.DSR\(target=600\), or .*"
-        + re.escape(received)
+        r"Reallocate\(method=\.\.\.\) must be a method, such as keras_dsr\.methods\.DSR\(target=600\), or an instance "
+        r"of a class of one's own that inherits from keras_dsr\.methods\.Method\. Received: .*" + re.escape(received)
     )
     with pytest.raises(TypeError, match=message):
         dsr.Reallocate(method)

@@ -12,7 +12,17 @@ from keras import ops
 from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
 from keras_dsr.ops.patterns import unit_mask
 from tests.helpers.networks import bits, dtype_of, int32, program, values
-from tests.helpers.views import EIGHT_ACTIVE, EIGHT_GRADIENTS, EIGHT_WEIGHTS, SEEDS, decided, normal_view, view, views
+from tests.helpers.views import (
+    EIGHT_ACTIVE,
+    EIGHT_GRADIENTS,
+    EIGHT_WEIGHTS,
+    SEEDS,
+    decided,
+    normal_view,
+    updated,
+    view,
+    views,
+)
 
 STEP = 7
 
@@ -173,10 +183,10 @@ def test_compiled_gives_the_same_bits(case):
     state = case.method.init(seen)
 
     def decide(step, weights, masks, gradients, state):
-        return case.method.update(seen._replace(step=step, weights=weights, masks=masks, gradients=gradients), state, 0)
+        return updated(case.method, seen._replace(step=step, weights=weights, masks=masks, gradients=gradients), state)
 
     received = program(decide)(seen.step, seen.weights, seen.masks, seen.gradients, state)
-    assert all_bits(received) == all_bits(case.method.update(seen, state, 0))
+    assert all_bits(received) == all_bits(updated(case.method, seen, state))
 
 
 @one_of_each
@@ -193,7 +203,7 @@ def test_several_updates_in_a_row_keep_one_unit_in_each_tensor(case):
     seen = seen_by(case.method, normal_view(sparsity=0.99))
     state = case.method.init(seen)
     for step in range(5):
-        weights, masks, new_state = decided(case.method, seen._replace(step=int32(step)), state, 0)
+        weights, masks, new_state = decided(case.method, seen._replace(step=int32(step)), state)
         seen, state = seen._replace(weights=weights, masks=masks), {**state, **new_state}
         assert min(values(mask).sum() for mask in masks) >= 1
     if case.method.conserves:

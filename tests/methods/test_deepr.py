@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_dsr.methods import DeepR
 from tests.helpers.networks import bits, int32, values
-from tests.helpers.views import SEEDS, view, view_of, views
+from tests.helpers.views import SEEDS, updated, view, view_of, views
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
 pytestmark = pytest.mark.backends("tensorflow", "torch")
@@ -24,7 +24,7 @@ def update(method, seen, seed=0, signs=None):
     state = method.init(seen)
     if signs is not None:
         state["signs"] = [ops.convert_to_tensor(sign, "int8") for sign in signs]
-    weights, masks, state = method.update(seen, state, seed)
+    weights, masks, state = updated(method, seen, state, seed)
     return [values(part) for part in weights], [values(part) for part in masks], int(state["pruned"])
 
 
@@ -55,7 +55,7 @@ def test_first_signs_are_the_same_each_time_and_others_in_another_tensor():
 
 def test_signs_stay_for_ever():
     seen = view_of([0.5, -0.5, None, None])
-    _, _, state = DRIFT.update(seen, DRIFT.init(seen), 0)
+    _, _, state = updated(DRIFT, seen, DRIFT.init(seen), 0)
     assert set(state) == {"pruned"}  # what an update leaves out stays as it is
 
 

@@ -2,11 +2,10 @@ import math
 
 import numpy as np
 import pytest
-from keras import ops
 
-from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest, rounded_share
-from tests.helpers.networks import int32, values
-from tests.helpers.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, view
+from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest, rounded_fraction
+from tests.helpers.networks import int32
+from tests.helpers.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, split, view
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
 pytestmark = pytest.mark.backends("tensorflow", "torch")
@@ -40,7 +39,7 @@ def test_the_fraction_falls_to_exactly_zero_and_stays_there(end_step):
     ("fraction", "size", "share"), [(0.5, 3, 2), (0.5, 5, 2), (0.3, 4, 1), (0.0, 9, 0), (1.0, 9, 9)]
 )
 def test_shares_are_whole_numbers(fraction, size, share):
-    assert int(rounded_share(fraction, int32([size]))[0]) == share
+    assert int(rounded_fraction(fraction, int32([size]))[0]) == share
 
 
 @pytest.mark.parametrize(
@@ -54,8 +53,9 @@ def test_shares_are_whole_numbers(fraction, size, share):
     ],
 )
 def test_the_smallest_active_units_are_dropped(fraction, dropped):
-    (received,) = drop_smallest(view([EIGHT_WEIGHTS], [EIGHT_ACTIVE]), [ops.convert_to_tensor(EIGHT_ACTIVE)], fraction)
-    assert np.flatnonzero(values(received)).tolist() == sorted(dropped)
+    seen = view([EIGHT_WEIGHTS], [EIGHT_ACTIVE])
+    (received,) = split(seen, drop_smallest(seen, fraction))
+    assert np.flatnonzero(received).tolist() == sorted(dropped)
 
 
 def test_slices_are_dropped_by_their_mean():
@@ -63,7 +63,7 @@ def test_slices_are_dropped_by_their_mean():
     kernel[0, 0, 0] = [0.5, 0]  # mean 0.125
     kernel[..., 1] = 0.1
     seen = view([kernel], [np.ones(kernel.shape, bool)], [(0, 1)])
-    (dropped,) = drop_smallest(seen, [ops.ones((1, 1, 1, 2), "bool")], 0.5)
+    (dropped,) = split(seen, drop_smallest(seen, 0.5))
     np.testing.assert_array_equal(dropped, [[[[False, True]]]])
 
 

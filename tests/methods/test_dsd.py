@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from keras_dsr.methods import DSD
 from tests.helpers.networks import values
-from tests.helpers.views import SEEDS, view, view_of, views
+from tests.helpers.views import SEEDS, updated, view, view_of, views
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
 pytestmark = pytest.mark.backends("tensorflow", "torch")
@@ -16,7 +16,7 @@ EIGHT = [0.5, -0.09, 0.1, -0.3, 0.05, 0.2, -0.01, 0.4]
 
 
 def update(method, seen, seed=0):
-    weights, masks, state = method.update(seen, method.init(seen), seed)
+    weights, masks, state = updated(method, seen, method.init(seen), seed)
     return [values(w) for w in weights], [values(m) for m in masks], int(state["pruned"])
 
 
@@ -70,13 +70,13 @@ def test_slices_are_cut_whole():
 @given(seen=views(), sparsity=st.floats(0, 0.999), cut=st.sampled_from(["magnitude", "random"]), seed=SEEDS)
 def test_the_number_cut_is_exact_and_a_second_update_changes_nothing(seen, sparsity, cut, seed):
     method = DSD(sparsity, cut)
-    weights, masks, _ = method.update(seen, method.init(seen), seed)
+    weights, masks, _ = updated(method, seen, method.init(seen), seed)
     for old, new, axes in zip(map(values, seen.masks), map(values, masks), seen.unit_axes):
         spanned = int(np.prod([old.shape[axis] for axis in axes], dtype=int))
         goal = max(1, round((1 - sparsity) * (old.size // spanned))) * spanned
         assert new.sum() == (old.size if goal == old.size else min(old.sum(), goal))
     seen = seen._replace(weights=weights, masks=masks)
-    again, same, state = method.update(seen, method.init(seen), seed + 1)
+    again, same, state = updated(method, seen, method.init(seen), seed + 1)
     for one, other in zip([*weights, *masks], [*again, *same]):
         np.testing.assert_array_equal(values(one), values(other))
     assert int(state["pruned"]) == 0
@@ -84,7 +84,7 @@ def test_the_number_cut_is_exact_and_a_second_update_changes_nothing(seen, spars
 
 @given(seen=views(slices=False), sparsity=st.floats(0, 0.99), seed=SEEDS)
 def test_no_weight_that_is_cut_is_larger_than_one_that_stays(seen, sparsity, seed):
-    _, masks, _ = DSD(sparsity).update(seen, {}, seed)
+    _, masks, _ = updated(DSD(sparsity), seen, {}, seed)
     for weight, old, new in zip(seen.weights, seen.masks, masks):
         magnitudes = np.abs(values(weight).astype("float32"))
         cut, stay = values(old & ~new), values(old & new)

@@ -11,7 +11,7 @@ from keras_dsr.methods import DSR
 from keras_dsr.methods.dsr import adapt, prune
 from keras_dsr.ops.patterns import unit_mask
 from tests.helpers.networks import bits, int32, program, values
-from tests.helpers.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, SEEDS, normal_view, view, views
+from tests.helpers.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, SEEDS, normal_view, split, updated, view, views
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
 pytestmark = pytest.mark.backends("tensorflow", "torch")
@@ -22,7 +22,7 @@ def update(method, seen, seed=0, threshold=None):
     state = method.init(seen)
     if threshold is not None:
         state["threshold"] = ops.convert_to_tensor(threshold, "float32")
-    weights, masks, state = method.update(seen, state, seed)
+    weights, masks, state = updated(method, seen, state, seed)
     as_arrays = [[values(part) for part in parts] for parts in (weights, masks)]
     return *as_arrays, float(state["threshold"]), int(state["pruned"])
 
@@ -31,8 +31,9 @@ def update(method, seen, seed=0, threshold=None):
 
 
 def survivors_of(magnitudes, active, threshold):
-    (survivors,) = prune([ops.convert_to_tensor(magnitudes)], [ops.convert_to_tensor(active)], np.float32(threshold))
-    return values(survivors)
+    seen = view([magnitudes], [active])
+    (survivors,) = split(seen, prune(seen.magnitudes, seen.active, np.float32(threshold), seen.segments))
+    return survivors
 
 
 def test_prune_drops_the_active_weights_below_the_threshold():
@@ -262,7 +263,7 @@ def test_compiled_gives_the_same_bits(jit_compile):
     state["threshold"] = ops.convert_to_tensor(0.5)
 
     def decide(step, weights, masks):
-        return method.update(seen._replace(step=step, weights=weights, masks=masks), dict(state), 0)
+        return updated(method, seen._replace(step=step, weights=weights, masks=masks), dict(state))
 
     compiled = program(decide, jit_compile)
     expected = keras.tree.flatten(decide(seen.step, seen.weights, seen.masks))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from keras_dsr.methods import GradualPruning
 from keras_dsr.ops.initial_masks import active_units
 from tests.helpers.networks import bits, int32, values
-from tests.helpers.views import view, view_of, views
+from tests.helpers.views import updated, view, view_of, views
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
 pytestmark = pytest.mark.backends("tensorflow", "torch")
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.backends("tensorflow", "torch")
 
 def update(method, seen):
     """Weights and masks as numpy arrays, and the number pruned."""
-    weights, masks, state = method.update(seen, method.init(seen), 0)
+    weights, masks, state = updated(method, seen, method.init(seen), 0)
     return [values(part) for part in weights], [values(part) for part in masks], int(state["pruned"])
 
 
@@ -160,7 +160,7 @@ def test_nothing_ever_grows_and_the_end_is_exact(scope, data):
     spans = [9 if axes else 1 for axes in seen.unit_axes]
     first = [mask.sum() // span for mask, span in zip(before, spans)]
     for step in range(6):
-        weights, masks, _ = method.update(seen._replace(step=int32(step)), state, 0)
+        weights, masks, _ = updated(method, seen._replace(step=int32(step)), state)
         after = [values(mask) for mask in masks]
         assert not any((new & ~old).any() for new, old in zip(after, before))
         seen, before = seen._replace(weights=weights, masks=masks), after

@@ -3,8 +3,8 @@
     KERAS_BACKEND=... python -m tests.methods.test_recorded_decisions    # records, after a change that is meant
 
 A network of the records is set anew before each reallocation, by NumPy, so that nothing but the decisions, what is
-drawn at random and what is written is compared. The record also holds a few random numbers of the backend itself: where those
-are others (another release of it), nothing can be compared, and the test is skipped.
+drawn at random and what is written is compared. The record also holds a few random numbers of the backend itself: where
+those are others (another release of it), nothing can be compared, and the test is skipped.
 """
 
 import hashlib

@@ -4,10 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_dsr.methods import RigL
-from keras_dsr.methods.growth import gradient_magnitudes
 from keras_dsr.ops.patterns import unit_mask
 from tests.helpers.networks import bits, values
-from tests.helpers.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, normal_view, view, view_of, views
+from tests.helpers.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, normal_view, split, updated, view, view_of, views
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
 pytestmark = pytest.mark.backends("tensorflow", "torch")
@@ -17,7 +16,7 @@ LATER = 10**7  # an end so far away that the fraction is as good as that of step
 
 def update(method, seen):
     """Weights and masks as numpy arrays, and the number that moved."""
-    weights, masks, state = method.update(seen, method.init(seen), 0)
+    weights, masks, state = updated(method, seen, method.init(seen), 0)
     return [values(part) for part in weights], [values(part) for part in masks], int(state["pruned"])
 
 
@@ -106,7 +105,7 @@ def test_from_the_end_on_nothing_changes():
 @given(seen=views(step=st.just(7)), fraction=st.floats(0.001, 0.999))
 def test_no_place_that_grew_has_a_smaller_gradient_than_one_that_did_not(seen, fraction):
     _, masks, _ = update(RigL(fraction=fraction, end_step=LATER), seen)
-    for gradient, new, old, axes in zip(gradient_magnitudes(seen), masks, seen.masks, seen.unit_axes):
+    for gradient, new, old, axes in zip(split(seen, seen.gradient_magnitudes), masks, seen.masks, seen.unit_axes):
         new, old = (values(unit_mask(mask, axes)) for mask in (new, old))
         assert new.sum() == old.sum()
         grown, dead = values(gradient)[new & ~old], values(gradient)[~new]

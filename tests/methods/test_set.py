@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_dsr.methods import SET
 from tests.helpers.networks import values
-from tests.helpers.views import SEEDS, view, view_of, views
+from tests.helpers.views import SEEDS, updated, view, view_of, views
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
 pytestmark = pytest.mark.backends("tensorflow", "torch")
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.backends("tensorflow", "torch")
 
 def update(method, seen, seed=0):
     """Weights and masks as numpy arrays, and the number dropped."""
-    weights, masks, state = method.update(seen, method.init(seen), seed)
+    weights, masks, state = updated(method, seen, method.init(seen), seed)
     return [values(part) for part in weights], [values(part) for part in masks], int(state["pruned"])
 
 

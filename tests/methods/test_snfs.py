@@ -2,14 +2,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keras import ops
 
 from keras_dsr.methods import SNFS
 from keras_dsr.methods.snfs import contributions
 from keras_dsr.ops.apportionment import LARGEST_TOTAL
 from keras_dsr.ops.patterns import unit_mask
 from tests.helpers.networks import bits, values
-from tests.helpers.views import normal_view, view, view_of, views
+from tests.helpers.views import normal_view, updated, view, view_of, views
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
 pytestmark = pytest.mark.backends("tensorflow", "torch")
@@ -20,7 +19,7 @@ HALF = SNFS(fraction=0.5, end_step=LATER)
 
 def update(method, seen):
     """Weights and masks as numpy arrays, and the number dropped."""
-    weights, masks, state = method.update(seen, method.init(seen), 0)
+    weights, masks, state = updated(method, seen, method.init(seen), 0)
     return [values(part) for part in weights], [values(part) for part in masks], int(state["pruned"])
 
 
@@ -127,8 +126,9 @@ def test_the_total_is_kept_and_growth_is_where_momentum_is_largest(seen, fractio
 
 def shares_of(*means):
     """Contributions of tensors of one active unit with that momentum; another unit is dead."""
-    momenta = [ops.convert_to_tensor([mean, 1e30], "float32") for mean in means]
-    return values(contributions(momenta, [ops.convert_to_tensor([True, False])] * len(means)))
+    momenta = [np.array([mean, 1e30], "float32") for mean in means]
+    weights, masks = [np.ones(2, "float32")] * len(means), [np.array([True, False])] * len(means)
+    return values(contributions(view(weights, masks, gradients=momenta)))
 
 
 def test_contributions_are_in_proportion_and_at_least_one():
@@ -149,8 +149,8 @@ def test_their_sum_is_what_can_be_shared(count, mean):
 
 
 def test_momenta_whose_sum_is_infinite_count_as_the_largest():
-    huge, small = ops.full((4,), 3e38), ops.full((4,), 1.0)
-    received = values(contributions([huge, small, huge], [ops.ones((4,), "bool")] * 3))
+    huge, small, ones = np.full(4, 3e38, "float32"), np.full(4, 1, "float32"), np.ones(4, bool)
+    received = values(contributions(view([small] * 3, [ones] * 3, gradients=[huge, small, huge])))
     assert received[0] == received[2] > 2**23
     assert received[1] == 1
 

@@ -4,11 +4,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_dsr.ops.selection import MAX_KEY, count_true, largest, ordered_bits, select_smallest
+from keras_dsr.ops.segments import Segments
+from keras_dsr.ops.selection import MAX_KEY, count_true, largest, ordered_bits, select_smallest, value_of_rank
 from tests.helpers.networks import int32, program, values
 
 
-def select(keys, eligible, counts, function=select_smallest):
+def select_in_each(keys, eligible, counts):
+    """`select_smallest` of tensors that are not joined."""
+    segments = Segments([key.shape for key in keys])
+    return segments.split(select_smallest(segments.join(keys), segments.join(eligible), counts, segments))
+
+
+def select(keys, eligible, counts, function=select_in_each):
     keys, eligible = ([ops.convert_to_tensor(array) for array in arrays] for arrays in (keys, eligible))
     return [values(chosen) for chosen in function(keys, eligible, int32(counts))]
 
@@ -95,7 +102,7 @@ def test_equals_a_stable_sort(shapes, largest_key, eligible_share, share, seed):
 @pytest.mark.parametrize("keys_alike", [False, True])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_compiled_chooses_the_same_places(jit_compile, keys_alike):
-    compiled = program(select_smallest, jit_compile)
+    compiled = program(select_in_each, jit_compile)
     random = np.random.default_rng(3)
     eligible = [random.random(shape) < 0.7 for shape in [(30, 20), (8,)]]
     largest_key = 3 if keys_alike else MAX_KEY
@@ -159,10 +166,37 @@ def test_count_true_counts():
     ],
 )
 def test_the_largest_is_one_eligible_place(magnitudes, eligible, place):
-    chosen = largest(*map(ops.convert_to_tensor, (np.array(magnitudes, "float32"), np.array(eligible, bool))))
+    segments = Segments([(4,)])
+    magnitudes, eligible = np.array(magnitudes, "float32"), np.array(eligible, bool)
+    joined = [segments.join([ops.convert_to_tensor(array)]) for array in (magnitudes, eligible)]
+    (chosen,) = segments.split(largest(*joined, segments))
     np.testing.assert_array_equal(chosen, np.arange(4) == place)
 
 
-def test_the_largest_of_a_matrix_has_its_shape():
-    magnitudes = np.arange(6, dtype="float32").reshape(2, 3)
-    np.testing.assert_array_equal(largest(*map(ops.convert_to_tensor, (magnitudes, magnitudes < 5))), magnitudes == 4)
+def test_each_tensor_has_its_largest():
+    segments = Segments([(2, 3), (200,)])
+    magnitudes = [np.arange(6, dtype="float32").reshape(2, 3), np.ones(200, "float32")]
+    joined = segments.join([ops.convert_to_tensor(array) for array in magnitudes])
+    matrix, vector = segments.split(largest(joined, joined < 5, segments))
+    np.testing.assert_array_equal(matrix, magnitudes[0] == 4)
+    np.testing.assert_array_equal(vector, np.arange(200) == 0)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 4, 6])
+def test_the_value_of_a_rank_is_that_of_a_sort(rank):
+    magnitudes = np.array([[3, 0.5, 7, 0], [1e-30, 0.5, np.inf, 2]], "float32")
+    eligible = magnitudes != 7
+    received = float(value_of_rank(ops.convert_to_tensor(magnitudes), ops.convert_to_tensor(eligible), rank))
+    assert received == np.sort(magnitudes[eligible])[rank]
+
+
+@pytest.mark.parametrize("alike", [1, 1000, MAX_KEY])
+def test_large_tensors_are_searched_in_few_rows(alike):
+    # more rows than the search ends in, and candidates that lie close together in one tensor and apart in the other
+    random = np.random.default_rng(alike)
+    keys = [random.integers(0, alike, 60_000).astype("int32"), np.sort(random.integers(0, MAX_KEY, 9_000))]
+    keys = [key.astype("int32") for key in keys]
+    eligible = [random.random(key.shape) < 0.5 for key in keys]
+    for counts in ([1, 4_000], [29_000, 1], [12_345, 0]):
+        for part, key, allowed, count in zip(select(keys, eligible, counts), keys, eligible, counts):
+            np.testing.assert_array_equal(part, sorted_selection(key, allowed, count))

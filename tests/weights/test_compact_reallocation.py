@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import keras_dsr as dsr
 from keras_dsr.backend.keras_slots import optimizer_slots
-from keras_dsr.methods import DSR, SET, DeepR, GradualPruning, RigL, Static
+from keras_dsr.methods import DSD, DSR, SET, Decision, DeepR, GradualPruning, RigL, Static
 from keras_dsr.weights.reallocation import Reallocation
 from tests.helpers.networks import compiled, fit, state_bits, values
 from tests.layers.test_compact import perceptron
@@ -207,13 +207,41 @@ def test_methods_that_need_what_is_not_held_are_refused():
     before = state_bits(model)
     for method, why in (
         (RigL(), "needs gradients of the size of the dense kernel"),
-        (GradualPruning(0.9, end_step=10), "does not move weights that are held as a list"),
+        (DSD(0.9), "restores all weights of a tensor"),
     ):
         with pytest.raises(ValueError, match=f"{type(method).__name__} {why}.*storage='masked', or use DSR, SET"):
             fit(model, dsr.Reallocate(method))
     with pytest.raises(ValueError, match="compact storage"):
         fit(model, dsr.DSDCallback(sparsity=0.9, dense_epochs=1, sparse_epochs=1), epochs=3)
     assert state_bits(model)[: len(model.variables)] == before[: len(model.variables)]
+
+
+class GrowsByMask(Static):
+    def update(self, inputs, state):
+        return Decision(inputs.active, inputs.active), state
+
+
+def test_growth_by_a_mask_is_refused_where_there_is_none():
+    model = compiled(perceptron())
+    reallocation = Reallocation(model, GrowsByMask())
+    before = state_bits(model)
+    with pytest.raises(
+        ValueError, match=r"GrowsByMask tells what is grown by a mask.*`keras_dsr\.methods\.grow_at_ran"
+    ):
+        reallocation()
+    assert state_bits(model) == before
+
+
+@pytest.mark.parametrize("scope", ["tensor", "global"])
+def test_pruning_reaches_the_same_sparsity_as_with_masks(scope):
+    method = GradualPruning(final_sparsity=0.97, end_step=6, scope=scope)
+    model = compiled(perceptron())
+    fit(model, dsr.Reallocate(method, period=3))
+    sizes = [weight.size for weight in dsr.sparse_weights(model)]
+    counts = [weight.count() for weight in dsr.sparse_weights(model)]
+    if scope == "tensor":
+        assert counts == [round(0.03 * size) for size in sizes]
+    assert sum(counts) == round(0.03 * sum(sizes)) if scope == "global" else True
 
 
 def test_training_learns_under_an_exact_budget():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import keras_dsr as dsr
 from keras_dsr.backend.keras_slots import optimizer_slots
-from keras_dsr.methods import DSR, SET, DeepR, GradualPruning, Static
+from keras_dsr.methods import DSR, SET, Decision, DeepR, GradualPruning, Method, Static, smallest_active
 from keras_dsr.weights.reallocation import Reallocation
 from tests.backend.test_keras_slots import OPTIMIZERS
 from tests.helpers.networks import (
@@ -212,19 +212,15 @@ def test_newborn_values_are_a_function_of_the_seed_and_the_step(initializer_seed
 
 
 @dataclasses.dataclass(frozen=True)
-class CountsUpdates:
-    """Keeps the number of updates at every place, and another tensor that it never returns."""
+class CountsUpdates(Static):
+    """Keeps the number of updates at every position, and another tensor that it never returns."""
 
-    conserves: ClassVar[bool] = True
-    every_step: ClassVar[bool] = False
-    gradient_decay: ClassVar[float | None] = None
+    def init(self, inputs):
+        ages = inputs.retained.get("age") or [keras.ops.zeros(mask.shape, "int32") for mask in inputs.masks]
+        return {"age": ages, "half": [keras.ops.full(mask.shape, 0.5, "float32") for mask in inputs.masks]}
 
-    def init(self, view):
-        ages = view.kept.get("age") or [keras.ops.zeros(mask.shape, "int32") for mask in view.masks]
-        return {"age": ages, "half": [keras.ops.full(mask.shape, 0.5, "float32") for mask in view.masks]}
-
-    def update(self, view, state, seed):
-        return list(view.weights), list(view.masks), {"age": [age + 1 for age in state["age"]]}
+    def update(self, inputs, state):
+        return Decision(inputs.active), {"age": [age + 1 for age in state["age"]]}
 
 
 def test_what_a_method_keeps_for_each_weight_lives_with_the_layers():
@@ -254,13 +250,9 @@ def test_a_second_reallocation_goes_on_with_what_the_first_kept():
 @pytest.mark.parametrize("name", ["mask", "threshold", "initializer"])
 def test_a_method_cannot_keep_what_the_layer_has_under_that_name(name):
     @dataclasses.dataclass(frozen=True)
-    class Keeps:
-        conserves: ClassVar[bool] = True
-        every_step: ClassVar[bool] = False
-        gradient_decay: ClassVar[float | None] = None
-
-        def init(self, view):
-            return {name: [keras.ops.zeros(mask.shape) for mask in view.masks]}
+    class Keeps(Static):
+        def init(self, inputs):
+            return {name: [keras.ops.zeros(mask.shape) for mask in inputs.masks]}
 
     with pytest.raises(ValueError, match=f"cannot keep '{name}' with the layers: SparseDense has a `kernel_{name}`"):
         Reallocation(perceptron(), Keeps())
@@ -417,27 +409,19 @@ TRACES = []
 
 
 @dataclasses.dataclass(frozen=True)
-class CountedDSR:
+class CountedDSR(DSR):
     """DSR that notes every call of its Python code: once a trace."""
 
-    inner: DSR
-    conserves: ClassVar[bool] = True
-    every_step: ClassVar[bool] = False
-    gradient_decay: ClassVar[float | None] = None
-
-    def init(self, view):
-        return self.inner.init(view)
-
-    def update(self, view, state, seed):
-        TRACES.append(view.step)
-        return self.inner.update(view, state, seed)
+    def update(self, inputs, state):
+        TRACES.append(inputs.step)
+        return super().update(inputs, state)
 
 
 @pytest.mark.backends("tensorflow", "jax")
 def test_the_decision_is_traced_once_and_runs_as_one_program():
     model = compiled(perceptron())
     TRACES.clear()
-    fit(model, dsr.Reallocate(CountedDSR(DSR(target=40)), period=2), batches=6, epochs=3)
+    fit(model, dsr.Reallocate(CountedDSR(target=40), period=2), batches=6, epochs=3)
     assert len(TRACES) == 1
     with pytest.raises(Exception, match=r"(?i)symbolic|traced"):
         int(TRACES[0])  # it has no value: it stands for the step of every reallocation
@@ -447,30 +431,25 @@ def test_the_decision_is_traced_once_and_runs_as_one_program():
 
 
 @dataclasses.dataclass(frozen=True)
-class LosesOneWeight:
+class LosesOneWeight(Method):
     conserves: ClassVar[bool] = True
-    gradient_decay: ClassVar[float | None] = None
 
-    def init(self, view):
+    def init(self, inputs):
         return {}
 
-    def update(self, view, state, seed):
-        first = keras.ops.reshape(view.masks[0], (-1,))
-        place = keras.ops.argmax(keras.ops.cast(first, "int32"))
-        without = first & (keras.ops.arange(first.shape[0]) != keras.ops.cast(place, "int32"))
-        return list(view.weights), [keras.ops.reshape(without, view.masks[0].shape), *view.masks[1:]], state
+    def update(self, inputs, state):
+        one_of_the_first = keras.ops.convert_to_tensor([1, 0], "int32")
+        return Decision(inputs.active & ~smallest_active(inputs, one_of_the_first)), state
 
 
 @dataclasses.dataclass(frozen=True)
-class EmptiesTheLastTensor:
-    conserves: ClassVar[bool] = False
-    gradient_decay: ClassVar[float | None] = None
-
-    def init(self, view):
+class EmptiesTheLastTensor(Method):
+    def init(self, inputs):
         return {"threshold": keras.ops.convert_to_tensor(1.0)}
 
-    def update(self, view, state, seed):
-        return list(view.weights), [*view.masks[:-1], keras.ops.zeros_like(view.masks[-1])], state
+    def update(self, inputs, state):
+        is_first = keras.ops.convert_to_tensor([True, False])
+        return Decision(inputs.active & inputs.segments.spread(is_first)), state
 
 
 @pytest.mark.parametrize(
