@@ -14,6 +14,7 @@ LIBRARY = [
     "ops",
     "backend",
     "layers",
+    "selectors",
     "methods",
     "optimizers",
     "weights",

@@ -10,9 +10,9 @@ from keras_dsr.analysis.evaluation import finite, judged_by, modes_of, readable
 from keras_dsr.analysis.sensitivity_report import Sensitivity, SensitivityRow
 from keras_dsr.analysis.temporary_cut import kept_whole, trial
 from keras_dsr.arguments import check_model, check_verbose, is_one_of
-from keras_dsr.conversion.candidates import Candidate
-from keras_dsr.conversion.selectors import Selector, built_candidates, choose, left_dense_by_default
 from keras_dsr.ops.initial_masks import active_units, check_sparsity, count_units, magnitude_mask
+from keras_dsr.selectors.candidates import Candidate
+from keras_dsr.selectors.language import Selector, built_candidates, choose, left_dense_by_default
 from keras_dsr.weights.sparse_weights import SparseWeight, sparse_optimizer, sparse_weights
 
 SPARSITIES = (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
@@ -126,7 +126,7 @@ def _analysed(model, include, exclude) -> tuple[list[Candidate], dict[int, Spars
         lambda one: None if id(one.variable) in sparse else left_dense_by_default(one),
     )
     if not chosen:
-        reasons = ", ".join(f"{row.name!r} ({row.reason})" for row in skipped[:3])
+        reasons = ", ".join(f"{one.name!r} ({reason})" for one, reason in skipped[:3])
         raise ValueError(
             f"sensitivity(include=..., exclude=...) leaves no weight to analyse in {model.name!r}. Left out: "
             f"{reasons or 'nothing'}{', ...' if len(skipped) > 3 else ''}. Name with include= what may be cut. "

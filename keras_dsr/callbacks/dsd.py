@@ -10,15 +10,15 @@ from keras_dsr.backend.keras_slots import activity
 from keras_dsr.backend.keras_training import renew_compiled_functions
 from keras_dsr.callbacks.dsd_phases import Phase, dense_sparse_dense, phase_at
 from keras_dsr.callbacks.learning_rate_scale import LearningRateScale
-from keras_dsr.conversion.candidates import Candidate, candidates
 from keras_dsr.conversion.convert import densify
-from keras_dsr.conversion.selectors import Selector, checked_selectors, choose
 from keras_dsr.conversion.sparsify import sparsify
 from keras_dsr.layers.record import Record
 from keras_dsr.methods.dsd import DSD, Sparsity
 from keras_dsr.methods.identity import digest
 from keras_dsr.ops.initial_masks import active_units, check_mask, count_units
 from keras_dsr.ops.sparsity_distributions import check_sparsities
+from keras_dsr.selectors.candidates import Candidate, candidates
+from keras_dsr.selectors.language import Selector, checked_selectors, choose
 from keras_dsr.weights.reallocation import Reallocation, movable_weights
 from keras_dsr.weights.sparse_weights import SparseWeight, sparse_weights
 from keras_dsr.weights.step_counter import StepCounter
@@ -244,8 +244,8 @@ class DSDCallback(keras.callbacks.Callback):
     def _find_excluded(self) -> set[str]:
         """The names of the weights that are never cut."""
         found = candidates(self.model)
-        _, skipped = choose(found, self._include, self._exclude, "DSDCallback")
-        excluded = {row.name for row in skipped if row.reason == "excluded"}
+        _, left_out = choose(found, self._include, self._exclude, "DSDCallback")
+        excluded = {one.name for one, reason in left_out if reason == "excluded"}
         if self._cut_first_convolution:
             return excluded
         first = next((one.layer for one in found if isinstance(one.layer, CONVOLUTIONS)), None)

@@ -11,9 +11,7 @@ from rich.progress import track
 from keras_dsr.arguments import check_model, is_function
 from keras_dsr.backend.keras_layers import drawn_seed
 from keras_dsr.backend.keras_owners import models_holding
-from keras_dsr.conversion.candidates import Candidate
 from keras_dsr.conversion.convert import Conversion, convert
-from keras_dsr.conversion.selectors import Selector, built_candidates, check_matched, check_selector, choose, matches
 from keras_dsr.conversion.sparsify_report import SkippedRow, SparseRow, SparsifyReport
 from keras_dsr.conversion.untrained import check_can_be_scaled, notes_on_first_weights
 from keras_dsr.layers.capacity import room_for
@@ -32,6 +30,8 @@ from keras_dsr.ops.initial_masks import (
     random_mask,
 )
 from keras_dsr.ops.sparsity_distributions import active_counts, check_distribution
+from keras_dsr.selectors.candidates import Candidate
+from keras_dsr.selectors.language import Selector, built_candidates, check_matched, check_selector, choose, matches
 from keras_dsr.weights.sparse_weights import layer_weights, sparse_optimizer
 
 Distribution = str | Mapping[Selector, float] | Callable[[Candidate], float]
@@ -105,7 +105,8 @@ def sparsify(
     sparsity = check_sparsity(sparsity, "sparsify")
     seed = drawn_seed(seed, "sparsify", "seed")
     found, unbuilt = built_candidates(model, "sparsify")
-    chosen, skipped = choose(found, include, exclude, "sparsify")
+    chosen, left_out = choose(found, include, exclude, "sparsify")
+    skipped = [SkippedRow(one.name, type(one.layer).__name__, one.size, reason) for one, reason in left_out]
     _check_not_sparse(model, skipped, sparsity, distribution)
     _check_not_held(chosen)
     axes = [unit_axes_of(one.layer, one.role, granularity) for one in chosen]

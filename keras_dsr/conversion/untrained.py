@@ -7,9 +7,9 @@ from keras import ops
 from keras_dsr.backend.keras_layers import walk
 from keras_dsr.backend.keras_owners import holds, optimizers_alive
 from keras_dsr.backend.keras_slots import steps_taken
-from keras_dsr.conversion.candidates import Candidate
-from keras_dsr.conversion.selectors import NORMALIZATIONS
 from keras_dsr.layers.initial_scale import largest_draw, scales_by_fans
+from keras_dsr.selectors.candidates import Candidate
+from keras_dsr.selectors.language import NORMALIZATIONS
 from keras_dsr.weights.sparse_weights import weight_initializer
 
 # Above this sparsity that many weights in a row, not normalized, let too little of a signal through at dense scale.

@@ -1,14 +1,12 @@
 """What a `SparseOptimizer` refuses."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 
-from keras_dsr.arguments import check_state_variable, is_function, is_number
+from keras_dsr.arguments import check_state_variable, is_number
 from keras_dsr.backend.live_objects import alive
 from keras_dsr.layers import CompactLayer, MaskedLayer
-from keras_dsr.optimizers.choosing import Select
 
 
 def check_initialized(variables: Sequence[keras.Variable]) -> None:
@@ -55,24 +53,6 @@ def check_wrapping(optimizer: keras.optimizers.Optimizer, wrapper: type) -> None
                 "as the outermost. Wrap the other way round: LossScaleOptimizer(SparseOptimizer(...))."
             )
         optimizer = getattr(optimizer, "inner_optimizer", None)
-
-
-def check_select(select: Select) -> None:
-    """Raise `ValueError` if variables cannot be selected by it."""
-    patterns = [select] if isinstance(select, str) else select
-    is_list = isinstance(patterns, (list, tuple)) and all(map(_is_expression, patterns))
-    if not (select is None or is_list or is_function(select)):
-        raise ValueError(
-            "SparseOptimizer(select=...) must be None (all kernels), a regular expression or a list of them, or a "
-            f"function of a variable that returns a bool. Received: select={select!r}"
-        )
-
-
-def _is_expression(pattern) -> bool:
-    try:
-        return isinstance(pattern, str) and re.compile(pattern) is not None
-    except re.error:
-        return False
 
 
 def checked_decay(decay: float, owner: str, argument: str) -> float:

@@ -5,7 +5,7 @@ import functools
 import math
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
@@ -31,15 +31,16 @@ from keras_dsr.optimizers.checks import (
     check_initialized,
     check_masks,
     check_new_state,
-    check_select,
     check_wrapping,
     checked_decay,
     checked_inner,
     variables_of_sparse_layers,
 )
-from keras_dsr.optimizers.choosing import Select, chosen_variables, selected_variables
 from keras_dsr.optimizers.sparse_variable import SparseVariable
 from keras_dsr.optimizers.wrapper import WrappingOptimizer
+from keras_dsr.selectors.candidates import candidates_among
+from keras_dsr.selectors.language import Selector
+from keras_dsr.selectors.selection import Selection, selection_from_config
 
 _RESERVED = ("mask", "record", "gradient")  # roles of variables that no state may be named after
 
@@ -59,10 +60,10 @@ class SparseOptimizer(WrappingOptimizer):
         inner_optimizer: a Keras optimizer, or its name, such as `"adam"`. Clipping, weight decay, averaging, gradient
             accumulation and loss scaling are set there.
         sparsity: float in [0, 1), the share of the chosen weights that are 0.
-        select: which trainable variables become sparse. None: every kernel of rank 2 or more, but depthwise ones and
-            embeddings (see `choosing.is_kernel`). A string or a list of them: regular expressions that match a whole
-            `variable.path`. A function of the variable that returns a bool; to be saved it must be registered with
-            `keras.saving.register_keras_serializable`.
+        select: which trainable variables become sparse, in the terms of `keras_dsr.sparsify(include=...)`: layers,
+            classes of layers, regular expressions for a layer's name or a variable's path, or functions of the variable
+            that return a bool (registered with `keras.saving.register_keras_serializable` to be saved); one, or a list.
+            None: what `sparsify` makes sparse by default.
         distribution: `"uniform"`, the same sparsity for each variable, or `"erk"`, sparser the larger it is.
         mask: `"random"`, or `"magnitude"`, which keeps the weights that are largest when the optimizer is built.
         seed: int, the seed of random masks. None draws one, which the config then has.
@@ -86,7 +87,7 @@ class SparseOptimizer(WrappingOptimizer):
         self,
         inner_optimizer: keras.optimizers.Optimizer | str,
         sparsity: float = 0.9,
-        select: Select = None,
+        select: Selector | Iterable[Selector] | None = None,
         distribution: str = "uniform",
         mask: str = "random",
         seed: int | None = None,
@@ -99,14 +100,13 @@ class SparseOptimizer(WrappingOptimizer):
         check_wrapping(inner_optimizer, SparseOptimizer)
         check_distribution(distribution, "SparseOptimizer")
         check_mask(mask, "SparseOptimizer")
-        check_select(select)
         if name is not None and (not isinstance(name, str) or "/" in name):
             raise ValueError(
                 f"SparseOptimizer(name=...) must be a string without '/', or None. Received: name={name!r}"
             )
         super().__init__(inner_optimizer, name, **settings)
         self.sparsity = check_sparsity(sparsity, "SparseOptimizer")
-        self.select = select
+        self._selection = Selection(select, "SparseOptimizer", "select")
         self.distribution = distribution
         self.mask = mask
         self.seed = random.randint(1, 10**9) if seed is None else check_seed(seed, "SparseOptimizer")
@@ -126,7 +126,7 @@ class SparseOptimizer(WrappingOptimizer):
             return
         with _outside_traces(), strategy_of(variables[0]):
             check_initialized(variables)
-            chosen = chosen_variables(variables, self.select)
+            chosen = self._selection.checked_variables(candidates_among(variables))
             check_dense(chosen, variables_of_sparse_layers())
             masks = self._initial_masks(chosen)
             layout = layout_beside(chosen[0], ())
@@ -166,11 +166,16 @@ class SparseOptimizer(WrappingOptimizer):
         """The sparse variables that are not frozen."""
         return [sparse for sparse in self.sparse_variables if sparse.variable.trainable]
 
+    @property
+    def select(self) -> Selector | Iterable[Selector] | None:
+        """Which trainable variables become sparse, as it was given."""
+        return self._selection.given
+
     def would_hold(self, variables: Sequence[keras.Variable]) -> list[keras.Variable]:
         """The variables that it keeps sparse, or, if it has not been built, would of these trainable ones."""
         if self.built:
             return [sparse.variable for sparse in self.sparse_variables]
-        return selected_variables(variables, self.select)
+        return self._selection.variables(candidates_among(variables))
 
     def follow_weights(self) -> None:
         """Where weights were set from outside at dead places, have the masks follow them.
@@ -280,6 +285,9 @@ class SparseOptimizer(WrappingOptimizer):
                 stacklevel=2,
             )
             return
+        if not stored:  # it was saved before its first step, with a dense model: it begins here
+            self._begin()
+            return
         check_masks(self.name, self._named_variables(), stored)
         decay = stored.pop("gradient_decay", self.gradient_decay)
         stored |= self._checked_records(stored)
@@ -311,7 +319,7 @@ class SparseOptimizer(WrappingOptimizer):
             "name": self.name,
             "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
             "sparsity": self.sparsity,
-            "select": keras.saving.serialize_keras_object(self.select) if callable(self.select) else self.select,
+            "select": self._selection.config(),
             "distribution": self.distribution,
             "mask": self.mask,
             "seed": self.seed,
@@ -325,9 +333,11 @@ class SparseOptimizer(WrappingOptimizer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        for name in ("inner_optimizer", "select"):
-            if isinstance(config.get(name), dict):
-                config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+        if "select" in config:
+            config["select"] = selection_from_config(config["select"], custom_objects)
+        inner = config["inner_optimizer"]
+        if isinstance(inner, dict):
+            config["inner_optimizer"] = keras.saving.deserialize_keras_object(inner, custom_objects=custom_objects)
         return cls(**config)
 
     def _initial_masks(self, chosen) -> list[np.ndarray]:
@@ -336,6 +346,14 @@ class SparseOptimizer(WrappingOptimizer):
         if self.mask == "magnitude":
             return [magnitude_mask(ops.convert_to_numpy(v), count) for v, count in zip(chosen, counts)]
         return [random_mask(shape, count, seed=[self.seed, i]) for i, (shape, count) in enumerate(zip(shapes, counts))]
+
+    def _begin(self) -> None:
+        """Draw the masks of an optimizer that is built, for weights that have been set since, and clear them."""
+        masks = self._initial_masks([sparse.variable for sparse in self.sparse_variables])
+        for sparse, mask in zip(self.sparse_variables, masks):
+            sparse.mask.assign(mask)
+            sparse.record.assign(Record(int(mask.sum()), int(mask.sum())).array())
+            clear_dead_places(sparse.variable, mask, sparse.slots)
 
     def _masked(self, gradients, variables) -> list:
         """The gradients as the wrapped optimizer sees them: 0 at dead places. Remembers the dense ones if it is to."""

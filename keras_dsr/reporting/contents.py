@@ -6,12 +6,11 @@ import math
 import os
 import pathlib
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import keras
 
 from keras_dsr._version import __version__
-from keras_dsr.arguments import is_one_of
 from keras_dsr.layers import TiedKernel
 from keras_dsr.reporting.costs import uses_of
 from keras_dsr.reporting.history import History, history_of_rows, rows_of_logs
@@ -21,6 +20,7 @@ from keras_dsr.reporting.page import Chart, Page, Row
 from keras_dsr.reporting.runs import Run, read_run
 from keras_dsr.reporting.speed import measure_all
 from keras_dsr.reporting.tracing import trace
+from keras_dsr.selectors.language import checked_selectors, matches
 from keras_dsr.weights.sparse_weights import layers_of, sparse_weights
 
 MASKS_BY_DEFAULT = 4
@@ -173,14 +173,13 @@ def _chosen(kernels: Sequence[Kernel], masks) -> list[Kernel]:
         places = sorted({round(i * (len(sparse) - 1) / max(count - 1, 1)) for i in range(count)})
         return [sparse[place] for place in places]
     chosen = []
-    is_list = isinstance(masks, Iterable) and not isinstance(masks, (str, bytes, Mapping, keras.layers.Layer))
-    for one in masks if is_list else [masks]:
-        found = [kernel for kernel in sparse if one is kernel.layer or is_one_of(one, (kernel.layer.name, kernel.name))]
+    for selector in checked_selectors(masks, "report", "masks"):
+        found = [kernel for kernel in sparse if matches(selector, kernel)]
         if not found:
             raise ValueError(
-                "report(masks=...) must be sparse layers, or names of sparse layers or weights, of the model. It has "
+                "report(masks=...) must select sparse weights of the model, by layers, classes, names or paths. It has "
                 f"{', '.join(repr(kernel.name) for kernel in sparse) or 'none'}. "
-                f"Received: masks={one!r}"
+                f"Received: masks={selector!r}"
             )
         chosen += [kernel for kernel in found if kernel not in chosen]
     return chosen

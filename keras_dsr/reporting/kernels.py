@@ -8,8 +8,8 @@ import keras
 import ml_dtypes
 import numpy as np
 
-from keras_dsr.conversion.candidates import candidates
 from keras_dsr.exporting.packing import packed_bytes
+from keras_dsr.selectors.candidates import candidates
 from keras_dsr.weights.sparse_weights import sparse_weights
 
 

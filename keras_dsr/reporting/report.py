@@ -12,6 +12,7 @@ from keras_dsr.exporting.export import checked_batch_sizes
 from keras_dsr.reporting.contents import page_of
 from keras_dsr.reporting.page import render
 from keras_dsr.saving.atomic import written_beside
+from keras_dsr.selectors.language import Selector
 from keras_dsr.weights.sparse_weights import check_has_weights
 
 
@@ -19,7 +20,7 @@ def report(
     model_or_run: keras.Model | str | os.PathLike,
     path: str | os.PathLike,
     *,
-    masks: Iterable[str | keras.layers.Layer] | None = None,
+    masks: Selector | Iterable[Selector] | None = None,
     batch_sizes: Sequence[int] | None = (1, 8),
     history: keras.callbacks.History | Mapping[str, Sequence[float]] | None = None,
 ) -> None:
@@ -37,8 +38,8 @@ def report(
     Args:
         model_or_run: a built Keras model of any kind, or the folder of a finished run of `train.run`.
         path: the file to write, ending in `.html`.
-        masks: whose masks are shown: layers, or names of layers or weights. None: up to four, from the first sparse
-            kernel to the last. (): none.
+        masks: whose masks are shown, in the terms of `keras_dsr.sparsify(include=...)`: layers, classes of layers,
+            names or paths. None: up to four, from the first sparse kernel to the last. (): none.
         batch_sizes: ints of at least 1: for these the products with sparse `Dense` and 1x1 convolution kernels are
             timed on this machine, dense and by TensorFlow's CSR operations; half a minute at most. None or (): none.
         history: what `model.fit` returned, or its `history` dict: for the plots of a model. (A run has its own.)

@@ -185,7 +185,9 @@ def test_the_page_loads_nothing_and_escapes_names(run, tmp_path):
 
 def test_an_error_leaves_the_old_page(tmp_path):
     page = written(perceptron(), tmp_path, batch_sizes=())
-    with pytest.raises(ValueError, match=r"names of sparse layers or weights.*hidden/kernel'.*Received: masks='other'"):
+    with pytest.raises(
+        ValueError, match=r"must select sparse weights of the model.*hidden/kernel'.*Received: masks='other'"
+    ):
         report(perceptron(), tmp_path / "report.html", masks=["other"])
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == page

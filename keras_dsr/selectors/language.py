@@ -1,13 +1,13 @@
-"""Which weights of a model are meant: by default, and by layers, classes of layers, names and paths."""
+"""The language of selectors: what is meant by default, and by layers, classes of layers, names, paths and functions."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
 
 import keras
 
-from keras_dsr.arguments import check_model
-from keras_dsr.conversion.candidates import Candidate, candidates, unbuilt_layers
-from keras_dsr.conversion.sparsify_report import SkippedRow
+from keras_dsr.arguments import check_model, is_function
+from keras_dsr.layers.registry import SPARSE_CLASS_OF
+from keras_dsr.selectors.candidates import Candidate, candidates, unbuilt_layers
 
 NORMALIZATIONS = (
     keras.layers.BatchNormalization,
@@ -17,7 +17,9 @@ NORMALIZATIONS = (
 )
 DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
-Selector = keras.layers.Layer | type | str
+KERNEL_NAMES = ("kernel", "recurrent_kernel", "pointwise_kernel")
+
+Selector = keras.layers.Layer | type | str | Callable[[keras.Variable], bool]
 
 
 def built_candidates(model: keras.Model, owner: str) -> tuple[list[Candidate], list[keras.layers.Layer]]:
@@ -43,17 +45,26 @@ def built_candidates(model: keras.Model, owner: str) -> tuple[list[Candidate], l
 
 
 def left_dense_by_default(one: Candidate) -> str | None:
-    """Why a weight is left dense unless it is included; None: it is not."""
-    if one.role == "bias":
+    """Why a weight is left dense unless it is included; None: it is not.
+
+    The one rule of the library: kernels are sparse, of rank 2 or more, but depthwise ones; biases, normalization,
+    embeddings and frozen weights are not. Of a layer whose roles are not known a kernel is what bears its name, and a
+    depthwise one is known by its shape, of rank 3 or more with a last dimension of 1.
+    """
+    if "bias" in one.role:
         return "bias: dense by default"
     if isinstance(one.layer, NORMALIZATIONS):
         return "normalization: dense by default"
     if one.role == "embeddings":
         return "embedding: dense by default"
-    if one.role == "depthwise_kernel" or isinstance(one.layer, DEPTHWISE):
+    is_unknown = one.layer is None or type(one.layer) not in SPARSE_CLASS_OF
+    has_shape_of_depthwise = is_unknown and len(one.shape) >= 3 and one.shape[-1] == 1
+    if one.role == "depthwise_kernel" or isinstance(one.layer, DEPTHWISE) or has_shape_of_depthwise:
         return "depthwise kernel: dense by default"
     if not one.variable.trainable:
         return "frozen: dense by default"
+    if is_unknown and (one.role not in KERNEL_NAMES or len(one.shape) < 2):
+        return "no kernel: dense by default"
     return None
 
 
@@ -63,8 +74,8 @@ def choose(
     exclude: Selector | Iterable[Selector],
     owner: str,
     left_out: Callable[[Candidate], str | None] = left_dense_by_default,
-) -> tuple[list[Candidate], list[SkippedRow]]:
-    """The candidates that are meant, and the others with their reasons.
+) -> tuple[list[Candidate], list[tuple[Candidate, str]]]:
+    """The candidates that are meant, and pairs of the others with their reasons.
 
     Args:
         found: the candidates of a model.
@@ -90,53 +101,51 @@ def choose(
         if reason is None:
             chosen.append(one)
         else:
-            skipped.append(SkippedRow(one.name, type(one.layer).__name__, one.size, reason))
+            skipped.append((one, reason))
     return chosen, skipped
 
 
 def matches(selector: Selector, one: Candidate) -> bool:
-    """Whether a weight is meant: by its path, or, for all but biases, by its layer or one that it lies in."""
-    layers = (one.layer, *one.owners)
+    """Whether a weight is meant: by its path or a function of it, or a kernel by its layer or one that it lies in."""
+    if is_function(selector):
+        return bool(selector(one.variable))
     if isinstance(selector, str):
         model = one.owners[0] if one.owners else one.layer
-        paths = (one.name, one.name.removeprefix(f"{model.name}/"))  # a Sequential is in the path, by a counter
+        paths = [one.name] if model is None else [one.name, one.name.removeprefix(f"{model.name}/")]
         if any(_named(selector, path) for path in paths):
             return True
-        return one.role != "bias" and any(_named(selector, layer.name) for layer in (one.layer, *one.owners[1:]))
+    if "bias" in one.role or one.layer is None:
+        return False
     if isinstance(selector, keras.layers.Layer):
-        return any(layer is selector for layer in layers) and one.role != "bias"
-    return any(isinstance(layer, selector) for layer in (one.layer, *one.owners[1:])) and one.role != "bias"
+        return any(layer is selector for layer in (one.layer, *one.owners))
+    within = (one.layer, *one.owners[1:])
+    if isinstance(selector, str):
+        return any(_named(selector, layer.name) for layer in within)
+    return any(isinstance(layer, selector) for layer in within)
 
 
 def check_selector(selector: Selector, owner: str, argument: str) -> None:
     """Raise `ValueError` if this is not a selector; `argument` of `owner` it was given in."""
-    if isinstance(selector, (str, keras.layers.Layer)):
+    is_class = isinstance(selector, type) and issubclass(selector, keras.layers.Layer)
+    if is_class or isinstance(selector, (str, keras.layers.Layer)) or is_function(selector):
         return
-    if not (isinstance(selector, type) and issubclass(selector, keras.layers.Layer)):
-        raise ValueError(
-            f"A selector in {owner}({argument}=...) must be a layer, a class of layers, or a regular expression for "
-            f"the name of a layer or the path of a weight. Received: {argument}={selector!r}"
-        )
+    raise ValueError(
+        f"A selector in {owner}({argument}=...) must be a layer, a class of layers, a regular expression for the name "
+        "of a layer or the path of a weight, or a function of a variable that returns a bool. "
+        f"Received: {argument}={selector!r}"
+    )
 
 
 def check_matched(selector: Selector, found: list[Candidate], owner: str, argument: str) -> None:
     """Raise `ValueError` if a selector matches none of the candidates."""
     if any(matches(selector, one) for one in found):
         return
-    names = [one.name for one in found if one.obstacle is None and one.role != "bias"]
+    names = [one.name for one in found if left_dense_by_default(one) is None]
     raise ValueError(
         f"{owner}({argument}=...) names something that the model does not have: {selector!r} matches no layer and no "
         f"weight. There are, for example, {', '.join(map(repr, names[:5])) or 'none that could be sparse'}. "
         f"Names are regular expressions that must match whole names or paths. Received: {argument}={selector!r}"
     )
-
-
-def _named(pattern: str, name: str) -> bool:
-    """Whether a name is the given one, or matches it as a regular expression: names may hold its special characters."""
-    try:
-        return pattern == name or re.fullmatch(pattern, name) is not None
-    except re.error:
-        return False
 
 
 def checked_selectors(given: Selector | Iterable[Selector], owner: str, argument: str) -> list[Selector]:
@@ -146,3 +155,11 @@ def checked_selectors(given: Selector | Iterable[Selector], owner: str, argument
     for selector in selectors:
         check_selector(selector, owner, argument)
     return selectors
+
+
+def _named(pattern: str, name: str) -> bool:
+    """Whether a name is the given one, or matches it as a regular expression: names may hold its special characters."""
+    try:
+        return pattern == name or re.fullmatch(pattern, name) is not None
+    except re.error:
+        return False

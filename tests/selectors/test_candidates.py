@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import keras_dsr as dsr
-from keras_dsr.conversion.candidates import candidates
+from keras_dsr.selectors.candidates import candidates
 from tests.helpers.layer_kinds import ATTENTION, KINDS, LAYERS, model_of, stock_layer_of
 from tests.helpers.networks import batch, values
 

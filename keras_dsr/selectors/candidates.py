@@ -1,11 +1,13 @@
 """Which weights of a model could be sparse, and why the others cannot."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
 
 from keras_dsr.backend.keras_layers import walk
+from keras_dsr.backend.live_objects import alive
 from keras_dsr.layers import CompactLayer, MaskedLayer, TiedKernel
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 
@@ -14,14 +16,14 @@ class Candidate(NamedTuple):
     """A trainable weight of a model.
 
     Attributes:
-        layer: the layer that it belongs to.
+        layer: the layer that it belongs to; None for a variable of which none is known.
         role: string, what it is in the layer, such as `"kernel"`.
         variable: its Keras variable.
         owners: the layers that the layer lies in, from the model on.
-        obstacle: string, why it cannot be made sparse; None: it can.
+        obstacle: string, why no sparse layer can hold it; None: one can.
     """
 
-    layer: keras.layers.Layer
+    layer: keras.layers.Layer | None
     role: str
     variable: keras.Variable
     owners: tuple[keras.layers.Layer, ...]
@@ -60,6 +62,33 @@ def candidates(model: keras.layers.Layer) -> list[Candidate]:
                 Candidate(layer, role or variable.name, variable, owners, obstacle or (None if role else unknown))
             )
     return found
+
+
+def candidates_among(variables: Sequence[keras.Variable]) -> list[Candidate]:
+    """What is known of variables that come without their model: the layers that hold them, as they are alive.
+
+    Args:
+        variables: those that an optimizer is built for. If a model has all of them, it is that model that names its
+            layers; of several the one with the fewest others.
+    """
+    wanted = {id(variable) for variable in variables}
+    holding = []
+    for model in alive(keras.Model):
+        own = candidates(model) if hasattr(model, "_layers") else []  # not one that is just being made
+        known = {id(one.variable): one for one in own if id(one.variable) in wanted}
+        if known:
+            holding.append((-len(known), len(own), known))
+    known = {}
+    for *_, of_model in sorted(holding, key=lambda found: found[:2]):
+        known = {**of_model, **known}
+    missing = {id(variable) for variable in variables} - set(known)
+    for layer in alive(keras.layers.Layer) if missing else ():
+        own = candidates(layer) if hasattr(layer, "_layers") else []
+        known |= {id(one.variable): one for one in own if id(one.variable) in missing and id(one.variable) not in known}
+    return [
+        known.get(id(variable), Candidate(None, variable.path.split("/")[-1], variable, (), "no layer is known"))
+        for variable in variables
+    ]
 
 
 def unbuilt_layers(model: keras.layers.Layer) -> list[keras.layers.Layer]:
