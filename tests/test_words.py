@@ -271,7 +271,7 @@ COUNTS, LISTS = {"1", "7"}, {"empty list", "empty tuple"}
 HUGE, NONE = {"10**400"}, {"None"}
 SEEDS = {"0", "1", "7"} | HUGE | NONE
 FIRST_THRESHOLDS = {"1", "7", "0.5", "1.5"}  # 1e-320 is 0 in float32
-SELECTORS = LISTS | {"class of layers"}
+SELECTORS = LISTS | {"class of layers", "function"}
 UNSEEN_SELECTORS = SELECTORS | {  # what they name is not known before training begins
     *("empty string", "string", "expression", "null", "list of strings", "array of strings"),
     *("unbuilt layer", "unbuilt model", "another model"),
@@ -302,7 +302,7 @@ TAKEN = {
     "l1": POSITIVE | {"0"},
     "learning_rate": POSITIVE | {"0"} | NONE,
     "mask_seed": SEEDS,
-    "masks": NONE | LISTS,
+    "masks": NONE | SELECTORS,
     "max_drop": POSITIVE | {"0"},
     "method": {"method"},
     "method_state": NONE | {"empty dict"},
@@ -317,7 +317,7 @@ TAKEN = {
     "power": POSITIVE,
     "resumable": FLAGS,
     "seed": SEEDS,
-    "select": NONE | {"function"},
+    "select": NONE | {"class of layers", "function"},
     "signed": FLAGS,
     "sparse_epochs": COUNTS | HUGE | {"[7]"},
     "sparse_learning_rate_factor": POSITIVE,
