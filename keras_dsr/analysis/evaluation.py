@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_dsr.arguments import LARGEST_STEP, is_whole
+from keras_dsr.backend.keras_training import loss_names, metric_directions
 
 
 def readable(data, batch_size: int | None, steps: int | None) -> dict:
@@ -64,12 +65,9 @@ def modes_of(model: keras.Model, logs: Mapping[str, float]) -> dict[str, str | N
         logs: what `model.evaluate(return_dict=True)` returned.
     """
     modes: dict[str, str | None] = {}
-    if model._compile_metrics is not None and model._compile_metrics.built:
-        directions = [getattr(metric, "_direction", None) for metric in model._compile_metrics.metrics]
-        for name, direction in zip(model._compile_metrics.result(), directions):
-            modes[name] = {"up": "max", "down": "min"}.get(direction)
-    losses = [] if model._compile_loss is None else [metric.name for metric in model._compile_loss.metrics]
-    modes.update({name: "min" for name in ("loss", *losses) if name not in modes})
+    for name, direction in metric_directions(model).items():
+        modes[name] = {"up": "max", "down": "min"}.get(direction)
+    modes.update({name: "min" for name in ("loss", *loss_names(model)) if name not in modes})
     return {name: modes[name] for name in modes if name in logs} | {name: None for name in logs if name not in modes}
 
 

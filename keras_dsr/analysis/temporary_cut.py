@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dsr.backend.keras_slots import has_value
+from keras_dsr.backend.keras_training import forget_values_in_between
 from keras_dsr.ops.masking import mask_weights
 
 
@@ -28,9 +30,9 @@ def kept_whole(model: keras.Model) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        model._jax_state = None  # what Keras would put back when it is next asked for the model: values in between
+        forget_values_in_between(model)
         for variable, value in zip(variables, before):
-            if variable._value is None:
+            if not has_value(variable):
                 variable.assign(value)
         raise
 

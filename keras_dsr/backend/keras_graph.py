@@ -121,3 +121,18 @@ def _takes(inner, tensors) -> bool:
     return len(inner.inputs) == len(tensors) and all(
         one.dtype == other.dtype and len(one.shape) == len(other.shape) for one, other in zip(inner.inputs, tensors)
     )
+
+
+def made_by(tensor: keras.KerasTensor) -> keras.Operation:
+    """The layer or operation that a symbolic tensor is an output of."""
+    return tensor._keras_history.operation
+
+
+def has_mask(tensor: keras.KerasTensor) -> bool:
+    """Whether a symbolic tensor carries a mask of time steps."""
+    return getattr(tensor, "_keras_mask", None) is not None
+
+
+def is_own_operation(operation: keras.Operation) -> bool:
+    """Whether an operation is one of `keras.ops`."""
+    return type(operation).__module__.startswith("keras.src.ops.")

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterable, Iterator
 
 import keras
+from keras.src.initializers import random_initializers
 
 from keras_dsr.arguments import check_seed
 
@@ -32,6 +33,58 @@ def remove_attributes(layer: keras.layers.Layer, names: Iterable[str]) -> None:
 def drawn_seed(seed: int | None, owner: str, argument: str = "mask_seed") -> int:
     """The seed, or one from Python's random numbers for None; raises `ValueError` if it is no int of at least 0."""
     return random.randint(1, 10**9) if seed is None else check_seed(seed, owner, argument)
+
+
+def fans(shape: tuple[int, ...], input_axes=None, output_axes=None) -> tuple[int, int]:
+    """The number of inputs and of outputs of a unit, as Keras's initializers count them."""
+    return random_initializers.compute_fans(shape, input_axes, output_axes)
+
+
+def own_trainable_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """The variables that a layer itself made to be trained, frozen or not, without those of the layers in it."""
+    return layer._trainable_variables
+
+
+def has_layers(layer: keras.layers.Layer) -> bool:
+    """Whether it is known which layers lie in a layer: not while it is being made."""
+    return hasattr(layer, "_layers")
+
+
+def kernel_of(layer: keras.layers.Layer) -> keras.Variable:
+    """The variable that a layer of Keras reads as its kernel, which is more than that where it has LoRA weights."""
+    return layer._kernel
+
+
+def naming(layer: keras.layers.Layer) -> contextlib.AbstractContextManager:
+    """Inside the block variables are named as those that the layer makes when it is built."""
+    return layer._open_name_scope()
+
+
+def track(layer: keras.layers.Layer, variable: keras.Variable) -> None:
+    """Have a layer count a variable among its own."""
+    layer._track_variable(variable)
+
+
+def untrack(layer: keras.layers.Layer, variables: Iterable[keras.Variable]) -> None:
+    """Have a layer, which must be unlocked, not count these variables among its own any more."""
+    for variable in variables:
+        layer._tracker.untrack(variable)
+
+
+def track_not_trainable(layer: keras.layers.Layer, variables: Iterable[keras.Variable]) -> None:
+    """Have a layer, which must be unlocked, count these variables among those that are not trained."""
+    for variable in variables:
+        layer._tracker.add_to_store("non_trainable_variables", variable)
+
+
+# The layers in which attention keeps its projections, by what they project.
+ATTENTION_PROJECTIONS = {
+    "query": "_query_dense",
+    "key": "_key_dense",
+    "value": "_value_dense",
+    "gate": "_gate_dense",
+    "attention_output": "_output_dense",
+}
 
 
 def replace_kernel(layer, variable: keras.Variable) -> None:

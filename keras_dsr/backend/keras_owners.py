@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import keras
 
-from keras_dsr.backend.keras_layers import walk
+from keras_dsr.backend.keras_layers import has_layers, walk
 from keras_dsr.backend.keras_slots import innermost_optimizers
 from keras_dsr.backend.live_objects import alive
 
@@ -12,7 +12,7 @@ from keras_dsr.backend.live_objects import alive
 def models_holding(layers: Iterable[keras.layers.Layer]) -> list[keras.Model]:
     """Every model that is alive and has one of these layers in it, at any depth, or is one of them."""
     wanted = set(map(id, layers))
-    models = [model for model in alive(keras.Model) if hasattr(model, "_layers")]  # not one that is just being made
+    models = [model for model in alive(keras.Model) if has_layers(model)]  # not one that is just being made
     return [model for model in models if any(id(layer) in wanted for layer, _ in walk(model))]
 
 

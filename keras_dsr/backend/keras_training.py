@@ -1,6 +1,7 @@
 """What a model is compiled to: its optimizer, and the functions that were traced of it."""
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 
@@ -12,6 +13,35 @@ def set_optimizer(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> 
     model.optimizer = optimizer
     configuration = model._compile_config
     model._compile_config = type(configuration)(**{**configuration.config, "optimizer": optimizer})
+
+
+@contextlib.contextmanager
+def another_optimizer(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """Inside the block a compiled model has another optimizer, in its compile configuration too."""
+    own, configuration = model.optimizer, model._compile_config
+    set_optimizer(model, optimizer)
+    try:
+        yield
+    finally:
+        model.optimizer, model._compile_config = own, configuration
+
+
+def metric_directions(model: keras.Model) -> dict[str, str | None]:
+    """Of each metric that a model is compiled with, `"up"` or `"down"`: where it is better. None: it does not say."""
+    metrics = model._compile_metrics
+    if metrics is None or not metrics.built:
+        return {}
+    return dict(zip(metrics.result(), (getattr(metric, "_direction", None) for metric in metrics.metrics)))
+
+
+def loss_names(model: keras.Model) -> list[str]:
+    """The names of the losses of a compiled model that has several."""
+    return [] if model._compile_loss is None else [metric.name for metric in model._compile_loss.metrics]
+
+
+def forget_values_in_between(model: keras.Model) -> None:
+    """After a step was interrupted on JAX: have Keras not put back the values that it held outside the variables."""
+    model._jax_state = None
 
 
 def renew_compiled_functions(layers: Iterable[keras.layers.Layer]) -> None:

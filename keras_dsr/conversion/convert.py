@@ -9,8 +9,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dsr.backend.keras_layers import replace_kernel, unlocked, walk
-from keras_dsr.backend.keras_owners import models_holding, optimizers_alive, own_optimizers
+from keras_dsr.backend.keras_layers import (
+    kernel_of,
+    naming,
+    replace_kernel,
+    track_not_trainable,
+    unlocked,
+    untrack,
+    walk,
+)
+from keras_dsr.backend.keras_owners import holds, models_holding, optimizers_alive, own_optimizers
 from keras_dsr.backend.keras_slots import clear_dead_places, optimizer_slots
 from keras_dsr.backend.keras_training import renew_compiled_functions, set_optimizer
 from keras_dsr.backend.memory import machine_memory
@@ -175,8 +183,7 @@ def stripped(model: keras.Model) -> Iterator[keras.Model]:
             layer.__class__ = own_class
             replace_kernel(layer, values)
             with unlocked(layer):
-                for variable in layer.beside_kernel:
-                    layer._tracker.add_to_store("non_trainable_variables", variable)
+                track_not_trainable(layer, layer.beside_kernel)
         for layer, sparse_class in swapped:
             sparse_class.to_sparse(layer)
 
@@ -217,8 +224,7 @@ def _compiled(models: list[keras.Model]) -> list[keras.Model]:
 def _renew_optimizers(models: list[keras.Model]) -> None:
     """Give compiled models that have other variables than before fresh optimizers of the same configuration."""
     for model in _compiled(models):
-        known = {id(variable) for variable in model.optimizer._trainable_variables}
-        if any(id(variable) not in known for variable in model.trainable_variables):
+        if not all(holds(model.optimizer, variable) for variable in model.trainable_variables):
             set_optimizer(model, fresh_without_masks(model.optimizer))
             model.optimizer.build(model.trainable_variables)
 
@@ -238,13 +244,12 @@ def _check_renewable(models: list[keras.Model], act: str) -> None:
 
 def _expand_kernel(layer) -> keras.Variable:
     """Swap the class, and put a variable of the full kernel where the bank or the list was; return that."""
-    held = layer._kernel
-    with layer._open_name_scope():
+    held = kernel_of(layer)
+    with naming(layer):
         kernel = keras.Variable(layer.kernel, dtype=held.dtype, trainable=held.trainable, name="kernel")
     kernel.regularizer = layer.kernel_regularizer
     with unlocked(layer):
-        for variable in layer.beside_kernel:
-            layer._tracker.untrack(variable)
+        untrack(layer, layer.beside_kernel)
     replace_kernel(layer, kernel)
     layer.__class__ = layer.stock_class
     return held

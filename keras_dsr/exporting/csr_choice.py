@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import keras
 import tensorflow as tf
-from keras.src.export.export_utils import make_tf_tensor_spec  # Keras has no public name for it
 from rich.console import Console
 from rich.progress import track
 
+from keras_dsr.backend.keras_export import tensor_specs
+from keras_dsr.backend.keras_layers import kernel_of, walk
 from keras_dsr.exporting.csr_kinds import is_product, matrix_of
 from keras_dsr.exporting.csr_layers import recording_rows
 from keras_dsr.exporting.csr_timing import ProductTime, measure
@@ -50,7 +51,7 @@ def choose_products(
     rows = _rows_of_calls(model, layers, signature)
     choices = []
     for layer in track(layers, "Timing products", console=Console(stderr=True), transient=True):
-        matrix = matrix_of(keras.ops.convert_to_numpy(layer._kernel))
+        matrix = matrix_of(keras.ops.convert_to_numpy(kernel_of(layer)))
         sizes = sorted({batch * count for batch in batch_sizes for count in rows[layer]})
         times = tuple(measure(matrix, size) for size in sizes)
         by_csr = bool(times) and all(taken.speedup >= MARGIN for taken in times)
@@ -60,13 +61,13 @@ def choose_products(
 
 def product_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """The layers of a built model of stock layers that can multiply by CSR, each once."""
-    return [layer for layer in model._flatten_layers() if is_product(layer) and layer.built]
+    return [layer for layer, _ in walk(model) if is_product(layer) and layer.built]
 
 
 def _rows_of_calls(model: keras.Model, layers: list, signature: list) -> dict[keras.layers.Layer, list[int]]:
     """In how many rows for one example each layer gets its inputs, at each of its calls in the model."""
     with recording_rows(layers) as rows:
-        specs = keras.tree.map_structure(make_tf_tensor_spec, signature)
+        specs = tensor_specs(signature)
         tf.function(lambda *inputs: model(*inputs), input_signature=specs, autograph=False).get_concrete_function()
     unknown = [layer.name for layer in layers if None in rows[layer]]
     if unknown:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_dsr.arguments import LARGEST_STEP, check_flag, check_path, is_one_of, is_whole
+from keras_dsr.backend.keras_layers import kernel_of
 from keras_dsr.conversion.convert import stripped
 from keras_dsr.exporting.checksums import write_checksums
 from keras_dsr.exporting.export_report import ExportReport, PackedRow, ProductRow
@@ -151,7 +152,7 @@ def _write_packed(model, path, dtype, kernels, batch_sizes, input_signature) -> 
     choices = []
     if kernels == "auto":
         kernels_packed = {id(weight.variable) for weight in weights if len(weight.packed.values)}
-        layers = [layer for layer in product_layers(model) if id(layer._kernel) in kernels_packed]
+        layers = [layer for layer in product_layers(model) if id(kernel_of(layer)) in kernels_packed]
         choices = choose_products(model, layers, signature, batch_sizes)
     write_packed(model, path, weights, [choice.layer for choice in choices if choice.by_csr], signature)
     return {

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from keras_dsr.backend.keras_export import track_in_file
 from keras_dsr.exporting.csr import csr_matrix
 from keras_dsr.exporting.packing import LONGEST, Packed
 
@@ -33,7 +34,7 @@ class UnpackedAtLoad(tf.saved_model.experimental.TrackableResource):
         self._code = tf.Variable(np.concatenate([each.code for each in packed]), trainable=False, name="code")
         self._unpacked = tf.Variable(self._empty(), trainable=False, name="unpacked")
         for name in ("values", "code", "unpacked"):
-            self._track_trackable(getattr(self, f"_{name}"), name)
+            track_in_file(self, getattr(self, f"_{name}"), name)
 
     def read(self) -> list[tf.Tensor]:
         """The tensors, or CSR matrices, inside a function that is being traced. Nothing is copied when it runs."""

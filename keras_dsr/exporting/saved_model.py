@@ -6,8 +6,9 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.export.export_utils import get_input_signature  # Keras has no public name for it
 
+from keras_dsr.backend.keras_export import input_signature_of, keep_variables
+from keras_dsr.backend.keras_layers import kernel_of
 from keras_dsr.exporting.csr_kinds import matrix_of
 from keras_dsr.exporting.csr_layers import by_csr
 from keras_dsr.exporting.packed_resource import UnpackedAtLoad
@@ -65,7 +66,7 @@ def write_packed(
         csr_layers: layers (see `exporting.csr_kinds.is_product`) whose kernels are in `weights`, that multiply by CSR.
         input_signature: as in `keras.Model.export`.
     """
-    layer_of_kernel = {id(layer._kernel): layer for layer in csr_layers}
+    layer_of_kernel = {id(kernel_of(layer)): layer for layer in csr_layers}
     packed_variables = {id(variable) for variable, _ in weights}
     unpacked = []  # resources, each with the variables or the layers that it serves
     for as_csr, dtype, stored in sorted({_kind(weight, layer_of_kernel) for weight in weights}):
@@ -90,7 +91,7 @@ def write_packed(
     for name in ("variables", "trainable_variables", "non_trainable_variables"):
         # The variables of TensorFlow: of those of Keras, the file would hold a second copy.
         kept = [variable.value for variable in getattr(archive, name) if id(variable) not in packed_variables]
-        setattr(archive._tf_trackable, name, kept)
+        keep_variables(archive, name, kept)
     for resource, _ in unpacked:
         archive.track(resource)
     archive.write_out(str(path), verbose=False)
@@ -116,7 +117,7 @@ def signature_of(model: keras.Model, input_signature=None) -> list:
     """
     if input_signature is not None:
         return input_signature
-    return get_input_signature(model)
+    return input_signature_of(model)
 
 
 def _stored_as(packed: Packed, dtype: str | None, variable: keras.Variable) -> Packed:

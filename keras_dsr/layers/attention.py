@@ -4,20 +4,12 @@ import keras
 import numpy as np
 
 from keras_dsr.arguments import check_state
-from keras_dsr.backend.keras_layers import drawn_seed
+from keras_dsr.backend.keras_layers import ATTENTION_PROJECTIONS, drawn_seed
 from keras_dsr.layers.containers import MaskedContainer
 from keras_dsr.layers.dense import SparseEinsumDense
 from keras_dsr.layers.initial_scale import check_initial_scale
 from keras_dsr.layers.masked import Sparsity
 from keras_dsr.ops.initial_masks import active_units, check_granularity, check_sparsity, random_mask
-
-PROJECTIONS = {
-    "query": "_query_dense",
-    "key": "_key_dense",
-    "value": "_value_dense",
-    "gate": "_gate_dense",
-    "attention_output": "_output_dense",
-}
 
 
 class _SparseAttention(MaskedContainer):
@@ -44,10 +36,10 @@ class _SparseAttention(MaskedContainer):
         super().__init__(*args, **kwargs)
         owner = type(self).__name__
         if not isinstance(sparsity, dict):
-            sparsity = dict.fromkeys(PROJECTIONS, check_sparsity(sparsity, owner))
-        elif unknown := [name for name in sparsity if name not in PROJECTIONS]:
+            sparsity = dict.fromkeys(ATTENTION_PROJECTIONS, check_sparsity(sparsity, owner))
+        elif unknown := [name for name in sparsity if name not in ATTENTION_PROJECTIONS]:
             raise ValueError(
-                f"{owner}(sparsity=...) must name projections, of {', '.join(map(repr, PROJECTIONS))}. "
+                f"{owner}(sparsity=...) must name projections, of {', '.join(map(repr, ATTENTION_PROJECTIONS))}. "
                 f"Received: {unknown[0]!r} in sparsity={sparsity!r}"
             )
         self._sparse_arguments = {
@@ -76,7 +68,7 @@ class _SparseAttention(MaskedContainer):
                 projection.add_state(state, dtype)
 
     def _projections(self) -> dict[str, keras.layers.EinsumDense]:
-        found = {name: getattr(self, attribute, None) for name, attribute in PROJECTIONS.items()}
+        found = {name: getattr(self, attribute, None) for name, attribute in ATTENTION_PROJECTIONS.items()}
         return {name: projection for name, projection in found.items() if projection is not None}
 
     def get_config(self):

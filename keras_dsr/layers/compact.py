@@ -9,7 +9,16 @@ from keras import ops
 
 from keras_dsr.arguments import check_state
 from keras_dsr.backend.distribution import Initial, strategy_of
-from keras_dsr.backend.keras_layers import drawn_seed, remove_attributes, replace_kernel, unlocked
+from keras_dsr.backend.keras_layers import (
+    drawn_seed,
+    kernel_of,
+    naming,
+    remove_attributes,
+    replace_kernel,
+    unlocked,
+    untrack,
+)
+from keras_dsr.backend.keras_variants import RefusesVariants
 from keras_dsr.backend.sparse_matmul import multiply
 from keras_dsr.layers.capacity import CAPACITY, check_capacity, room_for
 from keras_dsr.layers.compact_entries import check_entries
@@ -18,7 +27,6 @@ from keras_dsr.layers.initial_scale import check_initial_scale, scale_factor, sc
 from keras_dsr.layers.initial_values import check_draws_each_alone, draw
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_threshold, loaded_record
 from keras_dsr.layers.registry import COMPACT_CLASS_OF, enter
-from keras_dsr.layers.unsupported import RefusesVariants
 from keras_dsr.ops.initial_masks import active_units, check_sparsity
 from keras_dsr.ops.positions import most_places, position_dtype, random_positions
 
@@ -202,7 +210,7 @@ class CompactLayer(RefusesVariants):
         """
         cls.check_possible(layer, 0.0)
         cls.check_shape(mask.shape)
-        kernel, positions = layer._kernel, np.flatnonzero(mask)
+        kernel, positions = kernel_of(layer), np.flatnonzero(mask)
         held = ops.convert_to_numpy(kernel).reshape(-1)[positions]
         room_for(capacity, len(positions), mask.size, cls.__name__)
         layer.__class__ = cls
@@ -212,9 +220,9 @@ class CompactLayer(RefusesVariants):
         def values_kept(dtype):
             return scaled(ops.convert_to_tensor(held, dtype), layer.scale_factor_of("kernel"))
 
-        with unlocked(layer), strategy_of(kernel), layer._open_name_scope():
+        with unlocked(layer), strategy_of(kernel), naming(layer):
             values = layer._hold(mask.shape, positions, values_kept, trainable=kernel.trainable)
-            layer._tracker.untrack(values)
+            untrack(layer, [values])
         values.regularizer = kernel.regularizer
         replace_kernel(layer, values)
 
@@ -244,7 +252,7 @@ class CompactLayer(RefusesVariants):
     @property
     def kernel_values(self) -> keras.Variable:
         """The weights, of shape `(capacity,)`; what lies beyond `kernel_count` is zero."""
-        return self._kernel
+        return kernel_of(self)
 
     @property
     def kernel(self):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dsr.backend.keras_layers import remove_attributes, unlocked
+from keras_dsr.backend.keras_layers import remove_attributes, track_not_trainable, unlocked, untrack
 from keras_dsr.layers.initial_scale import scaled
 from keras_dsr.layers.masked_weight import OfActiveWeights
 from keras_dsr.ops.masking import mask_weights
@@ -54,8 +54,7 @@ class SwappedInPlace:
             variable.assign(mask_weights(ops.convert_to_tensor(variable), mask))
             OfActiveWeights.unwrap(variable)
         with unlocked(self):
-            for variable in self.state_variables.values():
-                self._tracker.untrack(variable)
+            untrack(self, self.state_variables.values())
         self.__class__ = self.stock_class
 
     @classmethod
@@ -63,8 +62,7 @@ class SwappedInPlace:
         """Undo `to_stock`: masks and what methods keep are as they were."""
         layer.__class__ = cls
         with unlocked(layer):
-            for variable in layer.state_variables.values():
-                layer._tracker.add_to_store("non_trainable_variables", variable)
+            track_not_trainable(layer, layer.state_variables.values())
         for role in layer.sparse_roles:
             variable = layer.variable_of(role)
             OfActiveWeights.wrap(layer, role, variable)

@@ -8,7 +8,8 @@ import math
 
 import keras
 from keras import ops
-from keras.src.initializers.random_initializers import compute_fans  # Keras has no public name for it
+
+from keras_dsr.backend.keras_layers import fans
 
 INITIAL_SCALES = ("active", "dense")
 
@@ -42,7 +43,7 @@ def fan_of(initializer, shape: tuple[int, ...]) -> float:
     """
     if isinstance(initializer, keras.initializers.Orthogonal):
         return max(1, shape[-1], math.prod(shape[:-1]))
-    fan_in, fan_out = compute_fans(shape, initializer.input_axes, initializer.output_axes)
+    fan_in, fan_out = fans(shape, initializer.input_axes, initializer.output_axes)
     return max(1, {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[initializer.mode])
 
 

@@ -10,14 +10,14 @@ from keras import ops
 
 from keras_dsr.arguments import check_state
 from keras_dsr.backend.distribution import Initial, layout_beside, strategy_of
-from keras_dsr.backend.keras_layers import drawn_seed, unlocked
+from keras_dsr.backend.keras_layers import drawn_seed, track, track_not_trainable, unlocked, untrack
+from keras_dsr.backend.keras_variants import RefusesVariants
 from keras_dsr.layers.einsum import initializer_of
 from keras_dsr.layers.in_place import SwappedInPlace
 from keras_dsr.layers.initial_scale import check_initial_scale, scale_factor, scaled
 from keras_dsr.layers.masked_weight import HeldByLayer, MaskedWeight, OfActiveWeights
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_threshold, loaded_record
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, enter
-from keras_dsr.layers.unsupported import RefusesVariants
 from keras_dsr.ops.initial_masks import active_units, check_granularity, check_sparsity, count_units, random_mask
 from keras_dsr.ops.masking import mask_weights
 
@@ -91,7 +91,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         if getattr(self, "lora_rank", None):
             self.enable_lora(self.lora_rank)
         if getattr(self, "quantization_mode", None):
-            self._check_quantize_args()
+            self.refuse_quantization()
         self.sparsity = self.check_sparsity(sparsity)
         self.granularity = check_granularity(granularity, type(self).__name__)
         self.mask_seed = drawn_seed(mask_seed, type(self).__name__)
@@ -189,7 +189,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
                 layout=layout_beside(weight, shape),
                 name=name,
             )
-        self._track_variable(variable)
+        track(self, variable)
         setattr(self, name, variable)
 
     def add_state(self, name: str, dtype: str) -> None:
@@ -238,13 +238,11 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         """Inside the block Keras finds the variables of the stock class alone in the layer."""
         state = list(self.state_variables.values())
         with unlocked(self):
-            for variable in state:
-                self._tracker.untrack(variable)
+            untrack(self, state)
             try:
                 yield
             finally:
-                for variable in state:
-                    self._tracker.add_to_store("non_trainable_variables", variable)
+                track_not_trainable(self, state)
 
     def save_own_variables(self, store):
         entries: dict[str, Any] = {}

@@ -8,8 +8,9 @@ from keras import ops
 
 from keras_dsr.arguments import check_flag, check_seed
 from keras_dsr.backend.distribution import Initial
+from keras_dsr.backend.keras_layers import kernel_of
+from keras_dsr.backend.keras_variants import RefusesVariants
 from keras_dsr.layers.hashing import bank_size, check_budget, draw_index, draw_signs, expand_bank
-from keras_dsr.layers.unsupported import RefusesVariants
 
 
 class TiedKernel(RefusesVariants):
@@ -50,7 +51,7 @@ class TiedKernel(RefusesVariants):
         if name != "kernel":
             return super().add_weight(*args, name=name, shape=shape, initializer=initializer, **kwargs)
         if self.quantization_mode is not None:
-            self._check_quantize_args()
+            self.refuse_quantization()
         shape = tuple(shape)
         size = bank_size(self.budget, shape, type(self).__name__)
         positions = int(np.prod(shape))
@@ -66,7 +67,7 @@ class TiedKernel(RefusesVariants):
     @property
     def bank(self) -> keras.Variable:
         """The shared values: the variable of shape `(size,)` that is trained and saved in place of the kernel."""
-        return self._kernel
+        return kernel_of(self)
 
     beside_kernel = ()  # variables that go with the bank
 

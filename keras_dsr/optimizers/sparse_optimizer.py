@@ -20,6 +20,7 @@ from keras_dsr.backend.keras_slots import (
     is_elementwise,
     optimizer_slots,
 )
+from keras_dsr.backend.keras_wrapping_optimizer import WrappingOptimizer
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_threshold, loaded_record
 from keras_dsr.ops.initial_masks import check_mask, check_sparsity, magnitude_mask, random_mask
 from keras_dsr.ops.masking import followed_mask, is_outside, mask_weights
@@ -37,7 +38,6 @@ from keras_dsr.optimizers.checks import (
     variables_of_sparse_layers,
 )
 from keras_dsr.optimizers.sparse_variable import SparseVariable
-from keras_dsr.optimizers.wrapper import WrappingOptimizer
 from keras_dsr.selectors.candidates import candidates_among
 from keras_dsr.selectors.language import Selector
 from keras_dsr.selectors.selection import Selection, selection_from_config
@@ -144,13 +144,10 @@ class SparseOptimizer(WrappingOptimizer):
             if self.gradient_decay is not None:
                 self._add_gradient_variables()
         self._clears_slots = not all(map(_keeps_slots_clean, innermost_optimizers(self.inner_optimizer)))
-        # As in the base class, but in place: the tracker would adopt a list that is assigned.
-        self._trainable_variables.extend(variables)
-        self._trainable_variables_indices.update({self._var_key(v): index for index, v in enumerate(variables)})
-        self.built = True
+        self.trains(variables)
 
     def apply(self, grads, trainable_variables=None):
-        variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
+        variables = self.trained if trainable_variables is None else list(trainable_variables)
         if not self.built and variables:
             self.build(variables)
         self.follow_weights()
@@ -406,7 +403,7 @@ class SparseOptimizer(WrappingOptimizer):
     def _numbered(self) -> dict[int, SparseVariable]:
         """What is trained, by its number among the variables that are: a loaded optimizer is built for those alone."""
         trained = {id(sparse.variable): sparse for sparse in self._trained}
-        numbers = enumerate(variable for variable in self._trainable_variables if variable.trainable)
+        numbers = enumerate(variable for variable in self.trained if variable.trainable)
         return {number: trained[id(variable)] for number, variable in numbers if id(variable) in trained}
 
     def _named_variables(self) -> dict[str, keras.Variable]:

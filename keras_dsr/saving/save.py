@@ -10,7 +10,7 @@ import keras
 
 from keras_dsr.arguments import check_flag, check_path
 from keras_dsr.backend.distribution import on_this_process, stand_in
-from keras_dsr.backend.keras_training import set_optimizer
+from keras_dsr.backend.keras_training import another_optimizer
 from keras_dsr.conversion.convert import stripped
 from keras_dsr.optimizers import fresh_without_masks
 from keras_dsr.saving.atomic import written_beside
@@ -74,12 +74,8 @@ def _as_plain(model: keras.Model) -> Iterator[None]:
         if optimizer is None:
             yield
             return
-        configuration = model._compile_config
         with on_this_process():  # it may be that this process alone saves
             fresh = fresh_without_masks(optimizer)
             fresh.build([stand_in(variable) for variable in model.trainable_variables])
-        set_optimizer(model, fresh)
-        try:
+        with another_optimizer(model, fresh):
             yield
-        finally:
-            model.optimizer, model._compile_config = optimizer, configuration

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import keras
 
-from keras_dsr.backend.keras_layers import walk
+from keras_dsr.backend.keras_layers import has_layers, own_trainable_variables, walk
 from keras_dsr.backend.live_objects import alive
 from keras_dsr.layers import CompactLayer, MaskedLayer, TiedKernel
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
@@ -49,7 +49,7 @@ def candidates(model: keras.layers.Layer) -> list[Candidate]:
     """Every weight of a built model that is trained (or frozen for now), in the order of the model, each once."""
     found, seen = [], set()
     for layer, owners in walk(model):
-        weights = [variable for variable in layer._trainable_variables if id(variable) not in seen]
+        weights = [variable for variable in own_trainable_variables(layer) if id(variable) not in seen]
         seen.update(map(id, weights))
         if not weights:
             continue
@@ -74,7 +74,7 @@ def candidates_among(variables: Sequence[keras.Variable]) -> list[Candidate]:
     wanted = {id(variable) for variable in variables}
     holding = []
     for model in alive(keras.Model):
-        own = candidates(model) if hasattr(model, "_layers") else []  # not one that is just being made
+        own = candidates(model) if has_layers(model) else []  # not one that is just being made
         known = {id(one.variable): one for one in own if id(one.variable) in wanted}
         if known:
             holding.append((-len(known), len(own), known))
@@ -83,7 +83,7 @@ def candidates_among(variables: Sequence[keras.Variable]) -> list[Candidate]:
         known = {**of_model, **known}
     missing = {id(variable) for variable in variables} - set(known)
     for layer in alive(keras.layers.Layer) if missing else ():
-        own = candidates(layer) if hasattr(layer, "_layers") else []
+        own = candidates(layer) if has_layers(layer) else []
         known |= {id(one.variable): one for one in own if id(one.variable) in missing and id(one.variable) not in known}
     return [
         known.get(id(variable), Candidate(None, variable.path.split("/")[-1], variable, (), "no layer is known"))

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_dsr.backend.keras_graph import Call, Graph, plainly_called
+from keras_dsr.backend.keras_graph import Call, Graph, has_mask, is_own_operation, plainly_called
 from keras_dsr.shrinking.analysis import Network
 from keras_dsr.shrinking.channel_rules import (
     Barrier,
@@ -111,7 +111,7 @@ def _looked_through(layer, tensors: list, output, edges) -> Step | None:
 def _operation(operation, tensors: list, edges) -> Step | None:
     """The step of an operation of `keras.ops`."""
     name = type(operation).__name__
-    if not type(operation).__module__.startswith("keras.src.ops."):
+    if not is_own_operation(operation):
         return None
     if name in JOIN_OPERATIONS and len(tensors) == 2:
         return _join(tensors, JOIN_OPERATIONS[name], name == "Add", edges)
@@ -231,7 +231,7 @@ def _the_same(values: np.ndarray) -> Constants:
 def _join(tensors: list, combine: Callable[[np.ndarray], Constants], adds: bool, edges) -> Step | None:
     """The step of tensors of one rank and one number of channels; masked ones may be combined in another way."""
     shapes = {one.shape for one in tensors}
-    masked = any(getattr(one, "_keras_mask", None) is not None for one in tensors)
+    masked = any(map(has_mask, tensors))
     if masked or len({(len(shape), shape[-1]) for shape in shapes}) > 1:
         return None
     alike = len(shapes) == 1 and None not in tensors[0].shape[1:]

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops, tree
 
-from keras_dsr.backend.keras_graph import Call, Graph
+from keras_dsr.backend.keras_graph import Call, Graph, made_by
 from keras_dsr.backend.keras_layers import walk
 from keras_dsr.shrinking.analysis import Analysis, Network
 from keras_dsr.shrinking.channel_rules import Barrier, Channelwise, Join, Linear, Step
@@ -50,7 +50,7 @@ def rebuild(model, graph: Graph, network: Network, analysis: Analysis) -> tuple[
 
 
 def _new_input(tensor):
-    name = tensor._keras_history.operation.name
+    name = made_by(tensor).name
     return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=name)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_dsr.arguments import check_model, check_state_variable
-from keras_dsr.backend.keras_layers import walk
+from keras_dsr.backend.keras_layers import own_trainable_variables, walk
 from keras_dsr.layers import CompactLayer, MaskedLayer
 from keras_dsr.layers.compact_entries import check_positions
 from keras_dsr.layers.einsum import initializer_of
@@ -304,7 +304,7 @@ def sparse_weights(model: keras.layers.Layer) -> list[SparseWeight | CompactWeig
     if not optimizer.built:
         model.optimizer.build(model.trainable_variables)
     check_dense([held.variable for held in optimizer.sparse_variables], [weight.variable for weight in weights])
-    owner = {id(variable): layer for layer, _ in walk(model) for variable in layer._trainable_variables}
+    owner = {id(variable): layer for layer, _ in walk(model) for variable in own_trainable_variables(layer)}
     for held in optimizer.sparse_variables:
         weights.append(SparseWeight(optimizer, owner[id(held.variable)], held.variable.name, held))
     return weights

@@ -1,5 +1,7 @@
 """An optimizer around another, which it leaves all that concerns the update."""
 
+from collections.abc import Sequence
+
 import keras
 
 
@@ -32,6 +34,18 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
     @property
     def variables(self):
         return self._variables + self.inner_optimizer.variables
+
+    @property
+    def trained(self) -> list[keras.Variable]:
+        """The variables that it was built for."""
+        return self._trainable_variables
+
+    def trains(self, variables: Sequence[keras.Variable]) -> None:
+        """What `build` of the base class keeps, and nothing else: that it is built for these variables."""
+        # In place: the tracker would adopt a list that is assigned.
+        self._trainable_variables.extend(variables)
+        self._trainable_variables_indices.update({self._var_key(v): index for index, v in enumerate(variables)})
+        self.built = True
 
     @property
     def learning_rate(self):

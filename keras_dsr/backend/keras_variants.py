@@ -12,6 +12,10 @@ class RefusesVariants:
     def _check_quantize_args(self, *args, **kwargs):
         # Keras's `quantize` calls this first. Overriding `quantize` would not do: Keras binds it to the layer at its
         # construction, so it would still refuse after `strip`.
+        self.refuse_quantization()
+
+    def refuse_quantization(self) -> None:
+        """Raise `NotImplementedError` in words that say what to do instead."""
         self._refuse("be quantized", "`keras_dsr.strip(model)` first, and quantize the stock layers that it leaves")
 
     def _refuse(self, what: str, remedy: str) -> None:
