@@ -213,6 +213,8 @@ class Training:
         }
         if self.own or self.kind in ("compact", "optimizer") or keras.backend.backend() == "jax":
             del makers["muon"]
+        if keras.backend.backend() == "jax":
+            del makers["ema"]  # Keras cannot fit a stock model with averages there
         name = str(self.rng.choice(list(makers)))
         optimizer = makers[name]()
         if self.kind == "optimizer":
@@ -387,8 +389,6 @@ class Training:
         """`densify`, and `sparsify`, of all or of the base, under a compiled model that has trained."""
         if self.own and self.kind == "compact":
             return  # refused: its optimizer would not know the variables
-        if keras.backend.backend() == "jax" and self.optimizer.use_ema:
-            return  # Keras cannot fit a stock model with averages there, but with a callback that reads its variables
         if self.kind == "optimizer":
             dsr.densify(self.model)
             np.testing.assert_allclose(self.model.evaluate(self.x, self.y, verbose=0), self.loss_in_numpy(), rtol=2e-4)
