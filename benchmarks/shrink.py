@@ -28,10 +28,10 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from keras_dsr.reporting.runs import read_model
 from keras_dsr.shrinking import shrink
 from train.data.in_memory import load_data
 from train.flags import quiet_libraries
+from train.results.run_files import read_model
 from train.storage.previous_run import read_origin
 
 FLAGS = flags.FLAGS

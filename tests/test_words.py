@@ -178,7 +178,7 @@ SWEPT = {
     "save": Swept(dsr.save, lambda: {"model": sparse_network(), "path": "model.keras"}),
     "export": Swept(dsr.export, lambda: {"model": sparse_network(), "path": "exported"}, backends=("tensorflow",)),
     "report": Swept(
-        dsr.report, lambda: {"model_or_run": sparse_network(), "path": "report.html", "batch_sizes": (), "masks": ()}
+        dsr.report, lambda: {"model": sparse_network(), "path": "report.html", "batch_sizes": (), "masks": ()}
     ),
     "sensitivity": Swept(
         dsr.sensitivity,
@@ -309,7 +309,6 @@ TAKEN = {
     "metric": NONE,
     "mode": set(),
     "model": {"another model"},
-    "model_or_run": {"another model"},
     "momentum": SHARES,
     "name": {"string"},
     "packed": FLAGS | NONE,

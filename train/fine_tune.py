@@ -15,9 +15,9 @@ from rich.console import Console
 import keras_dsr as dsr
 from keras_dsr.arguments import LARGEST_STEP, is_number, is_one_of, is_whole
 from keras_dsr.ops.sparsity_distributions import DISTRIBUTIONS
-from keras_dsr.reporting.runs import read_model
 from train.data.in_memory import load_data
 from train.flags import quiet_libraries
+from train.results.run_files import read_model
 from train.run import one_line_errors
 from train.storage.previous_run import read_origin
 

@@ -4,11 +4,12 @@ import collections
 import importlib.util
 import math
 import os
-import pathlib
 import platform
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import keras
+import numpy as np
 
 from keras_dsr._version import __version__
 from keras_dsr.layers import TiedKernel
@@ -17,7 +18,6 @@ from keras_dsr.reporting.history import History, history_of_rows, rows_of_logs
 from keras_dsr.reporting.kernels import Kernel, kernels_of, other_parameters
 from keras_dsr.reporting.masks import mask_image
 from keras_dsr.reporting.page import Chart, Page, Row
-from keras_dsr.reporting.runs import Run, read_run
 from keras_dsr.reporting.speed import measure_all
 from keras_dsr.reporting.tracing import trace
 from keras_dsr.selectors.language import checked_selectors, matches
@@ -26,34 +26,53 @@ from keras_dsr.weights.sparse_weights import layers_of, sparse_weights
 MASKS_BY_DEFAULT = 4
 
 
-def page_of(model_or_run, masks, batch_sizes: tuple[int, ...], history) -> Page:
+class Experiment(NamedTuple):
+    """What is known of a training beside the model that came out of it.
+
+    Attributes:
+        title, subtitle: strings, of the page.
+        settings: what it was started with, by name.
+        score: the name of the score, and its last value.
+        rows: a dict of numbers for each epoch (see `history.history_of_rows`).
+        target: number, of units that a reallocation is to move; None: there is none.
+        masks: bool arrays by the names of the kernels; None: the model's own, or what is not zero.
+        shared: int, how many values make the weights of the kernels; None: they have values of their own.
+    """
+
+    title: str
+    subtitle: str
+    settings: dict
+    score: tuple[str, float]
+    rows: list[dict[str, float]]
+    target: float | None = None
+    masks: dict[str, np.ndarray] | None = None
+    shared: int | None = None
+
+
+def page_of(
+    model: keras.Model, masks, batch_sizes: tuple[int, ...], history, experiment: Experiment | None = None
+) -> Page:
     """Gather what the page shows; arguments and errors as of `report`."""
-    run = None
-    model = model_or_run
-    if isinstance(model_or_run, (str, os.PathLike)):
-        if history is not None:
-            raise ValueError("report(history=...) is for a model: the history of a run is in its folder. Leave it out.")
-        run = read_run(pathlib.Path(model_or_run))
-        model = run.model
-    kernels = kernels_of(model, run.masks if run else None)
+    kernels = kernels_of(model, experiment.masks if experiment else None)
     chosen = _chosen(kernels, masks)
     traced = trace(model)
     uses = [uses_of(kernel, traced) for kernel in kernels]
     measured, left = measure_all([(k, u.count) for k, u in zip(kernels, uses)], batch_sizes)
     rows = [Row(kernel, use, measured.get(kernel, ())) for kernel, use in zip(kernels, uses)]
     is_sparse = any(kernel.is_sparse for kernel in kernels)
-    charts, missing = _charts(_history(run, history, kernels), is_sparse, run is not None)
+    charts, missing = _charts(_history(experiment, history, kernels), is_sparse, experiment is not None)
+    kind = f"A {type(model).__name__} model, on the {keras.backend.backend()} backend"
     return Page(
-        title=f"{run.settings.get('model')} on {run.settings.get('dataset')}" if run else model.name,
-        subtitle=_subtitle(model, run),
+        title=experiment.title if experiment else model.name,
+        subtitle=experiment.subtitle if experiment else kind,
         rows=rows,
         others=other_parameters(model, kernels),
-        counted=_counted(model, run, is_sparse),
+        counted=_counted(model, kernels, experiment, is_sparse),
         batch_sizes=batch_sizes if measured else (),
         not_measured=_not_measured(batch_sizes, bool(measured), left),
         machine=f"{platform.machine()}, {os.cpu_count()} CPU cores, {platform.system()}",
-        score=(run.result.get("score", "score").replace("_", " "), run.result["test_score"]) if run else None,
-        settings={name: value for name, value in run.settings.items() if value is not None} if run else {},
+        score=experiment.score if experiment else None,
+        settings=experiment.settings if experiment else {},
         charts=charts,
         missing_history=missing,
         masks=[mask_image(kernel) for kernel in chosen],
@@ -61,23 +80,16 @@ def page_of(model_or_run, masks, batch_sizes: tuple[int, ...], history) -> Page:
     )
 
 
-def _subtitle(model: keras.Model, run: Run | None) -> str:
-    if run is None:
-        return f"A {type(model).__name__} model, on the {keras.backend.backend()} backend"
-    settings = run.settings
-    return f"The run {run.result.get('name')}: trained by {settings.get('method')}, {len(run.rows):,} epochs"
-
-
-def _counted(model: keras.Model, run: Run | None, is_sparse: bool) -> str:
-    if run and run.masks is not None:
+def _counted(model: keras.Model, kernels: list[Kernel], experiment: Experiment | None, is_sparse: bool) -> str:
+    if experiment and experiment.masks is not None:
         return "Active weights are those of the masks in the checkpoint of the run; some of them may have the value 0."
     if sparse_weights(model):
         return "Active weights are those of the masks of the model; some of them may have the value 0."
-    source = "The model.keras of the run" if run else "The model"
-    if run and not is_sparse and run.result["active_weights"] < run.result["weights"]:
+    if experiment and experiment.shared is not None:
+        weights = sum(kernel.size for kernel in kernels)
         return (
-            f"{run.result['active_weights']:,} shared values make the {run.result['weights']:,} weights of the "
-            f"kernels; {source[0].lower()}{source[1:]}, which the table shows, has them all."
+            f"{experiment.shared:,} shared values make the {weights:,} weights of the kernels; the model, which the "
+            "table shows, has them all."
         )
     if layers_of(model, TiedKernel):
         return (
@@ -85,31 +97,21 @@ def _counted(model: keras.Model, run: Run | None, is_sparse: bool) -> str:
             "the table, and their values are among the other parameters."
         )
     if not is_sparse:
-        return f"{source} has no masks, and no kernel of it has a zero: nothing is sparse."
+        return "The model has no masks, and no kernel of it has a zero: nothing is sparse."
     return (
-        f"{source} has no masks: weights are counted as active that are not zero. An active weight whose value is 0, "
+        "The model has no masks: weights are counted as active that are not zero. An active weight whose value is 0, "
         "as one that has just grown, is not among them."
     )
 
 
-def _history(run: Run | None, history, kernels: Sequence[Kernel]) -> History | None:
+def _history(experiment: Experiment | None, history, kernels: Sequence[Kernel]) -> History | None:
     names = collections.Counter(kernel.name for kernel in kernels)  # of two of one name, nothing is known
     sizes = {kernel.name: kernel.size for kernel in kernels if kernel.is_sparse and names[kernel.name] == 1}
-    if run is not None:
-        return history_of_rows(run.rows, sizes, run.result.get("score"), _target(run))
+    if experiment is not None:
+        return history_of_rows(experiment.rows, sizes, experiment.score[0], experiment.target)
     if history is not None:
         return history_of_rows(rows_of_logs(history), sizes)
     return None
-
-
-def _target(run: Run) -> float | None:
-    """What K was steered to, in the units that a reallocation counts."""
-    target = run.settings.get("target")
-    if run.settings.get("method") != "dsr" or target is None:
-        return None
-    if target >= 1:
-        return float(target)
-    return target * run.result["active_weights"] if run.settings.get("granularity") == "element" else None
 
 
 def _charts(history: History | None, is_sparse: bool, is_run: bool) -> tuple[list[Chart], list[str]]:
@@ -117,10 +119,7 @@ def _charts(history: History | None, is_sparse: bool, is_run: bool) -> tuple[lis
     from keras_dsr.reporting.charts import density_chart, moved_chart, score_chart, threshold_chart
 
     if history is None:
-        return [], [
-            "No history was given. Pass what model.fit returned: report(model, path, history=history); or report a run "
-            "of train.run, whose folder holds it."
-        ]
+        return [], ["No history was given. Pass what model.fit returned: report(model, path, history=history)."]
     charts, missing = [], []
     if history.scores:
         charts.append(
@@ -160,8 +159,7 @@ def _charts(history: History | None, is_sparse: bool, is_run: bool) -> tuple[lis
             )
         )
     elif is_sparse:
-        remedy = "This method has none." if is_run else "Runs of train.run log it (active/<kernel>)."
-        missing.append(f"The density of each kernel over training was not logged. {remedy}")
+        missing.append("The density of each kernel over training was not logged.")
     return charts, missing
 
 

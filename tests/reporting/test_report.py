@@ -1,10 +1,7 @@
 """The page as a reader gets it."""
 
-import html.parser
 import importlib.util
-import json
 import re
-import shutil
 
 import keras
 import numpy as np
@@ -12,41 +9,16 @@ import pytest
 
 import keras_dsr as dsr
 from keras_dsr.reporting import report
+from keras_dsr.reporting.contents import Experiment
 from keras_dsr.reporting.page import _flops, _ratio, _seconds, _size
-from tests.helpers.chromium import open_page
+from keras_dsr.reporting.report import write_report
 from tests.helpers.networks import perceptron
+from tests.helpers.pages import Table
 
 pytestmark = pytest.mark.slow_on("jax")  # it is above the backends, and takes long there
 
 no_backend = pytest.mark.backends("tensorflow")  # no backend does any of it
 TIMES = " \N{MULTIPLICATION SIGN} "
-
-
-class Table(html.parser.HTMLParser):
-    """The texts of the cells of the first table of a page."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self._in_cell = False
-        self.feed(page[: page.index("</table>")])
-
-    def handle_starttag(self, tag, attrs):
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-            self._in_cell = True
-        elif tag in ("small", "br") and self._in_cell:
-            self.rows[-1][-1] += "|"
-
-    def handle_endtag(self, tag):
-        if tag in ("td", "th"):
-            self._in_cell = False
-
-    def handle_data(self, data):
-        if self._in_cell:
-            self.rows[-1][-1] += data.strip()
 
 
 def written(model, tmp_path, **settings) -> str:
@@ -98,29 +70,12 @@ def test_ratios_as_they_are_written():
     assert [_ratio(*pair) for pair in pairs] == ["0.333x", "10x", "1,234x", infinite, "-", "?", "0.00001x"]
 
 
-def test_a_run(run, tmp_path):
-    page = written(run, tmp_path, batch_sizes=())
-    result = json.loads((run / "result.json").read_text())
-    rows = {row[0].split("|")[0]: row for row in Table(page).rows}
-    for name, active, places in result["layers"]:
-        assert rows[name][1:3] == [f"{places:,}", f"{active:,}"]
-    assert f"{result['test_score']:.2%}" in page
-    assert "masks in the checkpoint of the run" in page
-    for heading in ("Score", "Threshold H", "Moved weights K", "Density of each kernel", "Settings", "Masks"):
-        assert f"<h3>{heading}</h3>" in page or f"<h2>{heading}</h2>" in page
-    assert "target 201" in page  # a fifth of 1,004
-    assert "Speed was not measured: no batch sizes were given." in page
-    assert page.count("data:image/png;base64,") == 3
-
-
 def test_history_of_fit(fitted, tmp_path):
     model, history = fitted
     page = written(model, tmp_path, history=history, batch_sizes=None, masks="hidden")
     assert page.count("<svg") == 3
     assert "The density of each kernel over training was not logged" in page
     assert page.count("data:image/png;base64,") == 1
-    with pytest.raises(ValueError, match=r"history=...\) is for a model"):
-        report(tmp_path, tmp_path / "other.html", history=history)
 
 
 def test_kernels_of_one_name_are_told_apart(tmp_path):
@@ -171,12 +126,11 @@ def test_a_stripped_model_counts_what_is_not_zero(tmp_path):
 
 
 @no_backend
-def test_the_page_loads_nothing_and_escapes_names(run, tmp_path):
-    shutil.copytree(run, tmp_path / "run")
-    config = json.loads((run / "config.json").read_text())
-    config["settings"]["dataset"] = "<script>&amp;"
-    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-    page = written(tmp_path / "run", tmp_path, batch_sizes=())
+def test_the_page_loads_nothing_and_escapes_names(fitted, tmp_path):
+    model, _ = fitted
+    experiment = Experiment("<script>&amp;", "of a test", {"dataset": "<script>&amp;"}, ("accuracy", 0.5), [])
+    write_report(model, tmp_path / "report.html", None, (), None, experiment)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page and page.count("&lt;script&gt;&amp;amp;") == 3  # in title, heading and settings
     loaded = re.findall(r"""(?:src|href)=["']([^"']*)|url\(([^)]*)""", re.sub(r"<a [^>]*>", "", page))
     assert {one[:5] for pair in loaded for one in pair if one and one[0] != "#"} == {"data:"}
@@ -205,9 +159,9 @@ def test_an_error_leaves_the_old_page(tmp_path):
             "report.html",
             {},
             TypeError,
-            "must be a built Keras model or layer, or the folder .* Received: .*=3",
+            "must be a built Keras model or layer.* Received: .*=3",
         ),
-        (lambda: "no/run", "report.html", {}, FileNotFoundError, "There is no folder 'no/run'"),
+        (lambda: "a/run", "report.html", {}, TypeError, "must be a built Keras model.*Received: .*'a/run'"),
     ],
 )
 def test_what_is_refused(tmp_path, model, path, settings, error, text):
@@ -222,14 +176,3 @@ def test_without_jinja2_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jinja2" else find(name))
     with pytest.raises(ImportError, match=r"needs jinja2, .* pip install jinja2"):
         report(perceptron(), tmp_path / "report.html")
-
-
-@no_backend
-def test_in_chromium_nothing_is_cut_off(run, tmp_path):
-    layers = json.loads((run / "result.json").read_text())["layers"]
-    seen, console = open_page(written(run, tmp_path), tmp_path, (1280, 400))
-    assert not console
-    assert set(seen) == {1280, 400}
-    for width, page in seen.items():
-        assert page["scroll"] == width and page["wide"] == [] and page["broken"] == 0
-        assert page["names"][: len(layers)] == [name for name, _, _ in layers]

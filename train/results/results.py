@@ -7,10 +7,10 @@ from pathlib import Path
 import keras
 
 import keras_dsr as dsr
-from keras_dsr.reporting import runs
 from train.experiment.network import Network, normalize_by_whole_batches
 from train.experiment.settings import Settings
 from train.results import plots
+from train.results import run_files as runs
 from train.storage.run_folder import write_rows, write_text
 
 

@@ -6,8 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
-from keras_dsr.reporting import runs
 from keras_dsr.saving.atomic import SUFFIX, written_beside
+from train.results import run_files as runs
 from train.storage import lock
 
 _PROGRAM = "train.run"

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from keras_dsr.reporting import runs
 from tests.helpers.run_folders import contents
 from train.compare import plan
 from train.fine_tune import fine_tune
+from train.results import run_files as runs
 from train.results.results import read_result
 from train.run import prepare, train
 from train.sensitivity import analyse

@@ -47,8 +47,7 @@ def read_run(folder: pathlib.Path) -> Run:
     """
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"report(model_or_run=...) must be a built Keras model, or the folder of a run. There is no folder "
-            f"{str(folder)!r}."
+            f"--run must be the folder of a finished run of train.run. There is no folder {str(folder)!r}."
         )
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
