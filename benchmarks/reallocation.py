@@ -3,8 +3,8 @@
     python -m benchmarks.reallocation    # about 1 minute and 3 GB of memory on 2 cores; KERAS_BACKEND=jax or torch
     python -m benchmarks.reallocation --network=efficientnet    # EfficientNetB0; or a transformer of 12 layers
 
-ResNet-50 is built as the paper has it (first convolution and shortcuts dense), the others by `sparsify`;
-at sparsity 0.9 with SGD and momentum; the target is the paper's 400,000 weights, of the others a tenth of the active ones. Weights
+ResNet-50 is built as the paper has it (first convolution and shortcuts dense), the others by `sparsify`; at sparsity
+0.9 with SGD and momentum. The target is the paper's 400,000 weights, of the others a tenth of the active ones. Weights
 are set as trained ones would be (no two reallocations prune the same position), H settles for a few reallocations,
 and then each timed one is followed by a small random change of the weights.
 """

@@ -1,14 +1,14 @@
 """The one place that writes to a model: apply a method's decision to its weights, masks and optimizer slots."""
 
-import math
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_dsr.backend.compiled_program import compiled_program
 from keras_dsr.backend.keras_owners import optimizers_alive
 from keras_dsr.backend.keras_slots import Slot, optimizer_slots, steps_taken
 from keras_dsr.backend.keras_training import renew_compiled_functions
@@ -16,13 +16,11 @@ from keras_dsr.layers import MaskedLayer
 from keras_dsr.layers.record import SINCE, Record
 from keras_dsr.methods.base import Method, MethodInputs
 from keras_dsr.methods.identity import digest
-from keras_dsr.ops.apportionment import LARGEST_TOTAL
 from keras_dsr.ops.initial_masks import count_units
-from keras_dsr.ops.patterns import unit_shape
 from keras_dsr.weights.apply import Stored, apply_decision
-from keras_dsr.weights.sparse_weights import CompactWeight, SparseWeight, sparse_optimizer, sparse_weights
-
-ATTEMPTS = 10  # to finish what is interrupted, if the interrupts do not end
+from keras_dsr.weights.movable import check_movable_together, movable_weights
+from keras_dsr.weights.sparse_weights import CompactWeight, SparseWeight, sparse_optimizer
+from keras_dsr.weights.writing import write_all
 
 
 class Outcome(NamedTuple):
@@ -77,7 +75,7 @@ class Reallocation:
         self.seed = seed
         self.weights = movable_weights(model) if weights is None else list(weights)
         self._given_optimizer = optimizer
-        _check(model, self.weights)
+        check_movable_together(model, self.weights)
         self.initial_state, self._kept = {}, {}
         self._digest = digest(method) if identity is None else identity
         self.begin()
@@ -189,7 +187,7 @@ class Reallocation:
                 writes.append((weight.threshold, state["threshold"]))
             writes += [(self._kept[name][index], value) for name, value in written.states.items()]
             writes += [(slot.variable, value) for slot, value in zip(self._slots[index], written.slots)]
-        _write_all(writes)
+        write_all(writes)
         return Outcome(after.astype("int64"), state, self.weights)
 
     def active(self) -> np.ndarray:
@@ -213,7 +211,7 @@ class Reallocation:
         bound = [self.optimizer, *(slot.variable for row in slots for slot in row)]
         if self._bound is None or [id(part) for part in bound] != [id(part) for part in self._bound]:
             self._bound, self._slots = bound, slots
-            self._decide = _compiled(self._read, self._decision)
+            self._decide = compiled_program(self._read, self._decision)
 
     def _all_slots(self, variable: keras.Variable) -> list[Slot]:
         """The slots of a variable in every optimizer that holds it, those of this one's first, each once."""
@@ -314,54 +312,6 @@ class Reallocation:
             raise RuntimeError(f"{self.method} left no active weight in {dead!r}. The model was not changed.")
 
 
-def movable_weights(model: keras.Model) -> list[SparseWeight | CompactWeight]:
-    """The sparse weights of a model that are not frozen.
-
-    Raises:
-        ValueError: an unbuilt model, or one in which nothing may move.
-    """
-    weights = sparse_weights(model)
-    movable = [weight for weight in weights if weight.trainable]
-    if weights and not movable:
-        raise ValueError(
-            f"All {len(weights)} sparse weights of {model.name!r} are frozen (`trainable` is False), such as "
-            f"{weights[0].name!r}: what is frozen is neither pruned nor grown, so there is nothing to reallocate. "
-            "Unfreeze a layer and compile the model again, or train without a method."
-        )
-    return movable
-
-
-def _write_all(writes: list[tuple[keras.Variable, Any]]) -> None:
-    """Assign each variable its value."""
-
-    def write():
-        for variable, value in writes:
-            variable.assign(value)
-
-    finish(write, "A reallocation could not be written: masks and weights may not belong together.")
-
-
-def finish(assign_all: Callable[[], None], failure: str) -> None:
-    """Run what assigns variables, again if it is interrupted, before the interrupt goes on its way.
-
-    Raises:
-        RuntimeError: each of `ATTEMPTS` attempts was interrupted; `failure` says what that leaves.
-    """
-    interrupt = None
-    for _ in range(ATTEMPTS):
-        try:
-            assign_all()
-            break
-        except BaseException as error:
-            interrupt = interrupt or error
-    else:
-        raise RuntimeError(
-            f"{failure} Each of {ATTEMPTS} attempts was interrupted. Load the model from a checkpoint."
-        ) from interrupt
-    if interrupt is not None:
-        raise interrupt
-
-
 def _mask(weight: SparseWeight | CompactWeight):
     """Which entries of the weight's variable are weights of the network."""
     if isinstance(weight, CompactWeight):
@@ -375,52 +325,7 @@ def _positions(weight: CompactWeight):
     return indices[:, 0] * weight.layer.matrix_shape[1] + indices[:, 1]
 
 
-def _compiled(read: Callable[[], tuple], decide: Callable) -> Callable:
-    """`decide(*read())` as one compiled program of the backend (plain on torch)."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        # It reads the variables itself: to hand it a hundred tensors takes longer than to decide for a small network.
-        return tf.function(lambda: decide(*read()), autograph=False)
-    if backend == "jax":
-        import jax
-
-        program = jax.jit(decide)
-        return lambda: program(*read())
-    if backend == "torch":
-        import torch
-
-        return torch.no_grad()(lambda: decide(*read()))
-    raise RuntimeError(f"keras_dsr reallocates on tensorflow, jax and torch. Received: backend={backend!r}")
-
-
 def _learning_rate(optimizer) -> float:
     if optimizer is None or hasattr(optimizer, "optimizers"):
         return float("nan")
     return optimizer.learning_rate
-
-
-def _check(model: keras.Model, weights: list[SparseWeight]):
-    if not weights:
-        raise ValueError(
-            f"The model {model.name!r} has no sparse layer, so there is nothing to reallocate. Build it with sparse "
-            "layers, such as `keras_dsr.SparseDense(units, sparsity=0.9)` for `keras.layers.Dense(units)`, call "
-            "`keras_dsr.sparsify(model)`, or compile it with `keras_dsr.SparseOptimizer(optimizer)`."
-        )
-    masked = [weight for weight in weights if not isinstance(weight, CompactWeight)]
-    granularities = {weight.granularity: weight.layer.name for weight in reversed(masked)}
-    if len(granularities) > 1:
-        raise ValueError(
-            "All sparse layers of one reallocation must have the same granularity: their units are counted together. "
-            f"Received: {', '.join(f'{kind!r} (layer {name!r})' for kind, name in granularities.items())}. "
-            "Build them all with the same `granularity=`."
-        )
-    places = sum(
-        weight.capacity if isinstance(weight, CompactWeight) else math.prod(unit_shape(weight.shape, weight.unit_axes))
-        for weight in weights
-    )
-    if places >= LARGEST_TOTAL:
-        raise ValueError(
-            f"One reallocation covers fewer than {LARGEST_TOTAL:,} places. Received: {places:,} in {model.name!r}."
-        )

@@ -9,9 +9,11 @@ from keras_dsr.backend.keras_owners import holds, optimizers_alive
 from keras_dsr.backend.keras_slots import activity, steps_taken
 from keras_dsr.layers.record import Record
 from keras_dsr.methods.base import check_method
-from keras_dsr.weights.reallocation import Outcome, Reallocation, finish, movable_weights
+from keras_dsr.weights.movable import movable_weights
+from keras_dsr.weights.reallocation import Outcome, Reallocation
 from keras_dsr.weights.sparse_weights import check_has_weights, sparse_weights
 from keras_dsr.weights.step_counter import StepCounter
+from keras_dsr.weights.writing import finish
 
 
 class Reallocator:

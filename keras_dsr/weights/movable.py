@@ -1,0 +1,52 @@
+"""Which sparse weights of a model may move, and together."""
+
+import math
+
+import keras
+
+from keras_dsr.ops.apportionment import LARGEST_TOTAL
+from keras_dsr.ops.patterns import unit_shape
+from keras_dsr.weights.sparse_weights import CompactWeight, SparseWeight, sparse_weights
+
+
+def movable_weights(model: keras.Model) -> list[SparseWeight | CompactWeight]:
+    """The sparse weights of a model that are not frozen.
+
+    Raises:
+        ValueError: an unbuilt model, or one in which nothing may move.
+    """
+    weights = sparse_weights(model)
+    movable = [weight for weight in weights if weight.trainable]
+    if weights and not movable:
+        raise ValueError(
+            f"All {len(weights)} sparse weights of {model.name!r} are frozen (`trainable` is False), such as "
+            f"{weights[0].name!r}: what is frozen is neither pruned nor grown, so there is nothing to reallocate. "
+            "Unfreeze a layer and compile the model again, or train without a method."
+        )
+    return movable
+
+
+def check_movable_together(model: keras.Model, weights: list[SparseWeight | CompactWeight]) -> None:
+    """Raise `ValueError` if there is no weight, or one reallocation cannot be of all of them."""
+    if not weights:
+        raise ValueError(
+            f"The model {model.name!r} has no sparse layer, so there is nothing to reallocate. Build it with sparse "
+            "layers, such as `keras_dsr.SparseDense(units, sparsity=0.9)` for `keras.layers.Dense(units)`, call "
+            "`keras_dsr.sparsify(model)`, or compile it with `keras_dsr.SparseOptimizer(optimizer)`."
+        )
+    masked = [weight for weight in weights if not isinstance(weight, CompactWeight)]
+    granularities = {weight.granularity: weight.layer.name for weight in reversed(masked)}
+    if len(granularities) > 1:
+        raise ValueError(
+            "All sparse layers of one reallocation must have the same granularity: their units are counted together. "
+            f"Received: {', '.join(f'{kind!r} (layer {name!r})' for kind, name in granularities.items())}. "
+            "Build them all with the same `granularity=`."
+        )
+    places = sum(
+        weight.capacity if isinstance(weight, CompactWeight) else math.prod(unit_shape(weight.shape, weight.unit_axes))
+        for weight in weights
+    )
+    if places >= LARGEST_TOTAL:
+        raise ValueError(
+            f"One reallocation covers fewer than {LARGEST_TOTAL:,} places. Received: {places:,} in {model.name!r}."
+        )
