@@ -7,12 +7,14 @@ TENSORFLOW ?= tensorflow-cpu
 # What else the tests need. Where an index of CPU builds of torch is at hand, the tests need no other.
 JAX ?= jax
 TORCH ?= torch==2.13.0
+# What `make keras-nightly` puts in the place of the released Keras.
+KERAS_NIGHTLY ?= keras-nightly
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: train test thorough lint format clean
+.PHONY: train test thorough keras-nightly lint format clean
 
 train: .venv/ready
 	$(BIN)/python -m train.compare --out=runs/digits
@@ -27,9 +29,20 @@ thorough: .venv/backends
 	KERAS_BACKEND=jax $(PYTEST) --thorough
 	KERAS_BACKEND=torch $(PYTEST) --thorough
 
+keras-nightly:
+	@echo "Setting up .venv-nightly with the newest Keras that the index has, pre-releases included, 3 to 5 minutes."
+	$(PYTHON) -m venv .venv-nightly
+	.venv-nightly/bin/python -m pip install -qq $(TENSORFLOW) $(JAX) $(TORCH) -e ".[test]"
+	.venv-nightly/bin/python -m pip uninstall -qq -y keras
+	.venv-nightly/bin/python -m pip install -qq --pre $(KERAS_NIGHTLY)
+	.venv-nightly/bin/python -c "import keras; print('Keras', keras.__version__)"
+	for backend in tensorflow jax torch; do \
+	  KERAS_BACKEND=$$backend .venv-nightly/bin/python -m pytest -n auto --dist loadfile || exit 1; done
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .
@@ -48,4 +61,4 @@ format: .venv/ready
 	@touch $@
 
 clean:
-	rm -rf .venv runs build *.egg-info
+	rm -rf .venv .venv-nightly runs build *.egg-info

@@ -3,7 +3,8 @@
 import numbers
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeGuard
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ LARGEST_STEP = 2**31 - 1  # steps are counted in int32
 _KERAS_2 = ("tf_keras", "keras.src.legacy", "keras.src.engine", "tensorflow.python.keras")
 
 
-def is_whole(value) -> bool:
+def is_whole(value: Any) -> TypeGuard[int]:
     """Whether a value is a whole number, and no bool."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
@@ -33,17 +34,17 @@ def check_whole(value: int, least: int | None, owner: str, argument: str) -> int
     raise ValueError(f"{owner}({argument}=...) must be an int{bound}. Received: {argument}={value!r}")
 
 
-def is_number(value) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is a number that float32 can hold, and no bool: finite, not NaN."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER  # type: ignore[operator]
 
 
-def is_function(value) -> bool:
+def is_function(value: Any) -> TypeGuard[Callable]:
     """Whether a value can be called and is meant to be: classes, layers and models can be called too."""
     return callable(value) and not isinstance(value, (type, keras.layers.Layer))
 
 
-def is_one_of(value, names: Iterable[str]) -> bool:
+def is_one_of(value: Any, names: Iterable[str]) -> TypeGuard[str]:
     """Whether a value is one of some strings; any value may be asked for, such as one that cannot be hashed."""
     return isinstance(value, str) and value in names
 

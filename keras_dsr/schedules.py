@@ -1,6 +1,7 @@
 """Schedules: plain functions from an epoch (or a step) to a value."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from keras import ops
 
@@ -57,7 +58,11 @@ def by_step(value: float | Sequence[tuple[int, float]] | Callable) -> Callable:
     """
     if is_function(value):
         return value
-    pairs = [(0, value)] if is_number(value) else checked_pairs(value, "by_step", "value", "a number, a function, or ")
+    pairs = (
+        [(0, value)]
+        if is_number(value)
+        else checked_pairs(cast(Sequence, value), "by_step", "value", "a number, a function, or ")
+    )
     check_steps([start for start, _ in pairs], "by_step", "value", value)
     _check_numbers([later for _, later in pairs], "by_step", "value", value)
 

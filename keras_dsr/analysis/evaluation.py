@@ -66,7 +66,7 @@ def modes_of(model: keras.Model, logs: Mapping[str, float]) -> dict[str, str | N
     """
     modes: dict[str, str | None] = {}
     for name, direction in metric_directions(model).items():
-        modes[name] = {"up": "max", "down": "min"}.get(direction)
+        modes[name] = {"up": "max", "down": "min"}.get(direction or "")
     modes.update({name: "min" for name in ("loss", *loss_names(model)) if name not in modes})
     return {name: modes[name] for name in modes if name in logs} | {name: None for name in logs if name not in modes}
 
@@ -88,13 +88,13 @@ def judged_by(metric: str | None, mode: str, modes: Mapping[str, str | None]) ->
             f"sensitivity(metric=...) must be a metric that the model is compiled with: {', '.join(map(repr, modes))}. "
             f"Received: metric={metric!r}"
         )
-    mode = modes[metric] if mode == "auto" else mode
-    if mode is None:
+    known = modes[metric] if mode == "auto" else mode
+    if known is None:
         raise ValueError(
             f"sensitivity(mode='auto') needs to know whether a larger {metric!r} is better, and the metric does not "
             "say. Pass mode='max' or mode='min'."
         )
-    return metric, mode
+    return metric, known
 
 
 def finite(metric: str, value) -> float:

@@ -13,7 +13,7 @@ from keras_dsr.arguments import check_model, check_verbose, is_one_of
 from keras_dsr.ops.initial_masks import active_units, check_sparsity, count_units, magnitude_mask
 from keras_dsr.selectors.candidates import Candidate
 from keras_dsr.selectors.language import Selector, built_candidates, choose, left_dense_by_default
-from keras_dsr.weights.sparse_weights import SparseWeight, sparse_optimizer, sparse_weights
+from keras_dsr.weights.sparse_weights import CompactWeight, SparseWeight, sparse_optimizer, sparse_weights
 
 SPARSITIES = (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 MODES = ("auto", "max", "min")
@@ -101,7 +101,7 @@ def sensitivity(
     return Sensitivity(metric, mode, baseline, sparsities, tuple(rows))
 
 
-def _analysed(model, include, exclude) -> tuple[list[Candidate], dict[int, SparseWeight]]:
+def _analysed(model, include, exclude) -> tuple[list[Candidate], dict[int, SparseWeight | CompactWeight]]:
     """The weights to analyse, and those of the model that are sparse, by the identity of their variables."""
     found, _ = built_candidates(model, "sensitivity")
     if not getattr(model, "compiled", False):
@@ -137,7 +137,7 @@ def _analysed(model, include, exclude) -> tuple[list[Candidate], dict[int, Spars
 
 def _cut_values(
     one: Candidate,
-    sparse: SparseWeight | None,
+    sparse: SparseWeight | CompactWeight | None,
     sparsities: Sequence[float],
     measure: Callable[[], float],
     baseline: float,

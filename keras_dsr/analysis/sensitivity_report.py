@@ -4,7 +4,8 @@ import dataclasses
 import io
 import math
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -91,10 +92,10 @@ class Sensitivity:
         curves = [self._curve(row) for row in self.rows]
         if max_drop is not None:
             _check_number("max_drop", max_drop, "at least 0, in the units of the metric", math.inf)
-            zeros = [most_zeros(curve, max_drop) for curve in curves]
+            zeros: Sequence[float] = [most_zeros(curve, max_drop) for curve in curves]
         else:
             _check_number("total", total, "in [0, 1), the share of zeros over all of the weights", 1)
-            zeros = self._at_one_level(curves, total)
+            zeros = self._at_one_level(curves, cast(float, total))
         return {row.name: count / row.size for row, count in zip(self.rows, zeros)}
 
     def plot(self, path: str | os.PathLike | None = None) -> "Figure":

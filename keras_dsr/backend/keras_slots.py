@@ -128,7 +128,7 @@ def activity(optimizer: keras.optimizers.Optimizer) -> tuple:
     """
     if not has_value(unwrapped(optimizer)._iterations):
         return ()
-    numbers = [batches_taken(optimizer)]
+    numbers: list[float] = [batches_taken(optimizer)]
     while hasattr(optimizer, "inner_optimizer"):
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and optimizer.built:
             numbers += [int(ops.convert_to_numpy(optimizer.step_counter)), float(optimizer.dynamic_scale)]

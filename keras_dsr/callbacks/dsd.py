@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeGuard, cast
 
 import keras
 
@@ -21,7 +22,7 @@ from keras_dsr.selectors.candidates import Candidate, candidates
 from keras_dsr.selectors.language import Selector, checked_selectors, choose
 from keras_dsr.weights.movable import movable_weights
 from keras_dsr.weights.reallocation import Reallocation
-from keras_dsr.weights.sparse_weights import SparseWeight, sparse_weights
+from keras_dsr.weights.sparse_weights import CompactWeight, SparseWeight, sparse_weights
 from keras_dsr.weights.step_counter import StepCounter
 
 CONVOLUTIONS = (
@@ -104,7 +105,7 @@ class DSDCallback(keras.callbacks.Callback):
                 f"DSDCallback(sparsity=...), as a list, must have one sparsity a round. Received: sparsity={sparsity!r}"
             )
         for one in self._sparsities:
-            check_sparsities(0.0 if is_function(one) else one, "DSDCallback")
+            check_sparsities(0.0 if is_function(one) else cast(Sparsity, one), "DSDCallback")
         check_mask(cut, "DSDCallback", argument="cut")
         factors = {
             "final_learning_rate_factor": final_learning_rate_factor,
@@ -227,7 +228,7 @@ class DSDCallback(keras.callbacks.Callback):
 
     def _set_masks(self, phase: Phase) -> None:
         weights = movable_weights(self.model)
-        sparsity = self._sparsities[phase.round] if phase.is_sparse else 0.0
+        sparsity: Any = self._sparsities[phase.round] if phase.is_sparse else 0.0
         if callable(sparsity):
             if any(weight.count() < weight.size for weight in weights):
                 return  # a restart within the phase: it has been cut
@@ -237,7 +238,7 @@ class DSDCallback(keras.callbacks.Callback):
         if any(weight.count() != _goal(weight, shares[weight.name]) for weight in weights):
             Reallocation(self.model, DSD(shares, self._cut), self._seed, identity=self._identity)()
 
-    def _share(self, sparsity: Sparsity, weight: SparseWeight) -> float:
+    def _share(self, sparsity: Sparsity, weight: SparseWeight | CompactWeight) -> float:
         if weight.name in self._excluded:
             return 0.0
         return sparsity.get(weight.name, 0.0) if isinstance(sparsity, Mapping) else sparsity
@@ -272,7 +273,7 @@ class DSDCallback(keras.callbacks.Callback):
                 raise ValueError(
                     f"DSDCallback(sparsity=...) names {unknown[0]!r}, and the model {self.model.name!r} has no such "
                     f"weight. Expected names such as {', '.join(map(repr, _examples(found)))}. "
-                    f"Received: {len(unknown)} unknown of {len(sparsity)}."
+                    f"Received: {len(unknown)} unknown of {len(cast(Mapping, sparsity))}."
                 )
 
     def _describe(self, time: int) -> str:
@@ -287,7 +288,7 @@ class DSDCallback(keras.callbacks.Callback):
         )
 
 
-def _goal(weight: SparseWeight, sparsity: float) -> int:
+def _goal(weight: SparseWeight | CompactWeight, sparsity: float) -> int:
     """The number of active weights at a sparsity."""
     units = count_units(weight.shape, weight.unit_axes)
     return active_units(units, sparsity) * (weight.size // units)
@@ -328,5 +329,5 @@ def _lengths(rounds: int, dense_epochs, sparse_epochs, dense_steps, sparse_steps
     return unit, tuple(lengths)
 
 
-def _is_list(value) -> bool:
+def _is_list(value: Any) -> TypeGuard[Sequence]:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))

@@ -13,7 +13,7 @@ class Phase(NamedTuple):
         learning_rate_factor: float, what the learning rate is multiplied by.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple has a method of that name
     start: int
     learning_rate_factor: float
 

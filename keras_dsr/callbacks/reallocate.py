@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import keras
 
@@ -179,14 +180,15 @@ def _period_schedule(period: Period, owner: str) -> Callable[[int], int]:
     if is_function(period):
         return period
     if _is_period(period):
-        return lambda epoch: period
+        steps = cast(int, period)
+        return lambda epoch: steps
     pairs = period if isinstance(period, Sequence) and not isinstance(period, str) else ()
     if not pairs or not all(isinstance(pair, Sequence) and len(pair) and _is_period(pair[-1]) for pair in pairs):
         raise ValueError(
             f"{owner}(period=...) must be a positive int (steps between reallocations), (epoch, period) pairs such as "
             f"[(0, 100), (25, 200)], or a function of the epoch. Received: period={period!r}"
         )
-    return schedules.piecewise(checked_pairs(pairs, owner, "period"))
+    return cast(Callable[[int], int], schedules.piecewise(checked_pairs(pairs, owner, "period")))
 
 
 def _is_period(value) -> bool:

@@ -1,6 +1,7 @@
 """Make a model that exists sparse, in place, and report what was made sparse, what was not, and why."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import cast
 
 import keras
 import numpy as np
@@ -216,6 +217,7 @@ def _distribute(distribution: Distribution, sparsity: float, chosen: list[Candid
         for one, share in zip(chosen, shares):
             check_sparsity(share, "sparsify", "distribution", f"{distribution!r} gave {share!r} for {one.name!r}")
         return [active_units(size, share) for size, share in zip(units, shares)]
+    distribution = cast(str, distribution)
     check_distribution(distribution, "sparsify", ", a mapping from layers or names to sparsities, or a function")
     return active_counts(distribution, sparsity, [one.shape for one in chosen], units)
 
@@ -223,7 +225,11 @@ def _distribute(distribution: Distribution, sparsity: float, chosen: list[Candid
 def _looked_up(distribution: Mapping, one: Candidate, sparsity: float) -> float:
     """The sparsity that a mapping gives a weight; that of the selector of the weight's own layer before its owners'."""
     matching = {selector: value for selector, value in distribution.items() if matches(selector, one)}
-    own = {key: value for key, value in matching.items() if key is one.layer or key in (one.layer.name, one.name)}
+    own = {
+        key: value
+        for key, value in matching.items()
+        if key is one.layer or key in (cast(keras.layers.Layer, one.layer).name, one.name)
+    }
     shares = {check_sparsity(share, "sparsify", "distribution") for share in (own or matching).values()}
     if len(shares) > 1:
         raise ValueError(

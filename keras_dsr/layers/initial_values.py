@@ -19,7 +19,7 @@ _ALONE = (
 
 def check_draws_each_alone(initializer, owner: str) -> None:
     """Raise `ValueError` if an initializer is none that draws each weight by itself."""
-    is_array = isinstance(initializer, keras.initializers.Constant) and getattr(initializer.value, "shape", ())
+    is_array = isinstance(initializer, keras.initializers.Constant) and bool(getattr(initializer.value, "shape", ()))
     if isinstance(initializer, _ALONE) and not is_array:
         return
     if not isinstance(initializer, keras.initializers.VarianceScaling):

@@ -132,7 +132,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         """What the draws for a sparse weight are multiplied by, at the density that it had at first."""
         shape = tuple(self.variable_of(role).shape)
         units = count_units(shape, self.unit_axes(role))
-        density = active_units(units, self._sparsity_of(role)) / units
+        density = active_units(units, self._sparsity_of(role) or 0.0) / units
         initializer = initializer_of(self, self.initializers[role])
         return scale_factor(self.initial_scale, initializer, shape, density)
 
@@ -164,7 +164,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
     def _sparsity_of(self, role: str | None) -> float | None:
         """The sparsity that a weight is to be built with; None: it is to be dense."""
         if isinstance(self.sparsity, dict):
-            return self.sparsity.get(role)
+            return self.sparsity.get(role or "")
         return self.sparsity if role in _roles_by_default(self) else None
 
     def _add_mask(self, role: str, weight: keras.Variable, mask: np.ndarray) -> None:

@@ -3,8 +3,9 @@
 import functools
 import json
 import math
+from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import keras
 import numpy as np
@@ -68,7 +69,7 @@ def choose_storage(
     sizes = input_shape and (batch_size or input_shape[0] or BATCH_SIZE, *input_shape[1:])
     if sizes is None or None in sizes:
         return StorageChoice("masked", f"inputs of shape {input_shape} leave open in how many rows they come")
-    seconds = _timed(kind, _timed_config(layer, share), capacity, sizes)
+    seconds = _timed(cast(Hashable, kind), _timed_config(layer, share), capacity, sizes)
     if seconds is None:
         return StorageChoice("compact", "training a dense kernel of its size takes most of this machine's memory")
     masked, compact = (f"{seconds[one] * 1e3:,.2f} ms" for one in ("masked", "compact"))

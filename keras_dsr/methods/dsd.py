@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from keras import ops
 
@@ -81,7 +82,7 @@ class DSD(Method):
 
     def _pairs(self) -> Sequence:
         is_schedule = isinstance(self.sparsity, Sequence) and not isinstance(self.sparsity, (str, bytes))
-        return self.sparsity if is_schedule else [(0, self.sparsity)]
+        return cast(Sequence, self.sparsity) if is_schedule else [(0, self.sparsity)]
 
     def _goals(self, inputs: MethodInputs):
         """How many units of each tensor are active at this step, an int32 tensor of shape `(tensors,)`."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from keras import ops
 
@@ -104,7 +105,7 @@ class GradualPruning(Method):
         """Prune what is above the schedule at this step. `state["pruned"]` comes back as the number of units pruned."""
         counts, eligible, segments = inputs.count(inputs.active), inputs.active, inputs.segments
         if self.scope == "global":  # all as one tensor, but never the largest of a tensor
-            goals = self._goal(sum(inputs.sizes), self.final_sparsity, inputs.step)
+            goals = self._goal(sum(inputs.sizes), cast(float, self.final_sparsity), inputs.step)
             counts = ops.reshape(ops.sum(counts), (1,))
             eligible = eligible & ~largest(inputs.magnitudes, inputs.active, segments)
             segments = segments.joined()

@@ -55,7 +55,7 @@ class SNFS(Method):
             )
 
     @property
-    def gradient_decay(self) -> float:
+    def gradient_decay(self) -> float:  # type: ignore[override]
         """The decay of the gradients that `update` is to be given: `momentum`."""
         return float(self.momentum)
 

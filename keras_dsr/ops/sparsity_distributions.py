@@ -137,7 +137,9 @@ def erdos_renyi_kernel(shapes: Sequence[Sequence[int]], unit_counts: Sequence[in
         return sum(expected(epsilon))
 
     # The total is a straight line from one epsilon, at which a bound begins or ceases to hold, to the next.
-    bends = sorted({0, *(bound / rate for rate, units in zip(rates, unit_counts) for bound in (1, units))})
+    bends: list[Fraction] = sorted(
+        {Fraction(0), *(bound / rate for rate, units in zip(rates, unit_counts) for bound in (1, units))}
+    )
     above = bisect.bisect_left(bends, total, key=expected_total)
     if above == 0:  # no more than one unit a tensor
         return expected(0)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 try:
     import fcntl
 except ImportError:  # Windows: what a killed process left stays until someone removes it
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 SUFFIX = ".unfinished"  # of temporary folders: no hidden folder of the user's is taken for one

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias, cast
 
 import keras
 
@@ -19,7 +20,7 @@ DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 KERNEL_NAMES = ("kernel", "recurrent_kernel", "pointwise_kernel")
 
-Selector = keras.layers.Layer | type | str | Callable[[keras.Variable], bool]
+Selector: TypeAlias = keras.layers.Layer | type | str | Callable[[keras.Variable], bool]
 
 
 def built_candidates(model: keras.Model, owner: str) -> tuple[list[Candidate], list[keras.layers.Layer]]:
@@ -105,7 +106,7 @@ def choose(
     return chosen, skipped
 
 
-def matches(selector: Selector, one: Candidate) -> bool:
+def matches(selector: Selector, one: Any) -> bool:
     """Whether a weight is meant: by its path or a function of it, or a kernel by its layer or one that it lies in."""
     if is_function(selector):
         return bool(selector(one.variable))
@@ -121,7 +122,7 @@ def matches(selector: Selector, one: Candidate) -> bool:
     within = (one.layer, *one.owners[1:])
     if isinstance(selector, str):
         return any(_named(selector, layer.name) for layer in within)
-    return any(isinstance(layer, selector) for layer in within)
+    return any(isinstance(layer, cast(type, selector)) for layer in within)
 
 
 def check_selector(selector: Selector, owner: str, argument: str) -> None:
@@ -151,7 +152,7 @@ def check_matched(selector: Selector, found: list[Candidate], owner: str, argume
 def checked_selectors(given: Selector | Iterable[Selector], owner: str, argument: str) -> list[Selector]:
     """The selectors that an argument of `owner` was given, as a list; raises `ValueError` if they are none."""
     is_list = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping, type, keras.layers.Layer))
-    selectors = list(given) if is_list else [given]
+    selectors: list = list(cast(Iterable, given)) if is_list else [given]
     for selector in selectors:
         check_selector(selector, owner, argument)
     return selectors

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import keras
 import numpy as np
@@ -17,6 +17,7 @@ from keras_dsr.layers.record import SINCE, Record
 from keras_dsr.methods.base import Method, MethodInputs
 from keras_dsr.methods.identity import digest
 from keras_dsr.ops.initial_masks import count_units
+from keras_dsr.optimizers import SparseOptimizer
 from keras_dsr.weights.apply import Stored, apply_decision
 from keras_dsr.weights.movable import check_movable_together, movable_weights
 from keras_dsr.weights.sparse_weights import CompactWeight, SparseWeight, sparse_optimizer
@@ -159,7 +160,7 @@ class Reallocation:
                 "Build the model of stock layers (`keras_dsr.densify(model)` makes them of sparse ones), and compile "
                 "it with keras_dsr.SparseOptimizer(optimizer, sparsity=0.9)."
             )
-        optimizer = sparse_optimizer(self.model)
+        optimizer = cast(SparseOptimizer, sparse_optimizer(self.model))
         if self.weights[0].gradient is None or optimizer.gradient_decay != decay:
             optimizer.remember_gradients(decay)
             renew_compiled_functions([self.model])  # traced without, perhaps
@@ -297,16 +298,12 @@ class Reallocation:
                 f"{self.method} changed the number of active units from {before.sum()} to {after.sum()}: a conserving "
                 "method must keep it. The model was not changed."
             )
-        full = [
-            i
-            for i, weight in enumerate(self.weights)
-            if isinstance(weight, CompactWeight) and after[i] > weight.capacity
-        ]
-        if full:
-            raise RuntimeError(
-                f"{self.method} gave {self.weights[full[0]].name!r} {after[full[0]]} weights, more than the "
-                f"{self.weights[full[0]].capacity} that it has room for. The model was not changed."
-            )
+        for weight, active in zip(self.weights, after):
+            if isinstance(weight, CompactWeight) and active > weight.capacity:
+                raise RuntimeError(
+                    f"{self.method} gave {weight.name!r} {active} weights, more than the {weight.capacity} that it has "
+                    "room for. The model was not changed."
+                )
         if after.min() < 1:
             dead = self.weights[int(after.argmin())].name
             raise RuntimeError(f"{self.method} left no active weight in {dead!r}. The model was not changed.")

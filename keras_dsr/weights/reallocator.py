@@ -161,7 +161,8 @@ class Reallocator:
             outcomes = self.step(batches)
         finally:
             self._pull = None
-        return tuple([variable.value for variable in of_kind] for of_kind in variables) if outcomes else state
+        trainable, others, of_optimizer = ([variable.value for variable in of_kind] for of_kind in variables)
+        return (trainable, others, of_optimizer) if outcomes else state
 
     def synchronize(self) -> None:
         """Ask the optimizers for their steps, where a checkpoint may have been restored since the last call."""

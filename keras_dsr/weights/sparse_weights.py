@@ -94,9 +94,10 @@ class SparseWeight:
             ValueError: no bool array, another shape, no true entry, or a unit that is partly there. Nothing was
                 changed.
         """
-        given, mask = mask, as_mask(mask)
-        if mask is None or mask.shape != self.shape or not mask.any():
-            found = "" if mask is None else f"shape {mask.shape} with {mask.sum()} true entries, "
+        given, as_bools = mask, as_mask(mask)
+        mask = np.zeros(0, bool) if as_bools is None else as_bools
+        if as_bools is None or mask.shape != self.shape or not mask.any():
+            found = "" if as_bools is None else f"shape {mask.shape} with {mask.sum()} true entries, "
             raise ValueError(
                 f"SparseWeight.set_mask(mask=...) of {self.name!r} must be a bool array of shape {self.shape} with at "
                 f"least one true entry. Received: {found}mask={given!r}"
@@ -335,7 +336,9 @@ def check_has_weights(model: keras.layers.Layer, owner: str, argument: str = "mo
     layers_of(model, (MaskedLayer, CompactLayer), f"{owner}({argument}=...)")
 
 
-def layers_of(model: keras.layers.Layer, kind: type, call: str = "sparse_weights(model=...)") -> list:
+def layers_of(
+    model: keras.layers.Layer, kind: type | tuple[type, ...], call: str = "sparse_weights(model=...)"
+) -> list:
     """The layers of a kind in a built model or layer, in the order of the model, each once.
 
     Args:
