@@ -21,7 +21,7 @@ OF_WRAPPED = {"RigL": dsr.methods.RigL(end_step=10**6), "SNFS": dsr.methods.SNFS
 
 
 def take_a_step(model: keras.Model, rng: np.random.Generator) -> None:
-    """Stand in for training between two reallocations: move every active weight, newborns too, a little."""
+    """Stand in for training between two reallocations: move every active weight, grown weights too, a little."""
     for weight in dsr.sparse_weights(model):
         change = ops.convert_to_tensor(rng.standard_normal(weight.shape, dtype="float32") * np.float32(0.01))
         value, mask = ops.convert_to_tensor(weight.variable), ops.convert_to_tensor(weight.mask)

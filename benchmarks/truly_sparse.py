@@ -219,7 +219,7 @@ def huge_part(console: Console) -> None:
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     table = Table("figure", "value", title=f"{layers} layers of {width:,} x {width:,}, sparsity {sparsity}")
     places = sum(weight.size for weight in dsr.sparse_weights(model))
-    table.add_row("places, and their bytes when dense", f"{places:,}, {places * 4 / 1e9:,.1f} GB")
+    table.add_row("positions, and their bytes when dense", f"{places:,}, {places * 4 / 1e9:,.1f} GB")
     table.add_row("weights", f"{sum(weight.count() for weight in dsr.sparse_weights(model)):,}")
     table.add_row("seconds to build", f"{time.perf_counter() - start:.1f}")
     data = batches(width, 32, 20)

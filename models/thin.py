@@ -20,13 +20,13 @@ def thin_width(model: Callable[..., keras.Model], sparsity: float) -> float:
     """The width at which a dense network has as many parameters as a sparse network of the builder's own width.
 
     The sparse network counts its active weights, its dense parameters (the kernels that are always dense, biases, batch
-    norms) and a mask of one bit a place: a thirty-second of a parameter for every place of a sparse kernel.
+    norms) and a mask of one bit a position: a thirty-second of a parameter for every place of a sparse kernel.
 
     Args:
         model: a builder with an argument `width` and with `conv`, `dense` or both, such as `models.wide_resnet`, or
             `functools.partial` of one. The sparse network has the default width, or the one that the partial gives by
             keyword; a `conv` or `dense` of the partial makes no difference.
-        sparsity: float in [0, 1), the share of zeros in each kernel that `conv` and `dense` build.
+        sparsity: float in [0, 1), the fraction of zeros in each kernel that `conv` and `dense` build.
 
     Returns:
         The width whose number of trainable parameters is nearest: a whole number of hundredths, at least 0.01. Where
@@ -87,7 +87,7 @@ def _search(model, stock, width, sparsity):
 
 
 def _parameters(model, stock, width):
-    """The trainable parameters of the dense network, and the places of each kernel that may be sparse."""
+    """The trainable parameters of the dense network, and the positions of each kernel that may be sparse."""
     made = []
 
     def noted(layer):

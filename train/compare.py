@@ -46,7 +46,7 @@ class Entry:
     Attributes:
         method: its name in the tables.
         settings: of the run, resolved.
-        share: of DSR, the share of the epochs after which reallocation stopped; None: as the recipe has it.
+        share: of DSR, the fraction of the epochs after which reallocation stopped; None: as the recipe has it.
         needs: the folder of the run that must be finished before; None: none must.
     """
 
@@ -217,6 +217,6 @@ if __name__ == "__main__":
     flags.DEFINE_list("sparsity", [], "Sparsities, such as 0.9,0.99 (the recipe's).")
     flags.DEFINE_integer("seeds", 1, "Runs of each method and sparsity.")
     flags.DEFINE_list("early_stop", [], "Shares of training after which DSR stops, in runs of their own: 0.25,0.5.")
-    flags.DEFINE_integer("jobs", os.cpu_count() or 1, "Runs at a time; each gets its share of the processors.", 1)
+    flags.DEFINE_integer("jobs", os.cpu_count() or 1, "Runs at a time; each gets its fraction of the processors.", 1)
     define_flags("method", "sparsity", "seed", "target", "resume", "stop_at", "mask_from", "init_from")
     app.run(main)

@@ -34,7 +34,7 @@ def define_flags(*left_out: str) -> None:
         "seed": (whole, "Fixes the first weights, the order of the data, and what the method draws."),
         "depth": (whole, "Depth of wide_resnet, 6n + 4 (28)."),
         "width": (real, "Width of wide_resnet; of other networks, a factor on every width (the recipe's)."),
-        "target": (real, "DSR, SET: weights moved in a reallocation; below 1, a share of the active (the recipe's)."),
+        "target": (real, "DSR, SET: weights moved in a reallocation; below 1, of the active (the recipe's)."),
         "granularity": (text, f"What moves: {', '.join(GRANULARITIES)} (one weight, or a slice of a convolution)."),
         "distribution": (text, f"Of the budget over the layers: {', '.join(DISTRIBUTIONS)} (uniform)."),
         "stop_at": (whole, "The epoch from which on no weights move (the recipe's)."),

@@ -1,4 +1,4 @@
-"""Doing many runs, several at a time, each in a process with its share of the processors."""
+"""Doing many runs, several at a time, each in a process with its fraction of the processors."""
 
 import concurrent.futures
 import contextlib

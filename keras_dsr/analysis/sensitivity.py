@@ -48,8 +48,8 @@ def sensitivity(
         data: `(x, y)` or `(x, y, sample_weight)`, a tuple of arrays (or structures of them), or a data set that
             `model.evaluate` can read again and again: a `tf.data.Dataset`, a `keras.utils.PyDataset`. Each evaluation
             should read the same examples.
-        sparsities: increasing floats in [0, 1), the shares of places of a weight that are zero. A weight that is sparse
-            already does not change by a cut that is no deeper. At least one unit of each weight stays.
+        sparsities: increasing floats in [0, 1), the shares of positions of a weight that are zero. A weight that is
+            sparse already does not change by a cut that is no deeper. At least one unit of each weight stays.
         metric: the name of a metric that the model is compiled with. None: the first, or the loss if there is none.
         include, exclude: which weights, in the terms of `sparsify`.
         batch_size: int, of arrays. None: 32.
@@ -144,7 +144,7 @@ def _cut_values(
 ) -> Iterator[float]:
     """The metric with one weight cut to each sparsity; a cut that takes nothing leaves the baseline."""
     weight = ops.convert_to_numpy(one.variable)
-    if sparse is not None:  # dead places may hold anything
+    if sparse is not None:  # pruned positions may hold anything
         weight = np.where(ops.convert_to_numpy(sparse.mask), weight, np.zeros((), weight.dtype))
     axes = () if sparse is None else sparse.unit_axes
     units = count_units(one.shape, axes)

@@ -33,7 +33,7 @@ class SensitivityRow:
 
     @property
     def size(self) -> int:
-        """The number of places of the dense tensor."""
+        """The number of positions of the dense tensor."""
         return math.prod(self.shape)
 
 
@@ -66,10 +66,10 @@ class Sensitivity:
         Args:
             max_drop: number >= 0 in the units of the metric (0.01: one percentage point of accuracy). Each weight gets
                 the largest sparsity at which the metric is at most so much worse than the baseline.
-            total: float in [0, 1), the share of zeros over all of these weights. All get the sparsity that they have at
-                one and the same drop; which drop follows from the total. Where weights are flat at that drop each gets
-                the same part of its flat piece. The zeros are whole numbers, with sum `round(total * size)`, and none
-                of them falls when the total rises.
+            total: float in [0, 1), the fraction of zeros over all of these weights. All get the sparsity that they have
+                at one and the same drop; which drop follows from the total. Where weights are flat at that drop each
+                gets the same part of its flat piece. The zeros are whole numbers, with sum `round(total * size)`, and
+                none of them falls when the total rises.
 
         Returns:
             From paths of weights to sparsities, for `keras_dsr.sparsify(model, distribution=..., mask="magnitude")`.
@@ -85,7 +85,7 @@ class Sensitivity:
         if (max_drop is None) == (total is None):
             raise ValueError(
                 "Sensitivity.choose(max_drop=..., total=...) takes exactly one of max_drop=, the largest drop of the "
-                "metric by each weight alone, and total=, the share of zeros in all. "
+                "metric by each weight alone, and total=, the fraction of zeros in all. "
                 f"Received: max_drop={max_drop!r}, total={total!r}"
             )
         self._check_names()
@@ -94,7 +94,7 @@ class Sensitivity:
             _check_number("max_drop", max_drop, "at least 0, in the units of the metric", math.inf)
             zeros: Sequence[float] = [most_zeros(curve, max_drop) for curve in curves]
         else:
-            _check_number("total", total, "in [0, 1), the share of zeros over all of the weights", 1)
+            _check_number("total", total, "in [0, 1), the fraction of zeros over all of the weights", 1)
             zeros = self._at_one_level(curves, cast(float, total))
         return {row.name: count / row.size for row, count in zip(self.rows, zeros)}
 
@@ -126,7 +126,7 @@ class Sensitivity:
         shown = min(len(self.rows), LARGEST_LEGEND)
         named = {round(index * (len(self.rows) - 1) / max(shown - 1, 1)) for index in range(shown)}
         figure = Figure(figsize=(10, max(5.0, 1.2 + 0.25 * shown)), layout="constrained")
-        axes = figure.add_subplot(xlabel="sparsity of one weight alone (share of zeros)", ylabel=self.metric)
+        axes = figure.add_subplot(xlabel="sparsity of one weight alone (fraction of zeros)", ylabel=self.metric)
         axes.set_title(f"{self.metric} when one weight is cut")
         for index, row in enumerate(self.rows):
             axes.plot(
@@ -139,7 +139,7 @@ class Sensitivity:
             )
         axes.axhline(self.baseline, color="black", linestyle="--", linewidth=1, label=f"as it is: {self.baseline:.4g}")
         axes.grid(alpha=0.3)
-        title = "weight (places)" + (f", {shown} of {len(self.rows)}" if shown < len(self.rows) else "")
+        title = "weight (positions)" + (f", {shown} of {len(self.rows)}" if shown < len(self.rows) else "")
         figure.legend(loc="outside right upper", fontsize="small", title=title)
         if path is not None:
             with written_beside(path) as temporary:
@@ -172,7 +172,7 @@ class Sensitivity:
         if round(total * size) > deepest:
             raise ValueError(
                 f"Sensitivity.choose(total=...) is deeper than what was tried: cut to {self.sparsities[-1]:g} (or to "
-                f"the last sparsity with a finite {self.metric}) the share of zeros is {deepest / size:.4f} in all. "
+                f"the last sparsity with a finite {self.metric}) the fraction of zeros is {deepest / size:.4f} in all. "
                 f"Ask for less, or run sensitivity(sparsities=...) up to higher ones. Received: total={total!r}"
             )
         return zeros_at_one_level(curves, round(total * size))

@@ -20,7 +20,7 @@ class SummaryRow(WeightRow):
 
     @property
     def bytes(self) -> int:
-        """Bytes of the active values and a mask of 1 bit a place, as the paper counts them."""
+        """Bytes of the active values and a mask of 1 bit a position, as the paper counts them."""
         return self.active * self.itemsize + math.ceil(self.size / 8)
 
 
@@ -45,7 +45,7 @@ class Summary(Totals):
 
     def __str__(self) -> str:
         table = Table(title="Sparse weights")
-        for column in ("weight", "shape", "places", "active", "sparsity", "bytes"):
+        for column in ("weight", "shape", "positions", "active", "sparsity", "bytes"):
             table.add_column(column, justify="left" if column in ("weight", "shape") else "right", overflow="fold")
         for row in self.rows:
             shape = " x ".join(map(str, row.shape))
@@ -59,11 +59,11 @@ class Summary(Totals):
         table.add_row("model", "", f"{size:,}", f"{active:,}", "", f"{total + self.dense_bytes:,}", style="bold")
         text = io.StringIO()
         Console(file=text, width=120).print(table)
-        return text.getvalue() + "bytes: active values and a mask of 1 bit a place\n"
+        return text.getvalue() + "bytes: active values and a mask of 1 bit a position\n"
 
 
 def summary(model: keras.Model) -> Summary:
-    """Count the weights of a model: per sparse weight its shape, places, active weights, sparsity and bytes.
+    """Count the weights of a model: per sparse weight its shape, positions, active weights, sparsity and bytes.
 
     Args:
         model: a built Keras model.

@@ -9,7 +9,7 @@ from keras import ops
 from keras_dsr.ops.masking import mask_weights
 
 # What these do to a weight depends on its own value, gradient and slots alone, and is nothing when all three are zero
-# (the slots: at their initial values). Others (Muon) move dead weights too.
+# (the slots: at their initial values). Others (Muon) move pruned weights too.
 ELEMENTWISE_OPTIMIZERS = (
     keras.optimizers.SGD,
     keras.optimizers.RMSprop,
@@ -71,7 +71,7 @@ def optimizer_slots(optimizer: keras.optimizers.Optimizer | None, variable: kera
 
 
 def clear_dead_places(variable: keras.Variable, mask, slots: Iterable[Slot] = ()) -> None:
-    """Assign 0 to a variable wherever it is dead, and to its slots there the values that they start from.
+    """Assign 0 to a variable wherever it is pruned, and to its slots there the values that they start from.
 
     Args:
         variable: a Keras variable.

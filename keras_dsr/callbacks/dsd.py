@@ -50,11 +50,11 @@ class DSDCallback(keras.callbacks.Callback):
     those that save or restore the model or write the logs, but after `EarlyStopping(restore_best_weights=True)`.
 
     Each epoch's logs get `dsd_phase` (0 dense, 1 sparse, 2 dense, ...), `dsd_learning_rate` (that of the step with
-    which the epoch, or a phase within it, began) and `sparsity` (the share of weights that are zero, over all that may
-    be cut). Between epochs the optimizer holds the user's own learning rate.
+    which the epoch, or a phase within it, began) and `sparsity` (the fraction of weights that are zero, over all that
+    may be cut). Between epochs the optimizer holds the user's own learning rate.
 
     Args:
-        sparsity: float in [0, 1), the share of each weight tensor that is cut; or a mapping from names of weights to
+        sparsity: float in [0, 1), the fraction of each weight tensor that is cut; or a mapping from names of weights to
             such numbers (others are not cut), as `keras_dsr.sensitivity(...).choose(...)` returns; or a function of the
             model that returns either when its sparse phase begins; or a list of these, one a round.
         dense_epochs: int, length of the first dense phase (short: early pruning); or a list, that of the dense phase

@@ -23,9 +23,9 @@ class Reallocate(keras.callbacks.Callback):
     A batch without a reallocation costs two integer operations on the host: no variable and no device is touched. List
     this callback before those that save the model or write the logs (`BackupAndRestore`, `CSVLogger`, `TensorBoard`).
 
-    Each epoch's logs get `sparsity` (the share of weights that are zero, over all sparse tensors), `dsr_reallocations`
-    (how many there were in this epoch) and, where the method has them, `dsr_threshold` (H after the last reallocation)
-    and `dsr_pruned` (units pruned and regrown in this epoch).
+    Each epoch's logs get `sparsity` (the fraction of weights that are zero, over all sparse tensors),
+    `dsr_reallocations` (how many there were in this epoch) and, where the method has them, `dsr_threshold` (H after the
+    last reallocation) and `dsr_pruned` (units pruned and regrown in this epoch).
 
     Args:
         method: a method, such as `keras_dsr.methods.DSR(target=600)`.

@@ -102,9 +102,9 @@ def convert(
 
 
 def densify(model: keras.Model) -> keras.Model:
-    """Undo `sparsify`, in place: stock Keras layers with the values that they have, zeros where weights are dead.
+    """Undo `sparsify`, in place: stock Keras layers with the values that they have, zeros where weights are pruned.
 
-    Masks are dropped, so training goes on dense, dead places included. A compiled model keeps its optimizer; of a
+    Masks are dropped, so training goes on dense, pruned positions included. A compiled model keeps its optimizer; of a
     `SparseOptimizer` the one inside, with its state. Training, test and prediction functions are traced again when next
     used.
 
@@ -134,7 +134,7 @@ def densify(model: keras.Model) -> keras.Model:
 def strip(model: keras.Model) -> keras.Model:
     """Turn sparse and tied layers into their stock Keras layers, in place: the same network, free of keras_dsr.
 
-    Dead weights are stored as exact zeros; outputs do not change. Masks are dropped, so training goes on dense. A
+    Pruned weights are stored as exact zeros; outputs do not change. Masks are dropped, so training goes on dense. A
     compiled model keeps its optimizer (of a `SparseOptimizer` the one inside); its training, test and prediction
     functions are traced again when next used.
 

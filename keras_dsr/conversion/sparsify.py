@@ -61,7 +61,7 @@ def sparsify(
 
     Args:
         model: a built Keras model.
-        sparsity: float in [0, 1), the share of weights that are zero.
+        sparsity: float in [0, 1), the fraction of weights that are zero.
         distribution: how it is spread over the weights. `"uniform"`: the same in each. `"erk"`: Erdős–Rényi kernel, the
             larger the sparser, with exactly `round((1 - sparsity) * units)` active units in all (Mocanu et al. 2018,
             arXiv 1707.04780; Evci et al. 2020, arXiv 1911.11134). A mapping from layers, classes or names (as in
@@ -74,9 +74,9 @@ def sparsify(
         granularity: `"element"` or `"kernel"`, the unit that is pruned and grown: a weight, or a k x k slice.
         mask: `"random"`; or `"magnitude"`, the largest weights (units) of each tensor stay: for a pretrained model.
         seed: int, of random masks. None draws one from Python's random numbers.
-        storage: how weights are held (see `keras_dsr.SparseDense`). `"masked"`; `"compact"`: as a list where the layer
-            is a product with one matrix; or `"auto"`: as a list where that makes a step faster on this machine, which
-            is timed, some seconds for each size. The report says what was chosen, and why. A compiled model with
+        storage: how weights are stored (see `keras_dsr.SparseDense`). `"masked"`; `"compact"`: as a list where the
+            layer is a product with one matrix; or `"auto"`: as a list where that makes a step faster on this machine,
+            which is timed, some seconds for each size. The report says what was chosen, and why. A compiled model with
             layers in compact storage gets a fresh optimizer of the same configuration, at iteration 0.
         capacity: what layers in compact storage have room for; None: 1.5 times their weights.
         batch_size: int, for how many examples `storage="auto"` times a step; None: 64.

@@ -86,8 +86,8 @@ class SparsifyReport(Totals):
 
     def _sparse_table(self) -> Table:
         table = Table(title="Made sparse" if self.rows else "Nothing was made sparse")
-        for column in ("weight", "layer", "shape", "places", "active", "sparsity"):
-            table.add_column(column, justify="right" if column in ("places", "active", "sparsity") else "left")
+        for column in ("weight", "layer", "shape", "positions", "active", "sparsity"):
+            table.add_column(column, justify="right" if column in ("positions", "active", "sparsity") else "left")
         for row in self.rows:
             shape = " x ".join(map(str, row.shape))
             table.add_row(row.name, row.layer, shape, f"{row.size:,}", f"{row.active:,}", f"{row.sparsity:.2%}")
@@ -110,8 +110,8 @@ class SparsifyReport(Totals):
         for row in self.skipped:
             by_reason[row.reason].append(row)
         table = Table(title="Left as it was")
-        for column in ("reason", "weights", "places", "such as"):
-            table.add_column(column, justify="right" if column in ("weights", "places") else "left", overflow="fold")
+        for column in ("reason", "weights", "positions", "such as"):
+            table.add_column(column, justify="right" if column in ("weights", "positions") else "left", overflow="fold")
         for reason, rows in by_reason.items():
             examples = ", ".join(row.name for row in rows[:2]) + (", ..." if len(rows) > 2 else "")
             table.add_row(reason, f"{len(rows):,}", f"{sum(row.size for row in rows):,}", examples)

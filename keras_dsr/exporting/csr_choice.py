@@ -23,7 +23,7 @@ class LayerChoice(NamedTuple):
 
     Attributes:
         layer: the layer.
-        density: the share of its kernel that is not zero.
+        density: the fraction of its kernel that is not zero.
         times: a `ProductTime` for each number of rows that the layer meets at the batch sizes asked for.
         by_csr: whether it multiplies by CSR.
     """

@@ -32,7 +32,7 @@ def export(
     batch_sizes: Sequence[int] = (),
     input_signature=None,
 ) -> ExportReport:
-    """Export the model for serving, small, with stock layers and dead weights at zero. The model goes on as it was.
+    """Export the model for serving, small, with stock layers and pruned weights at zero. The model goes on as it was.
 
     The endpoint, its signature and the dense weights are those of Keras's own `model.export`. A packed SavedModel holds
     of each weight with enough zeros the other values and their positions (8-bit gaps, or a bitmask where that is

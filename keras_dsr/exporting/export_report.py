@@ -25,7 +25,7 @@ class ProductRow:
 
     Attributes:
         layer: name of the layer.
-        density: share of its kernel that is not zero.
+        density: fraction of its kernel that is not zero.
         speedups: pairs of the rows multiplied at once and how many times as fast as the dense product CSR was.
         by_csr: whether the layer multiplies by CSR.
     """

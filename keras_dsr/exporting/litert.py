@@ -22,7 +22,7 @@ def write_litert(model: keras.Model, path: str | os.PathLike, input_signature=No
     not, the dense one is tried. Its signature has the names of the model's inputs, as a SavedModel's has.
 
     Args:
-        model: a built Keras model of stock layers, with dead weights at zero, on the TensorFlow backend.
+        model: a built Keras model of stock layers, with pruned weights at zero, on the TensorFlow backend.
         path: the file to write, ending in `.tflite`.
         input_signature: as in `keras.Model.export`. Recurrent layers need a fixed batch size, such as
             `[keras.InputSpec("float32", (1, 28, 28), name="rows")]`.

@@ -23,7 +23,7 @@ def write_onnx(model: keras.Model, path: str | os.PathLike, input_signature=None
     that Keras writes. Inputs carry the names of the model's, and outputs follow in the order of `keras.tree.flatten`.
 
     Args:
-        model: a built Keras model of stock layers, with dead weights at zero.
+        model: a built Keras model of stock layers, with pruned weights at zero.
         path: the file to write, ending in `.onnx`.
         input_signature: as in `keras.Model.export`.
         packing: how a weight is stored where that pays. `"sparse"`: a sparse initializer, 12 bytes a float32; `"gaps"`:

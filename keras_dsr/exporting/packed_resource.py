@@ -17,7 +17,7 @@ class UnpackedAtLoad(tf.saved_model.experimental.TrackableResource):
     The file has an empty list, and a model's functions capture the variable as any of theirs: it lives as long as one
     of them, also where the loaded object is gone, and each loaded copy of a file has its own. One list for all tensors
     and two variables for all that is packed, for loading takes its time by their number, and a file names each in many
-    places.
+    positions.
 
     Args:
         packed: the tensors, whose values are of one dtype.

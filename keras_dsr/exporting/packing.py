@@ -1,19 +1,20 @@
-"""Few numbers among many places, in few bytes: their values, and their positions as 8-bit gaps or as a bitmask.
+"""Few numbers among many positions, in few bytes: their values, and their positions as 8-bit gaps or as a bitmask.
 
-Gaps: for each number the places skipped since the one before it, from 0 to 254 in one byte; a byte of 255 skips 255
-places and goes on. Bitmask: one bit a place, the first place in the highest bit of the first byte. Of k numbers spread
-among n places, gaps take about k bytes and the bitmask n / 8: gaps are smaller below a density of about 1 in 8.
+Gaps: for each number the positions skipped since the one before it, from 0 to 254 in one byte; a byte of 255 skips 255
+positions and goes on. Bitmask: one bit a position, the first position in the highest bit of the first byte. Of k
+numbers spread among n positions, gaps take about k bytes and the bitmask n / 8: gaps are smaller below a density of
+about 1 in 8.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-LONGEST = 255  # a byte that skips as many places and holds no number
+LONGEST = 255  # a byte that skips as many positions and holds no number
 
 
 class Packed(NamedTuple):
-    """A tensor of `shape` whose places are all 0 but those of `values`.
+    """A tensor of `shape` whose positions are all 0 but those of `values`.
 
     Attributes:
         values: 1D array of the numbers, in the order of their flat positions.
@@ -52,12 +53,12 @@ def unpack(packed: Packed) -> np.ndarray:
 
 
 def packed_bytes(positions: np.ndarray, size: int, itemsize: int) -> int:
-    """Bytes that `pack` takes for numbers of `itemsize` bytes at these positions, of `size` places."""
+    """Bytes that `pack` takes for numbers of `itemsize` bytes at these positions, of `size` positions."""
     return len(positions) * itemsize + min(_gap_bytes(positions), _mask_bytes(size))
 
 
 def encode(positions: np.ndarray, size: int) -> tuple[np.ndarray, bool]:
-    """The smaller code of increasing flat positions, out of `size` places, and whether it is one of gaps."""
+    """The smaller code of increasing flat positions, out of `size` positions, and whether it is one of gaps."""
     if _gap_bytes(positions) <= _mask_bytes(size):
         gaps = np.diff(positions, prepend=-1) - 1
         code = np.full(_gap_bytes(positions), LONGEST, dtype=np.uint8)

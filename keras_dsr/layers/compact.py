@@ -44,7 +44,7 @@ class CompactLayer(RefusesVariants):
     the capacity. `layer.kernel` makes the dense kernel anew each time that it is read.
 
     Args:
-        sparsity: float in [0, 1), the share of weights that are zero; or `{"kernel": 0.99}`. Of `n` places
+        sparsity: float in [0, 1), the fraction of weights that are zero; or `{"kernel": 0.99}`. Of `n` positions
             `round((1 - sparsity) * n)` have a weight at first, at least one.
         capacity: what the layer has room for, as reallocation may move weights to it from others: a float of at least 1
             is a multiple of the weights that it starts with, an int a number of weights. None: 1.5.
@@ -55,7 +55,7 @@ class CompactLayer(RefusesVariants):
     Raises:
         ValueError: a sparsity outside [0, 1) or a capacity below the weights; a kernel that is no matrix; a dtype other
             than float32 or float64; a constraint, or a regularizer of more than single weights; an initializer whose
-            values depend on one another; on JAX, more than 2**30 places.
+            values depend on one another; on JAX, more than 2**30 positions.
 
     Attributes:
         stock_class: the Keras layer class of the same name that `strip` turns the layer into.
@@ -129,10 +129,10 @@ class CompactLayer(RefusesVariants):
 
     @classmethod
     def check_shape(cls, shape: tuple[int, ...]) -> None:
-        """Raise `ValueError` if a kernel has more places than positions can tell apart."""
+        """Raise `ValueError` if a kernel has more positions than positions can tell apart."""
         if math.prod(shape) > most_places():
             raise ValueError(
-                f"{cls.__name__} can have at most {most_places():,} places on {keras.backend.backend()}, whose "
+                f"{cls.__name__} can have at most {most_places():,} positions on {keras.backend.backend()}, whose "
                 f"positions have 32 bits. Received: a kernel of shape {tuple(shape)}. Set KERAS_BACKEND=tensorflow or "
                 "torch for larger ones."
             )
@@ -142,7 +142,7 @@ class CompactLayer(RefusesVariants):
         """Raise `ValueError` if a layer of the kind is no product with one matrix."""
 
     def _rows_of_matrix(self, shape: tuple[int, ...]) -> int:
-        """How many of the kernel's places, of the given shape, are one column of the matrix."""
+        """How many of the kernel's positions, of the given shape, are one column of the matrix."""
         return math.prod(shape[:-1])
 
     def add_weight(self, *args, name=None, shape=None, initializer=None, **kwargs):

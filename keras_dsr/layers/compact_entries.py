@@ -22,8 +22,8 @@ def check_entries(
         owner: the class and name of the layer, for messages.
 
     Raises:
-        ValueError: an entry is missing, of another shape, or no list of distinct increasing places; or there are more
-            weights than there is room for.
+        ValueError: an entry is missing, of another shape, or no list of distinct increasing positions; or there are
+            more weights than there is room for.
     """
     missing = set(REQUIRED) - set(entries)
     stored_bias = np.shape(entries["bias"]) if "bias" in entries else None
@@ -49,14 +49,14 @@ def check_entries(
 
 
 def check_positions(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], owner: str) -> None:
-    """Raise `ValueError` if these are not distinct places of a matrix of the shape, in increasing order."""
+    """Raise `ValueError` if these are not distinct positions of a matrix of the shape, in increasing order."""
     if not _are_increasing_places(rows, columns, shape):
         raise _no_positions(owner, shape)
 
 
 def _no_positions(owner: str, shape: tuple[int, int]) -> ValueError:
     return ValueError(
-        f"The positions that are loaded into {owner} are not distinct places of a matrix of shape {shape} in "
+        f"The positions that are loaded into {owner} are not distinct positions of a matrix of shape {shape} in "
         "increasing order: they are damaged, of another layer, or an average (positions cannot be averaged)."
     )
 

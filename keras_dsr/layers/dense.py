@@ -25,7 +25,7 @@ class SparseDense(HasStorage, MaskedLayer, keras.layers.Dense):
             `kernel_initializer` promises for the active fan, the dense one times the density (where it scales by fans:
             see `MaskedLayer`). At dense scale a deep network above 0.95 may not begin to learn under SGD if nothing
             normalizes; behind batch norm it learns faster than at active scale.
-        storage: how the weights are held: `"masked"`, `"compact"` or `"auto"` (see `layers.storage.HasStorage`).
+        storage: how the weights are stored: `"masked"`, `"compact"` or `"auto"` (see `layers.storage.HasStorage`).
         capacity: int or float, what the layer has room for in compact storage; None: 1.5 times its weights.
         batch_size: int, for how many examples `storage="auto"` times a step; None: 64.
         **kwargs: every other argument of `keras.layers.Dense`.

@@ -18,7 +18,7 @@ def check_budget(budget: int | float, owner: str) -> int | float:
     """Return the budget as an int or a float, or raise `ValueError` if it is not an int >= 1 or a float in (0, 1).
 
     Args:
-        budget: the number of values in the bank, or its share of the kernel's positions.
+        budget: the number of values in the bank, or its fraction of the kernel's positions.
         owner: who asks, in call form (`"TiedDense"`), for the message.
     """
     if is_whole(budget) and budget >= 1:
@@ -27,7 +27,7 @@ def check_budget(budget: int | float, owner: str) -> int | float:
         return float(budget)
     raise ValueError(
         f"{owner}(budget=...) must be an int >= 1, the number of values that the kernel is made of, or a float in "
-        f"(0, 1), their share of the kernel's positions (0.1 makes ten weights share one value). "
+        f"(0, 1), their fraction of the kernel's positions (0.1 makes ten weights share one value). "
         f"Received: budget={budget!r}"
     )
 

@@ -47,7 +47,7 @@ class SwappedInPlace:
                 variable.assign(mask_weights(values, mask))
 
     def to_stock(self) -> None:
-        """Turn the layer into one of its stock class, in place, with zeros stored at dead places; see `to_sparse`."""
+        """Turn the layer into one of its stock class, in place, with zeros at pruned positions; see `to_sparse`."""
         for role in self.sparse_roles:
             variable = self.variable_of(role)
             mask = ops.convert_to_tensor(self.mask_of(role))

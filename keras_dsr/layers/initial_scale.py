@@ -54,7 +54,7 @@ def scale_factor(initial_scale: str, initializer, shape: tuple[int, ...], densit
         initial_scale: `"active"` or `"dense"`.
         initializer: what draws the weight: a Keras initializer or any function.
         shape: of the weight, dense.
-        density: float in (0, 1], the share of the weight's places that are active at first.
+        density: float in (0, 1], the fraction of the weight's positions that are active at first.
 
     Returns:
         A float: 1 at dense scale, and where the initializer does not scale by fans. Else the square root of the dense

@@ -1,4 +1,4 @@
-"""Initial values of some places of a weight, drawn as the weight's initializer draws all of them."""
+"""Initial values of some positions of a weight, drawn as the weight's initializer draws all of them."""
 
 import math
 
@@ -31,7 +31,7 @@ def check_draws_each_alone(initializer, owner: str) -> None:
 
 
 def draw(initializer, shape: tuple[int, ...], count, dtype: str, seed=None):
-    """Values of `count` places of a weight.
+    """Values of `count` positions of a weight.
 
     Args:
         initializer: a Keras initializer that draws each weight by itself.

@@ -31,11 +31,11 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
     For each sparse weight, such as `kernel`, the layer stores the dense variable, and beside it variables that are
     saved with it: `kernel_mask` (bool, true where a weight is active), `kernel_threshold` (float32 scalar: H of DSR; 0
     until a method sets it) and `kernel_record` (see `layers.record`). A method that keeps something for each weight has
-    it in further variables of the weight's shape (see `add_state`). `layer.kernel` is the weight with every dead place
-    at exactly 0, and it is all that the network and saved files ever see.
+    it in further variables of the weight's shape (see `add_state`). `layer.kernel` is the weight with every pruned
+    position at exactly 0, and it is all that the network and saved files ever see.
 
     Args:
-        sparsity: float in [0, 1), the share of weights that are zero in every sparse weight (every one in
+        sparsity: float in [0, 1), the fraction of weights that are zero in every sparse weight (every one in
             `initializers` but biases); or a dict from their names to such numbers: then the others stay dense. Of `n`
             units, `round((1 - sparsity) * n)` are active, at least one, and that number does not change in training.
         granularity: `"element"` prunes and grows single weights; `"kernel"` whole slices of a convolution (one window
@@ -121,7 +121,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         return getattr(self, f"{role}_mask")
 
     def variable_of(self, role: str) -> keras.Variable:
-        """The variable of a weight that can be sparse; dead places may hold anything."""
+        """The variable of a weight that can be sparse; pruned positions may hold anything."""
         return getattr(type(self), role).variable(self)
 
     def held(self, role: str) -> HeldByLayer:

@@ -9,7 +9,7 @@ from keras_dsr.ops.masking import mask_weights
 
 
 class MaskedWeight:
-    """Descriptor of a layer's weight: reads it with every dead place at exactly 0, whatever the variable holds there.
+    """Descriptor of a layer's weight: reads it with 0 at every pruned position, whatever the variable holds there.
 
     Args:
         role: string, the attribute, such as `"kernel"`.
@@ -45,7 +45,7 @@ class MaskedWeight:
 class HeldByLayer:
     """A sparse weight, and what its layer holds for it: its mask, H, and the record of both."""
 
-    gradient = None  # a layer does not see the gradients of its dead weights
+    gradient = None  # a layer does not see the gradients of its pruned weights
 
     def __init__(self, layer, role: str):
         self._layer = layer

@@ -94,7 +94,7 @@ def check_storage(storage: str, capacity: int | float | None, batch_size: int | 
         )
     if capacity is not None and storage == "masked":
         raise ValueError(
-            f"{owner}(capacity=...) is for storage='compact' and 'auto': a masked layer has room for every place. "
+            f"{owner}(capacity=...) is for storage='compact' and 'auto': a masked layer has room for every position. "
             f"Received: capacity={capacity!r} with storage='masked'"
         )
     if capacity is not None:

@@ -1,4 +1,4 @@
-"""DeepR: a random walk in which a weight dies where it would change its sign, and another is born at random."""
+"""DeepR: a random walk in which a weight dies where it would change its sign, and another is grown at random."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ from keras_dsr.schedules import by_step
 class DeepR(Method):
     """Deep rewiring (Bellec, Kappel, Maass & Legenstein, ICLR 2018, arXiv 1711.05136, Algorithm 1).
 
-    Every place has a sign s that never changes; a weight w = s * theta is active while theta >= 0. At every step, after
-    the optimizer's, each active theta moves by -eta * l1 + sqrt(2 * eta * T) * N(0, 1). Those below zero die, and as
-    many dead places of the same tensor, chosen at random, become active with theta = 0: each tensor keeps its number of
-    weights.
+    Every position has a sign s that never changes; a weight w = s * theta is active while theta >= 0. At every step,
+    after the optimizer's, each active theta moves by -eta * l1 + sqrt(2 * eta * T) * N(0, 1). Those below zero die, and
+    as many pruned positions of the same tensor, chosen at random, become active with theta = 0: each tensor keeps its
+    number of weights.
 
-    In compact storage the sign of a place is drawn anew each time that a weight is born there.
+    In compact storage the sign of a position is drawn anew each time that a weight is grown there.
 
     It acts after every step of the optimizer: `period=1`, no `steps_per_execution`, granularity `"element"`.
 
@@ -63,7 +63,7 @@ class DeepR(Method):
         check_steps([step for step, _ in checked_pairs(pairs, "DeepR", "temperature")], "DeepR", "temperature", pairs)
 
     def init(self, inputs: MethodInputs) -> dict:
-        """The sign of every place: that of its weight where one is active, else what it was, at first drawn at random.
+        """The sign of every position: that of its weight where one is active, else what it was, at first at random.
 
         Raises:
             ValueError: kernel granularity, or a model with no learning rate and none given.

@@ -1,4 +1,4 @@
-"""Dropping: what the methods share that drop a fraction of the smallest weights, from its schedule to its places."""
+"""Dropping: what the methods share that drop a fraction of the smallest weights, from its schedule to its positions."""
 
 import math
 
@@ -13,8 +13,8 @@ def check_fraction(fraction: float, owner: str) -> None:
     """Raise `ValueError` if the fraction is not a number in (0, 1)."""
     if not is_number(fraction) or not 0 < fraction < 1:
         raise ValueError(
-            f"{owner}(fraction=...) must be a float in (0, 1): the share of a tensor's active weights that is dropped "
-            f"in an update. Received: fraction={fraction!r}"
+            f"{owner}(fraction=...) must be a float in (0, 1): the fraction of a tensor's active weights that is "
+            f"dropped in an update. Received: fraction={fraction!r}"
         )
 
 

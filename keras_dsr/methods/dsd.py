@@ -28,8 +28,9 @@ class DSD(Method):
     `keras_dsr.DSDCallback` is the whole of DSD: it also says when, and scales the learning rate.
 
     Args:
-        sparsity: float in [0, 1), the share of each tensor that is zero; or a mapping from the names of sparse weights
-            to such numbers (0 for those that it leaves out), as `keras_dsr.sensitivity(...).choose(...)` returns; or
+        sparsity: float in [0, 1), the fraction of each tensor that is zero; or a mapping from the names of sparse
+            weights to such numbers (0 for those that it leaves out), as `keras_dsr.sensitivity(...).choose(...)`
+            returns; or
             `(step, sparsity)` pairs of either, each in force from that step on, the first from step 0.
         cut: `"magnitude"`, the smallest go, as in the paper; `"random"`, any go, its ablation.
 

@@ -22,7 +22,7 @@ class DSR(Method):
 
     Each update prunes the active weights below the threshold H (one survives in every tensor), doubles or halves H to
     steer the number pruned towards `target`, shares that number among the tensors in proportion to their survivors, and
-    grows each share at random among the places that were dead before. The total number of units never changes.
+    grows each share at random among the positions that were pruned before. The total number of units never changes.
 
     Args:
         target: How many to prune and regrow in an update. An int counts units (weights; slices at kernel granularity);

@@ -19,10 +19,10 @@ class RigL(Method):
     that was just dropped may be grown at once; then it stays as it was, with its weight.
 
     At step t the fraction is fraction / 2 * (1 + cos(pi * t / end_step)); from `end_step` on nothing moves. The
-    gradients are those of the last step; only `SparseOptimizer` sees them at dead places.
+    gradients are those of the last step; only `SparseOptimizer` sees them at pruned positions.
 
     Args:
-        fraction: float in (0, 1), alpha of the paper: the share of the active units of a tensor that is dropped at
+        fraction: float in (0, 1), alpha of the paper: the fraction of the active units of a tensor that is dropped at
             step 0, rounded to a whole number; one always stays.
         end_step: int, positive, T_end of the paper: in optimizer steps. 25,000 of 32,000 there.
 

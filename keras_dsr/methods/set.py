@@ -22,8 +22,8 @@ class SET(Method):
     many at random in the same tensor: each tensor keeps its number of weights.
 
     Args:
-        fraction: float in (0, 1), zeta: the share of the active units of a tensor that is dropped, rounded to a whole
-            number; one always stays.
+        fraction: float in (0, 1), zeta: the fraction of the active units of a tensor that is dropped, rounded to a
+            whole number; one always stays.
         rule: `"magnitude"` drops those of smallest |w|, as Mostafa & Wang (2019) do. `"signed"` is the original's: the
             smallest positive weights and the largest negative ones, the fraction of each separately (zeros count as
             positive); at element granularity only.

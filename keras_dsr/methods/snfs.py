@@ -22,14 +22,14 @@ class SNFS(Method):
 
     Momentum is the moving average of the loss's gradient. Each update drops, in every tensor, a fraction of the active
     units, those of smallest magnitude; shares the number dropped among the tensors in proportion to the mean |momentum|
-    of the units that were active; and grows each share where |momentum| is largest among the places that were dead
+    of the units that were active; and grows each share where |momentum| is largest among the positions that were pruned
     before, at weight 0. The total number of units never changes.
 
     At step t the fraction is fraction / 2 * (1 + cos(pi * t / end_step)); from `end_step` on nothing moves. Only
-    `SparseOptimizer` sees gradients at dead places.
+    `SparseOptimizer` sees gradients at pruned positions.
 
     Args:
-        fraction: float in (0, 1), the prune rate p of the paper: the share of the active units of a tensor that is
+        fraction: float in (0, 1), the prune rate p of the paper: the fraction of the active units of a tensor that is
             dropped at step 0, rounded to a whole number; one always stays.
         end_step: int, positive, in optimizer steps: as a rule, that at which training ends.
         momentum: float in [0, 1), the decay of the moving average.

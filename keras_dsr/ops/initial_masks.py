@@ -15,14 +15,14 @@ def check_sparsity(sparsity: float, owner: str, argument: str = "sparsity", rece
     """Return the sparsity as a float, or raise `ValueError` if it is not a number in [0, 1).
 
     Args:
-        sparsity: the share of weights that are zero.
+        sparsity: the fraction of weights that are zero.
         owner: who asks, in call form (`"SparseDense"`), for the message.
         argument: the name of the argument.
         received: what the argument was, in words; None: the sparsity.
     """
     if not is_number(sparsity) or not 0 <= sparsity < 1:
         raise ValueError(
-            f"{owner}({argument}=...) must be a number in [0, 1): the share of weights that are zero "
+            f"{owner}({argument}=...) must be a number in [0, 1): the fraction of weights that are zero "
             f"(0.9 keeps one weight in ten). Received: {argument}={received or repr(sparsity)}"
         )
     return float(sparsity)

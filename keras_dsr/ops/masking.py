@@ -16,17 +16,17 @@ def is_outside(weight, mask):
 
 
 def followed_mask(weight, mask):
-    """A mask of as many places as the given one, all those that have a value among them if there are no more.
+    """A mask of as many positions as the given one, all those that have a value among them if there are no more.
 
-    The rest are places of the given mask, the first of those whose value is zero.
+    The rest are positions of the given mask, the first of those whose value is zero.
 
     Args:
         weight: float tensor.
         mask: bool tensor of its shape.
 
     Returns:
-        `(mask, values)`: a bool tensor of the same shape, and how many places have a value, an int32 scalar. If those
-        are more than the mask has, it is the mask as it was.
+        `(mask, values)`: a bool tensor of the same shape, and how many positions have a value, an int32 scalar. If
+        those are more than the mask has, it is the mask as it was.
     """
     held = weight != 0
     values, places = count_true(held), count_true(mask)

@@ -1,8 +1,8 @@
-"""Positions: the places of a weight that exist as a sorted list, and what growth does with it, without a mask.
+"""Positions: the positions of a weight that exist as a sorted list, and what growth does with it, without a mask.
 
-All takes time and memory in proportion to the places that exist. On TensorFlow and torch a list has the length that it
-needs, known only when the program runs. JAX's programs need shapes that are fixed: there a list has the length of the
-room that there is, and ends with `nowhere()`, as often as it takes.
+All takes time and memory in proportion to the positions that exist. On TensorFlow and torch a list has the length that
+it needs, known only when the program runs. JAX's programs need shapes that are fixed: there a list has the length of
+the room that there is, and ends with `nowhere()`, as often as it takes.
 """
 
 from typing import Any, NamedTuple
@@ -26,12 +26,12 @@ def position_dtype() -> str:
 
 
 def most_places() -> int:
-    """How many places a tensor may have whose weights are held as a list."""
+    """How many positions a tensor may have whose weights are stored as a list."""
     return 2**30 if has_fixed_lengths() else 2**62
 
 
 def nowhere() -> int:
-    """The position that stands for none; it comes after every place."""
+    """The position that stands for none; it comes after every position."""
     return np.iinfo(position_dtype()).max
 
 
@@ -56,7 +56,7 @@ def random_positions(places: int, count: int, seed) -> np.ndarray:
     """Distinct flat positions, uniformly at random, in increasing order; on the host, for a first mask.
 
     Args:
-        places: int, the number of places.
+        places: int, the number of positions.
         count: int, between 0 and `places`.
         seed: int, or several.
 
@@ -77,8 +77,8 @@ def free_positions(taken, count, places: int, seed: StepSeed, room: int):
 
     Args:
         taken: a list of distinct positions, increasing.
-        count: int32 scalar tensor, between 0 and the number of places that are not taken, and at most `room`.
-        places: int, the number of places, at most `most_places()`.
+        count: int32 scalar tensor, between 0 and the number of positions that are not taken, and at most `room`.
+        places: int, the number of positions, at most `most_places()`.
         seed: the random numbers of the tensor at this step.
         room: int, for how many positions there is room.
 
@@ -144,7 +144,7 @@ class Layout(NamedTuple):
     Attributes:
         survivors: int tensor of shape `(survivors,)`, their indices in the old list.
         at_survivors: int32 tensor of shape `(survivors,)`, their indices in the new list.
-        at_born: int32 tensor of shape `(born,)`, the indices of the newborn in the new list. Where lists are padded, an
+        at_born: int32 tensor of shape `(born,)`, the indices of the grown in the new list. Where lists are padded, an
             index behind the new list stands for nothing.
     """
 
@@ -159,7 +159,7 @@ def layout(positions, kept, born) -> Layout:
     Args:
         positions: tensor of shape `(capacity,)`, increasing where an entry is kept.
         kept: bool tensor of shape `(capacity,)`, which entries survive.
-        born: a list of positions, none of a survivor.
+        grown: a list of positions, none of a survivor.
     """
     # In a padded list those that survive come first, in their order.
     survivors = ops.argsort(ops.cast(~kept, "int32")) if has_fixed_lengths() else ops.nonzero(kept)[0]
@@ -177,7 +177,7 @@ def laid_out(entries, born, order: Layout, fill=0):
 
     Args:
         entries: tensor of shape `(capacity,)`, in the old layout.
-        born: tensor of the shape of the list of the newborn.
+        grown: tensor of the shape of the list of the grown.
         order: the `Layout`.
         fill: a number.
     """

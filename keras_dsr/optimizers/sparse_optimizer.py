@@ -50,7 +50,7 @@ class SparseOptimizer(WrappingOptimizer):
     """Keeps chosen variables of any model sparse while another optimizer trains it: exactly, from the first step on.
 
     A number of weights of each chosen variable is active, the others are 0. When the optimizer is built (`fit` does
-    so) the dead weights are set to 0; after every update they, and what the wrapped optimizer holds for them, are as
+    so) the pruned weights are set to 0; after every update they, and what the wrapped optimizer holds for them, are as
     they began. Which ones are active changes only if a method says so.
 
     It goes inside a `LossScaleOptimizer`, where `compile` puts it under the `mixed_float16` policy. `Adafactor` gives
@@ -59,7 +59,7 @@ class SparseOptimizer(WrappingOptimizer):
     Args:
         inner_optimizer: a Keras optimizer, or its name, such as `"adam"`. Clipping, weight decay, averaging, gradient
             accumulation and loss scaling are set there.
-        sparsity: float in [0, 1), the share of the chosen weights that are 0.
+        sparsity: float in [0, 1), the fraction of the chosen weights that are 0.
         select: which trainable variables become sparse, in the terms of `keras_dsr.sparsify(include=...)`: layers,
             classes of layers, regular expressions for a layer's name or a variable's path, or functions of the variable
             that return a bool (registered with `keras.saving.register_keras_serializable` to be saved); one, or a list.
@@ -117,7 +117,7 @@ class SparseOptimizer(WrappingOptimizer):
         self.sparse_variables = []
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Draw the masks, clear the weights that are dead by them, and build the wrapped optimizer.
+        """Draw the masks, clear the weights that are pruned by them, and build the wrapped optimizer.
 
         Args:
             variables: the trainable variables of a model.
@@ -175,7 +175,7 @@ class SparseOptimizer(WrappingOptimizer):
         return self._selection.variables(candidates_among(variables))
 
     def follow_weights(self) -> None:
-        """Where weights were set from outside at dead places, have the masks follow them.
+        """Where weights were set from outside at pruned positions, have the masks follow them.
 
         The model computes with all that its variables hold, so weights that `EarlyStopping(restore_best_weights=True)`
         or `set_weights` put back would be cut by the next step. Every step calls this first.
@@ -218,10 +218,10 @@ class SparseOptimizer(WrappingOptimizer):
         if excess:
             self._overfull.assign(0)
             raise ValueError(
-                f"Weights were set from outside at dead places of variables that {self.name!r} keeps sparse, in one of "
-                f"them {excess:,} more than its budget: training cuts them to the mask that there was. Set weights of "
-                "the same sparsity, or compile the model with a new SparseOptimizer, whose mask='magnitude' keeps the "
-                "largest."
+                f"Weights were set from outside at pruned positions of variables that {self.name!r} keeps sparse, in "
+                f"one of them {excess:,} more than its budget: training cuts them to the mask that there was. Set "
+                "weights of the same sparsity, or compile the model with a new SparseOptimizer, whose mask='magnitude' "
+                "keeps the largest."
             )
 
     def add_state(self, name: str, dtype: str) -> None:
@@ -246,9 +246,9 @@ class SparseOptimizer(WrappingOptimizer):
         """Keep a running mean of the dense gradient of every sparse variable, as `sparse_variable.gradient`.
 
         From then on every `apply` writes `gradient = decay * gradient + (1 - decay) * g`, where g is the gradient of
-        the loss at all places, the dead ones too. Under gradient accumulation g is that of one batch, and so the last
-        one's if `decay` is 0. The config announces it. A training step that was traced before does not know of it, or
-        of a changed decay: make it again.
+        the loss at all positions, the pruned ones too. Under gradient accumulation g is that of one batch, and so the
+        last one's if `decay` is 0. The config announces it. A training step that was traced before does not know of it,
+        or of a changed decay: make it again.
 
         Args:
             decay: float in [0, 1).
@@ -353,7 +353,7 @@ class SparseOptimizer(WrappingOptimizer):
             clear_dead_places(sparse.variable, mask, sparse.slots)
 
     def _masked(self, gradients, variables) -> list:
-        """The gradients as the wrapped optimizer sees them: 0 at dead places. Remembers the dense ones if it is to."""
+        """The gradients as the wrapped optimizer sees them: 0 where pruned. Remembers the dense ones if it is to."""
         sparse_variables = {id(sparse.variable): sparse for sparse in self.sparse_variables}
         masked = []
         for gradient, variable in zip(gradients, variables, strict=True):
@@ -418,7 +418,7 @@ class SparseOptimizer(WrappingOptimizer):
 
 
 def _keeps_slots_clean(optimizer) -> bool:
-    """Whether zero gradients leave slots at dead places as they began: an average of dense weights would not be."""
+    """Whether zero gradients leave slots at pruned positions as they began: not an average of dense weights."""
     return is_elementwise(optimizer) and not optimizer.use_ema
 
 

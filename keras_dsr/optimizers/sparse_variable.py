@@ -12,7 +12,7 @@ class SparseVariable:
     """One variable that a `SparseOptimizer` keeps sparse, with what the optimizer holds for it.
 
     Attributes:
-        variable: the trainable variable of the model; 0 at every dead place.
+        variable: the trainable variable of the model; 0 at every pruned position.
         mask: the bool Keras variable of its shape, true where a weight is active.
         threshold: the float32 scalar Keras variable that holds H of DSR, one for all; 0 until a method has set it.
         record: the int32 Keras variable with what is remembered of the mask (see `layers.record`).

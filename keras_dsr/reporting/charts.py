@@ -51,7 +51,7 @@ def moved_chart(history: History) -> str:
 
 def density_chart(history: History) -> str:
     """The density of each kernel over epochs."""
-    return _lines(history.epochs, history.densities, "density (% of places)", True, True)
+    return _lines(history.epochs, history.densities, "density (% of positions)", True, True)
 
 
 def short(name: str) -> str:

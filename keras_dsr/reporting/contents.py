@@ -155,7 +155,7 @@ def _charts(history: History | None, is_sparse: bool, is_run: bool) -> tuple[lis
             Chart(
                 "Density of each kernel",
                 density_chart(history),
-                "The share of its places that have a weight.",
+                "The fraction of its positions that have a weight.",
             )
         )
     elif is_sparse:

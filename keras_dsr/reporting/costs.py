@@ -22,9 +22,9 @@ def uses_of(kernel: Kernel, trace: Trace) -> Uses:
     """How often each weight of a kernel is used for one example, summed over the calls of its layer.
 
     A product with a kernel uses each weight equally often: a dense layer once a row, a convolution once a pixel of its
-    output (places of the padding included), a recurrent cell once a step. FLOPs are `2 * count * weights`: those of
-    every place if the product is dense, those of the active weights if it is sparse. A layer that the model calls in a
-    loop of its own (`keras.ops.scan`) counts as often as the loop is traced.
+    output (positions of the padding included), a recurrent cell once a step. FLOPs are `2 * count * weights`: those of
+    every position if the product is dense, those of the active weights if it is sparse. A layer that the model calls in
+    a loop of its own (`keras.ops.scan`) counts as often as the loop is traced.
 
     Args:
         kernel: a kernel.

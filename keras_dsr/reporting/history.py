@@ -19,7 +19,7 @@ class History:
         epochs: the numbers of the epochs, from 1.
         threshold: H after the last reallocation of the epoch.
         moved: K, weights pruned and grown in a reallocation, the mean of those of the epoch.
-        densities: shares of places with a weight, by the name of the kernel.
+        densities: shares of positions with a weight, by the name of the kernel.
         scores: of training and test, by name, such as `"accuracy"` and `"val_accuracy"`.
         target: what K is steered to; None: not known.
     """
@@ -39,7 +39,7 @@ def history_of_rows(
 
     Args:
         rows: a mapping for each epoch: `epoch` from 0, and what `Reallocate` and `train.run` log.
-        sizes: the numbers of places of the kernels, by name.
+        sizes: the numbers of positions of the kernels, by name.
         score: the name of the metric to show; None: accuracy if there is one, else the loss.
         target: what K is steered to.
     """

@@ -23,7 +23,7 @@ class Kernel:
         owners: the layers that the layer lies in, from the model on.
         role: what it is in the layer, such as `"kernel"`.
         shape: of the dense tensor.
-        variable: its Keras variable; dead places may hold anything. In compact storage, the list of its weights.
+        variable: its Keras variable; pruned positions may hold anything. In compact storage, the list of its weights.
         positions: flat positions of the active weights, int64, increasing; None: every weight is active.
     """
 
@@ -37,12 +37,12 @@ class Kernel:
 
     @property
     def size(self) -> int:
-        """The number of places of the dense tensor."""
+        """The number of positions of the dense tensor."""
         return math.prod(self.shape)
 
     @property
     def is_sparse(self) -> bool:
-        """Whether some places are known to be empty."""
+        """Whether some positions are known to be empty."""
         return self.positions is not None
 
     @property
@@ -52,7 +52,7 @@ class Kernel:
 
     @property
     def sparsity(self) -> float:
-        """The share of places without a weight, in [0, 1]."""
+        """The fraction of positions without a weight, in [0, 1]."""
         return 1 - self.active / self.size if self.size else 0.0
 
     @property

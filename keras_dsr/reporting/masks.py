@@ -57,10 +57,10 @@ def mask_image(kernel: Kernel) -> MaskImage:
 
 
 def block_means(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], step: tuple[int, int]) -> np.ndarray:
-    """The share of places in use in each block of `step` places of a matrix; blocks at the end may be smaller.
+    """The fraction of positions in use in each block of `step` positions of a matrix; blocks at the end may be smaller.
 
     Args:
-        rows, columns: where the places in use are.
+        rows, columns: where the positions in use are.
         shape: of the matrix, of which nothing of this size is made.
         step: the size of a block.
     """
@@ -71,7 +71,7 @@ def block_means(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], s
 
 
 def _plane(shape: tuple[int, ...], positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, int], tuple]:
-    """The places of a tensor of any rank in a matrix that is wider than high: rows, columns, its shape, axes' names."""
+    """Positions in a tensor of any rank as those in a wide matrix: rows, columns, its shape, the names of its axes."""
     if len(shape) == 1:
         return np.zeros_like(positions), positions, (1, *shape), ("one row", "places")
     *window, inputs, outputs = shape

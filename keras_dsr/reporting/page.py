@@ -27,7 +27,7 @@ class Row:
 
     @property
     def dense_flops(self) -> int | None:
-        """FLOPs of one example where every place is multiplied."""
+        """FLOPs of one example where every position is multiplied."""
         return None if self.uses.count is None else 2 * self.uses.count * self.kernel.size
 
     @property
@@ -62,7 +62,7 @@ class Totals:
 
     @property
     def sparsity(self) -> float:
-        """The share of places without a weight."""
+        """The fraction of positions without a weight."""
         return 1 - self.active / self.places if self.places else 0.0
 
 

@@ -9,7 +9,7 @@ from keras_dsr.reporting.kernels import Kernel
 
 SECONDS_A_PRODUCT = 0.3
 SECONDS_IN_ALL = 30.0
-LARGEST = 2**28  # places: a dense product with more is not tried
+LARGEST = 2**28  # positions: a dense product with more is not tried
 
 
 class Measured(NamedTuple):

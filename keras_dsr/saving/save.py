@@ -21,7 +21,7 @@ from keras_dsr.weights.sparse_weights import check_has_weights, sparse_weights
 def save(model: keras.Model, path: str | os.PathLike, resumable: bool = False) -> None:
     """Save the model as plain, compressed Keras: `keras.models.load_model` reads it where keras_dsr is not installed.
 
-    Sparse layers are saved as the stock layers that they extend, with dead weights at zero, and the archive is
+    Sparse layers are saved as the stock layers that they extend, with pruned weights at zero, and the archive is
     deflated, so that the zeros take next to no space. The compile configuration is kept; the optimizer starts afresh in
     the loaded model. The model itself goes on as it was: train it further and save it again.
 

@@ -41,7 +41,7 @@ class Candidate(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The number of places of the dense tensor."""
+        """The number of positions of the dense tensor."""
         return math.prod(self.shape)
 
 

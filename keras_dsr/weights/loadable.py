@@ -12,7 +12,7 @@ from keras_dsr.layers import CompactLayer, MaskedLayer
 def classes_that_load_dense(model: keras.Model) -> list[str]:
     """The names of classes, not Keras's, in which layers lie that were made sparse in place.
 
-    When a model is loaded they make their layers themselves, stock ones, and the masks have no place.
+    When a model is loaded they make their layers themselves, stock ones, and the masks have no position.
     """
     names = set()
     for layer, owners in walk(model):

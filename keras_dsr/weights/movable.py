@@ -48,5 +48,5 @@ def check_movable_together(model: keras.Model, weights: list[SparseWeight | Comp
     )
     if places >= LARGEST_TOTAL:
         raise ValueError(
-            f"One reallocation covers fewer than {LARGEST_TOTAL:,} places. Received: {places:,} in {model.name!r}."
+            f"One reallocation covers fewer than {LARGEST_TOTAL:,} positions. Received: {places:,} in {model.name!r}."
         )

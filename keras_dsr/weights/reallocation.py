@@ -156,7 +156,7 @@ class Reallocation:
             )
         if any(isinstance(weight.holder, MaskedLayer) for weight in self.weights):
             raise ValueError(
-                f"{type(self.method).__name__} needs the gradients of dead weights, which sparse layers do not have. "
+                f"{type(self.method).__name__} needs the gradients of pruned weights, which sparse layers do not have. "
                 "Build the model of stock layers (`keras_dsr.densify(model)` makes them of sparse ones), and compile "
                 "it with keras_dsr.SparseOptimizer(optimizer, sparsity=0.9)."
             )
@@ -197,7 +197,7 @@ class Reallocation:
         return np.array([weight.count() // size for weight, size in zip(self.weights, units)], "int64")
 
     def sparsity(self) -> float:
-        """The share of weights that are zero, over all tensors."""
+        """The fraction of weights that are zero, over all tensors."""
         return 1 - sum(weight.count() for weight in self.weights) / sum(weight.size for weight in self.weights)
 
     def threshold(self) -> float:

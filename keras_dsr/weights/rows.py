@@ -6,7 +6,7 @@ import math
 
 @dataclasses.dataclass(frozen=True)
 class WeightRow:
-    """One sparse weight: of the places of its shape, `active` hold a weight."""
+    """One sparse weight: of the positions of its shape, `active` hold a weight."""
 
     name: str
     shape: tuple[int, ...]
@@ -14,12 +14,12 @@ class WeightRow:
 
     @property
     def size(self) -> int:
-        """The number of places of the dense tensor."""
+        """The number of positions of the dense tensor."""
         return math.prod(self.shape)
 
     @property
     def sparsity(self) -> float:
-        """The share of places that are zero, in [0, 1)."""
+        """The fraction of positions that are zero, in [0, 1)."""
         return 1 - self.active / self.size
 
 
@@ -35,10 +35,10 @@ class Totals:
 
     @property
     def size(self) -> int:
-        """The number of places, over all rows."""
+        """The number of positions, over all rows."""
         return sum(row.size for row in self.rows)
 
     @property
     def sparsity(self) -> float:
-        """The share of places that are zero, over all rows (0 if there are none)."""
+        """The fraction of positions that are zero, over all rows (0 if there are none)."""
         return 1 - self.active / self.size if self.rows else 0.0

@@ -30,7 +30,7 @@ class SparseWeight:
         layer: the layer that it belongs to.
         role: string, what it is in the layer, such as `"kernel"`.
         name: string, the path of its variable, such as `"dense/kernel"`.
-        variable: the raw weight, a Keras variable; dead places may hold anything.
+        variable: the raw weight, a Keras variable; pruned positions may hold anything.
         mask: the bool Keras variable of the same shape, true where a weight is active.
         threshold: the float32 scalar Keras variable that holds H, 0 until a method has set it.
         record: the int32 Keras variable with what is remembered of the mask (see `layers.record`).
@@ -68,7 +68,7 @@ class SparseWeight:
 
     @property
     def size(self) -> int:
-        """The number of places of the dense tensor."""
+        """The number of positions of the dense tensor."""
         return math.prod(self.shape)
 
     def count(self) -> int:
@@ -84,7 +84,7 @@ class SparseWeight:
         return ops.convert_to_numpy(self.variable).reshape(-1)[self.positions()]
 
     def set_mask(self, mask: np.ndarray) -> None:
-        """Replace the mask, and clear the weights that are dead by it. The weight's budget is that of the mask.
+        """Replace the mask, and clear the weights that are pruned by it. The weight's budget is that of the mask.
 
         Args:
             mask: bool array of the shape of the weight (or one of ones and zeros), with at least one true entry, in
@@ -201,7 +201,7 @@ class CompactWeight:
 
     @property
     def size(self) -> int:
-        """The number of places of the dense tensor."""
+        """The number of positions of the dense tensor."""
         return math.prod(self.shape)
 
     @property
@@ -255,7 +255,7 @@ class CompactWeight:
         self.layer.add_state(name, dtype)
 
     def initial_values(self, seed: StepSeed, count):
-        """Values for `count` places, as `SparseWeight.initial_values`."""
+        """Values for `count` positions, as `SparseWeight.initial_values`."""
         drawn = draw(weight_initializer(self.layer, self.role), self.shape, count, self.variable.dtype, seed)
         return scaled(drawn, self.layer.scale_factor_of(self.role))
 

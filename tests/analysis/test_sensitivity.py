@@ -458,8 +458,8 @@ def test_the_plot_is_a_picture_that_opens_and_names_at_most_twenty_weights(tmp_p
     assert len(axes.lines) == 51
     assert axes.lines[0].get_ydata() == pytest.approx([0.9, 0.9, 0.5])
     legend = figure.legends[0]
-    assert len(legend.get_texts()) == 21 and legend.get_title().get_text() == "weight (places), 20 of 50"
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("sparsity of one weight alone (share of zeros)", "accuracy")
+    assert len(legend.get_texts()) == 21 and legend.get_title().get_text() == "weight (positions), 20 of 50"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("sparsity of one weight alone (fraction of zeros)", "accuracy")
     with pytest.raises(FileNotFoundError, match="create it"):
         report_of(BY_HAND).plot(tmp_path / "none" / "plot.png")
 

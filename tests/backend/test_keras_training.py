@@ -1,4 +1,4 @@
-"""Training steps: what dead places store, nobody sees, whoever wrote it there."""
+"""Training steps: what pruned positions store, nobody sees, whoever wrote it there."""
 
 import functools
 
@@ -108,7 +108,7 @@ def test_a_second_fit_does_not_trace_again():
 
 
 class Filling(keras.callbacks.Callback):
-    """Writes to dead places in mid-training."""
+    """Writes to pruned positions in mid-training."""
 
     def on_train_batch_begin(self, batch, logs=None):
         for weight in dsr.sparse_weights(self.model):

@@ -18,7 +18,7 @@ def test_none_is_missing():
 
 
 class Watch(keras.callbacks.Callback):
-    """Counts, after every step, the dead weights that are not 0: in what the network sees, and as they are stored."""
+    """Counts, after every step, the pruned weights that are not 0: in what the network sees, and as they are stored."""
 
     def __init__(self):
         super().__init__()

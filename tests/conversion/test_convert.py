@@ -308,7 +308,7 @@ def test_a_regularizer_is_that_of_active_weights_while_the_layer_is_sparse():
 
 
 def dead_values(model):
-    """What is stored at the dead places, and the slots of the optimizer there."""
+    """What is stored at the pruned positions, and the slots of the optimizer there."""
     found = []
     for weight in dsr.sparse_weights(model):
         slots = [slot.variable for slot in optimizer_slots(model.optimizer, weight.variable)]
@@ -317,7 +317,7 @@ def dead_values(model):
 
 
 def sees_no_dead_weight(model):
-    """Whether the traced predict, test and training functions read masked weights: NaN at dead places is not seen."""
+    """Whether the traced predict, test and training functions read masked weights: pruned NaN is not seen."""
     outputs = model.predict(batch(), verbose=0)
     for weight in dsr.sparse_weights(model):
         fill_dead(weight.layer, np.nan)

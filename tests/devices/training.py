@@ -67,7 +67,7 @@ def active_places(weight) -> np.ndarray:
 
 
 def dense_values(weight) -> np.ndarray:
-    """All places of a sparse weight in either storage, flat."""
+    """All positions of a sparse weight in either storage, flat."""
     dense = np.zeros(weight.size, "float32")
     dense[weight.positions()] = weight.values()
     return dense
@@ -102,7 +102,7 @@ def all_variables(model: keras.Model) -> list[keras.Variable]:
 
 
 def difference(one: Run, other: Run) -> dict:
-    """How far two runs lie apart: their masks, as a share of the active weights; weights where both are active."""
+    """How far two runs lie apart: their masks, as a fraction of the active weights; weights where both are active."""
     pairs = list(zip(dsr.sparse_weights(one.model), dsr.sparse_weights(other.model), strict=True))
     masks = [(active_places(left), active_places(right)) for left, right in pairs]
     weights = [np.abs(dense_values(left) - dense_values(right)) for left, right in pairs]

@@ -303,7 +303,7 @@ def test_what_is_chosen_was_measured_to_be_faster(tmp_path, sparsity):
     report = dsr.export(model, tmp_path / "auto", kernels="auto", batch_sizes=(2, 8))
     assert [row.layer for row in report.products] == [layer.name for layer in model.layers[:2]]
     for row in report.products:
-        assert [rows for rows, _ in row.speedups] == [6, 24]  # examples times 3 places
+        assert [rows for rows, _ in row.speedups] == [6, 24]  # examples times 3 positions
         assert row.by_csr == all(speedup >= MARGIN for _, speedup in row.speedups)
         assert row.density == pytest.approx(1 - sparsity, abs=1e-3)
     chosen = sum(row.by_csr for row in report.products)

@@ -37,7 +37,7 @@ def convolutional():
             dsr.SparseDense(10, sparsity=0.8),
         ]
     )
-    # Half the factors are negative: folded into the convolution, they make each dead weight a -0.0.
+    # Half the factors are negative: folded into the convolution, they make each pruned weight a -0.0.
     model.layers[1].gamma.assign(np.linspace(-2, 2, 16))
     return model
 

@@ -16,7 +16,7 @@ def sparse_tensor(shape, density, dtype, seed):
 
 
 def test_gaps_by_hand():
-    # Skip 0, 2, 254, 255 (255 and go on, then 0) and 600 places (255, 255, 90).
+    # Skip 0, 2, 254, 255 (255 and go on, then 0) and 600 positions (255, 255, 90).
     positions = np.cumsum([1, 3, 255, 256, 601]) - 1
     code, is_gaps = encode(positions, 10**6)
     assert is_gaps and code.tolist() == [0, 2, 254, 255, 0, 255, 255, 90] and code.dtype == np.uint8

@@ -62,7 +62,7 @@ def kinds_in_turn(turn: int, kinds=tuple(KINDS)):
 
 
 def layer_of(kind: str, **arguments):
-    """The sparse layer, about half of it dead, its masks drawn from seed 3."""
+    """The sparse layer, about half of it pruned, its masks drawn from seed 3."""
     arguments = {"sparsity": 0.5, "mask_seed": 3, **arguments}
     if kind == "bidirectional":
         wrapper = {name: arguments.pop(name) for name in ("dtype", "name") if name in arguments}
@@ -102,13 +102,13 @@ def inputs_of(kind: str, examples: int = 3) -> np.ndarray:
 
 
 def fill_dead_weights(model, value: float) -> None:
-    """Store a value at the dead places of every sparse weight of a model, where no network and no file may see it."""
+    """Store a value at the pruned positions of every sparse weight of a model, where no network or file may see it."""
     for weight in dsr.sparse_weights(model):
         weight.variable.assign(np.where(values(weight.mask), values(weight.variable), value))
 
 
 def scrambled(model, garbage: float = np.nan) -> keras.Model:
-    """The model with other masks of the same counts, other weights, an H, and garbage at the dead places."""
+    """The model with other masks of the same counts, other weights, an H, and garbage at the pruned positions."""
     for number, weight in enumerate(dsr.sparse_weights(model)):
         random = np.random.default_rng(number)
         units = values(unit_mask(values(weight.mask), weight.unit_axes))

@@ -76,7 +76,7 @@ def state_bits(model: keras.Model) -> list[bytes]:
 
 
 def fill_dead(layer, value: float) -> None:
-    """Store a value at the dead places of a layer, where no network and no file may see it."""
+    """Store a value at the pruned positions of a layer, where no network and no file may see it."""
     kernel, mask = values(layer.variable_of("kernel")), values(layer.kernel_mask)
     kernel[~mask] = value
     layer.variable_of("kernel").assign(kernel)

@@ -168,7 +168,7 @@ class Training:
             self.optimizer.learning_rate = rate
 
     def check(self) -> None:
-        """Raise `AssertionError` unless it is one network, and zero where it is dead."""
+        """Raise `AssertionError` unless it is one network, and zero where it is pruned."""
         for weight in self.weights().values():
             weight.check()
             assert weight.count() >= 1
@@ -316,7 +316,7 @@ class Training:
         self._trained([method], train)
 
     def write(self, model=None) -> None:
-        """Values at dead places, where layers hold masks."""
+        """Values at pruned positions, where layers hold masks."""
         value = float(self.rng.choice([1e3, -1.0, np.nan]))
         elementwise = all(map(is_elementwise, innermost_optimizers(self.optimizer)))
         value = value if elementwise and not self.optimizer.use_ema else 1.0

@@ -8,7 +8,7 @@ from tests.helpers.networks import values
 
 
 def fill(model: keras.Model, density: float, seed: int) -> keras.Model:
-    """Give every weight of a model a random value, and set kernels to zero but for a share of their places."""
+    """Give every weight of a model a random value, and set kernels to zero but for a share of their positions."""
     rng = np.random.default_rng(seed)
     for layer in model._flatten_layers(include_self=False):
         for variable in layer._trainable_variables + layer._non_trainable_variables:

@@ -141,7 +141,7 @@ def test_nothing_of_the_size_of_a_kernel_is_made_in_a_step():
         for operation in graph.get_operations():
             sizes += [output.shape.num_elements() or 0 for output in operation.outputs if output.shape.rank is not None]
     assert len(sizes) > 50
-    assert max(sizes) < 10_000  # 250,000 places, 2,500 weights, 3,750 of capacity
+    assert max(sizes) < 10_000  # 250,000 positions, 2,500 weights, 3,750 of capacity
     assert max(np.prod(variable.shape) for variable in [*model.variables, *model.optimizer.variables]) == 2 * 3_750
 
 
@@ -168,7 +168,7 @@ def test_nothing_of_the_size_of_a_kernel_is_made_in_a_program_of_jax():
     program = jax.make_jaxpr(jax.grad(loss, (0, 1)))(layer.kernel_values.value, np.ones((4, 500), "float32"))
     sizes = [size for equation in equations_of(program.jaxpr) for size in map(size_of, equation.outvars)]
     assert len(sizes) > 10
-    assert max(sizes) == 4 * 3_750  # the terms of 4 rows; 250,000 places, 2,500 weights, 3,750 of capacity
+    assert max(sizes) == 4 * 3_750  # the terms of 4 rows; 250,000 positions, 2,500 weights, 3,750 of capacity
 
 
 def size_of(variable) -> int:
@@ -284,8 +284,8 @@ def removed(name):
     [
         (replaced("kernel_rows", lambda rows: rows[::-1]), "in increasing order"),
         (replaced("kernel_columns", lambda columns: np.zeros_like(columns)), "in increasing order"),
-        (replaced("kernel_rows", lambda rows: rows + 1_000), "not distinct places of a matrix of shape"),
-        (replaced("kernel_values", lambda held: held[:-3]), "not distinct places"),
+        (replaced("kernel_rows", lambda rows: rows + 1_000), "not distinct positions of a matrix of shape"),
+        (replaced("kernel_values", lambda held: held[:-3]), "not distinct positions"),
         (removed("kernel_rows"), "not those of a compact layer"),
         (removed("bias"), "not those of a compact layer"),
     ],
@@ -386,7 +386,7 @@ def test_a_network_that_would_not_fit_when_dense_is_never_made_dense(tmp_path):
 @pytest.mark.backends("jax")
 def test_more_places_than_its_positions_can_tell_apart_are_refused():
     layer = dsr.SparseDense(65_536, sparsity=0.999999, storage="compact")
-    with pytest.raises(ValueError, match=r"at most 1,073,741,824 places on jax.*shape \(65536, 65536\)"):
+    with pytest.raises(ValueError, match=r"at most 1,073,741,824 positions on jax.*shape \(65536, 65536\)"):
         layer.build((None, 65_536))
 
 

@@ -95,7 +95,7 @@ def test_the_seed_decides_the_masks(kind):
     assert masks[0] == masks[1] != masks[2]
 
 
-# Dead is zero
+# Pruned is zero
 
 
 @kinds_in_turn(0)

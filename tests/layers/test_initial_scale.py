@@ -250,7 +250,7 @@ def test_a_deep_network_at_active_scale_passes_its_signal_on():
     assert mean_square("dense") < 1e-8  # 0.02 a layer
 
 
-# Newborn weights
+# Grown weights
 
 
 @pytest.mark.parametrize("storage", ["masked", "compact"])

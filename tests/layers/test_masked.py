@@ -123,7 +123,7 @@ def test_the_mask_and_the_threshold_are_not_trainable_and_the_bias_is_dense():
     assert layer.bias.shape == (12,)
 
 
-# Dead is zero
+# Pruned is zero
 
 
 @pytest.mark.parametrize("garbage", [np.nan, -1.0, np.inf, -0.0])

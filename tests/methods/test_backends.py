@@ -44,7 +44,7 @@ class Tensors(NamedTuple):
 
 
 def smallest(keys, eligible, count):
-    """The `count` eligible places of the smallest keys, ties by position, NaN last."""
+    """The `count` eligible positions of the smallest keys, ties by position, NaN last."""
     order = np.argsort(np.where(np.isnan(keys), np.inf, keys).reshape(-1), kind="stable")
     order = [place for place in order if eligible.reshape(-1)[place]][:count]
     return np.isin(np.arange(keys.size), order).reshape(keys.shape)
@@ -70,7 +70,7 @@ def shared(total, contributions, capacities):
 
 
 def room(active, survivors, dropped):
-    """The places free in each tensor: those dead before, or with what was just dropped if these are too few."""
+    """The positions free in each tensor: those pruned before, or with what was just dropped if these are too few."""
     crowded = sum(dropped) > sum(int((~units).sum()) for units in active)
     return [~kept if crowded else ~units for units, kept in zip(active, survivors)]
 
@@ -199,7 +199,7 @@ CASES = [(name, layout) for name, layout in CASES if layout is WEIGHTS or name n
 
 
 def examples(layout):
-    """Weights, masks, gradients and H: full, nearly full, half dead and nearly dead tensors; with ties and zeros."""
+    """Weights, masks, gradients and H: full, nearly full, half and nearly empty tensors; with ties and zeros."""
     for index, dead in enumerate((0.0, 0.1, 0.5, 0.85)):
         random = np.random.default_rng(index)
         weights, masks, gradients = [], [], []
@@ -286,5 +286,5 @@ def test_growth_is_uniform_over_the_free_places():
     grow_step = program(grow_at)
     born = sum(values(grow_step(int32(step))[0]).astype(int) for step in range(500))
     assert born[taken].sum() == 0
-    # 1,500 births over 30 places: chi-square with 29 degrees of freedom, mean 29, standard deviation 7.6
+    # 1,500 births over 30 positions: chi-square with 29 degrees of freedom, mean 29, standard deviation 7.6
     assert 5 < ((born[~taken] - 50) ** 2 / 50).sum() < 70

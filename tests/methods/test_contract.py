@@ -28,7 +28,7 @@ STEP = 7
 
 
 class Case(NamedTuple):
-    """A method, and its first update, worked by hand, of EIGHT_WEIGHTS at STEP: newborn weights are drawn as 0.25.
+    """A method, and its first update, worked by hand, of EIGHT_WEIGHTS at STEP: grown weights are drawn as 0.25.
 
     Attributes:
         mask, weights: None where the seed decides which they are.
@@ -43,7 +43,7 @@ class Case(NamedTuple):
     random: bool = True
 
 
-# Dead are places 3 and 7. Pruned are the smallest two of six, 0.05 and -0.01, at 4 and 6; 3 and 7 are the room to grow,
+# Not active are 3 and 7. Pruned are the smallest two of six, 0.05 and -0.01, at 4 and 6; 3 and 7 are the room to grow,
 # and there gradients are larger than at 4 and 6.
 AS_IT_WAS = [1, 1, 1, 0, 1, 1, 1, 0]
 PRUNED = [1, 1, 1, 0, 0, 1, 0, 0]
@@ -134,13 +134,13 @@ def test_every_update_keeps_the_promises(case, data, seed):
     tensors = []
     for weight, new_weight, old, new, axes in zip(seen.weights, new_weights, seen.masks, new_masks, seen.unit_axes):
         new_weight, old, new = values(new_weight).astype("float32"), values(old), values(new)
-        survived = old & (new_weight != 0)  # no weight drawn is 0, and what is reborn where it just died starts at 0
+        survived = old & (new_weight != 0)  # no weight drawn is 0; what grows where it was just pruned is
         old_units, new_units, kept = (values(unit_mask(mask, axes)) for mask in (old, new, survived))
         np.testing.assert_array_equal(np.broadcast_to(new_units, new.shape), new)  # whole units
         tensors.append((old_units, new_units, kept))
 
         assert new.any()
-        assert not new_weight[~new].any()  # dead is zero, and +0
+        assert not new_weight[~new].any()  # pruned is zero, and +0
         assert not np.signbit(new_weight[~new]).any()
         if not isinstance(case.method, DeepR):  # it moves them
             assert new_weight[survived].tobytes() == values(weight).astype("float32")[survived].tobytes()
@@ -153,7 +153,7 @@ def test_every_update_keeps_the_promises(case, data, seed):
     room = [(~old).sum() for old, _, _ in tensors]
     for (old, new, kept), dropped_here, room_here in zip(tensors, dropped, room):
         if dropped_here <= room_here and sum(dropped) <= sum(room):
-            assert not (new & old & ~kept).any()  # nothing is reborn where it just died
+            assert not (new & old & ~kept).any()  # nothing is grown again where it just died
     if case.method.conserves:
         assert sum(new.sum() for _, new, _ in tensors) == sum(old.sum() for old, _, _ in tensors)
     if "pruned" in new_state:

@@ -38,7 +38,7 @@ def survivors_of(magnitudes, active, threshold):
 
 def test_prune_drops_the_active_weights_below_the_threshold():
     survivors = survivors_of(np.abs(EIGHT_WEIGHTS), EIGHT_ACTIVE, 0.1)
-    # 0.1 itself is not below H; 0.3 and 0.4 are dead, so they do not survive either
+    # 0.1 itself is not below H; 0.3 and 0.4 are pruned, so they do not survive either
     np.testing.assert_array_equal(survivors, [1, 0, 1, 0, 0, 1, 0, 0])
 
 
@@ -97,7 +97,7 @@ def test_adapt_stays_where_halving_and_doubling_are_exact():
 
 def test_three_tensors_by_hand_with_an_overflow_and_one_all_below_the_threshold():
     weights = [
-        np.array([0.9, -0.8, 0.7, 0.6, -0.5, 0.4, 0.01, 0], "float32"),  # nearly full: one free place
+        np.array([0.9, -0.8, 0.7, 0.6, -0.5, 0.4, 0.01, 0], "float32"),  # nearly full: one free position
         np.array([0.05, 0.02, -0.06, 0, 0, 0, 0, 0], "float32"),  # all below H
         np.array([0.5, -0.2, 0.04, -0.03, 0, 0, 0, 0], "float32"),
     ]
@@ -113,7 +113,7 @@ def test_three_tensors_by_hand_with_an_overflow_and_one_all_below_the_threshold(
     assert threshold == np.float32(0.1) / 2
     assert [mask.sum() for mask in new_masks] == [7, 3, 4]
 
-    np.testing.assert_array_equal(new_masks[0], [1, 1, 1, 1, 1, 1, 0, 1])  # what was just dropped is not reborn
+    np.testing.assert_array_equal(new_masks[0], [1, 1, 1, 1, 1, 1, 0, 1])  # what was just dropped is not grown again
     np.testing.assert_array_equal(new_masks[1][:3], [0, 0, 1])
     np.testing.assert_array_equal(new_masks[2][:4], [1, 1, 0, 0])
 
@@ -238,7 +238,7 @@ def test_every_update_conserves_and_starts_newborns_clean(seen, threshold, seed)
         dropped = values(unit_mask(old_mask, axes)).sum() - values(unit_mask(survived, axes)).sum()
         dropped_in_all += dropped
         if not crowded:
-            assert not (new_mask & old_mask & ~survived).any()  # nothing is reborn where it just died
+            assert not (new_mask & old_mask & ~survived).any()  # nothing is grown again where it just died
     assert dropped_in_all == pruned
     assert before == [bits(part) for part in [*seen.weights, *seen.masks]]
 

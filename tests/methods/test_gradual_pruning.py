@@ -19,7 +19,7 @@ def update(method, seen):
 
 
 def dense(*sizes, step=0):
-    """Tensors without a dead place, of weights 1, -2, 3, ..."""
+    """Tensors without a pruned position, of weights 1, -2, 3, ..."""
     return view_of(*([(-1.0) ** place * (place + 1) for place in range(size)] for size in sizes), step=step)
 
 

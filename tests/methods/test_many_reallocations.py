@@ -62,7 +62,7 @@ def drawn(rng, shape) -> np.ndarray:
 
 
 def dense(weight, entries) -> np.ndarray:
-    """What is held for the weights, as a flat array of all places, NaN where there is no weight."""
+    """What is held for the weights, as a flat array of all positions, NaN where there is no weight."""
     flat = np.full(weight.size, np.nan)
     if weight.mask is None:
         flat[weight.positions()] = entries[: weight.count()]
@@ -91,7 +91,7 @@ def set_anew(rng, weight, slots) -> np.ndarray:
 
 
 def assert_rewritten(method, weight, slots, before, were_active) -> None:
-    """Dead is zero, the newborn start where the method says, and slots start over where a weight was born or died."""
+    """Pruned is zero, the grown start where the method says, and slots start over where a weight was grown or died."""
     active, stored, growth = places(weight), values(weight.variable), getattr(method, "growth", "zeros")
     now = dense(weight, stored)
     held = stored[weight.count() :] if weight.mask is None else stored[~values(weight.mask)]
@@ -102,7 +102,7 @@ def assert_rewritten(method, weight, slots, before, were_active) -> None:
     newborn, kept = active & ~were_active, active & were_active
     if growth == "zeros":
         assert not now[newborn].any()
-    if not isinstance(method, DeepR):  # it moves them; where room is short a place may be reborn, at 0
+    if not isinstance(method, DeepR):  # it moves them; where room is short a position may be grown again, at 0
         assert ((now[kept] == before[kept]) | (now[kept] == 0)).all()
     for slot in slots:
         held = values(slot.variable)

@@ -21,7 +21,7 @@ def update(method, seen):
 
 
 def eight(*gradient):
-    """Of six weights the two smallest are dropped, at 4 and 6; places 3 and 7 were dead."""
+    """Of six weights the two smallest are dropped, at 4 and 6; positions 3 and 7 were pruned."""
     seen = view([EIGHT_WEIGHTS], [EIGHT_ACTIVE], gradients=[np.array(gradient, "float32")])
     (weights,), (mask,), moved = update(RigL(fraction=1 / 3, end_step=LATER), seen)
     return weights, np.flatnonzero(mask).tolist(), moved

@@ -19,7 +19,7 @@ def update(method, seen, seed=0):
 
 
 def survivors(method, *tensors):
-    """The weights that were kept, as lists of them; the dead places that follow each tensor are room to grow."""
+    """The weights that were kept, as lists of them; the pruned positions that follow each tensor are room to grow."""
     weights, _, _ = update(method, view_of(*([*tensor, *[None] * len(tensor)] for tensor in tensors)))
     return [weight[weight != 0].tolist() for weight in weights]
 

@@ -27,7 +27,7 @@ def update(method, seen):
 
 
 def test_eight_weights_by_hand():
-    # Dropped are 1, 2 and 3 of six, at 0, 2 and 4; of the four dead places that at 7 has the smallest momentum.
+    # Dropped are 1, 2 and 3 of six, at 0, 2 and 4; of the four pruned positions that at 7 has the smallest momentum.
     seen = view_of(
         [1, 6, -2, 5, 3, -4, None, None, None, None], gradients=[np.array([9, 0, 9, 0, 9, 0, 0.2, 0.1, -0.3, 0.4])]
     )
@@ -61,7 +61,7 @@ def test_slices_grow_by_their_mean_momentum_and_whole():
 
 def test_what_was_dropped_is_shared_by_the_mean_momentum_of_active_weights():
     # Two of four are dropped in each; the means are (1 + 1 + 0 + 2) / 4 = 1 and (8 + 4 + 0 + 0) / 4 = 3, of what was
-    # active before the drop; the large momenta of dead places do not count.
+    # active before the drop; the large momenta of pruned positions do not count.
     seen = view_of(
         [4, 3, 2, 1, None, None, None, None],
         [4, 3, 2, 1, None, None, None, None],
@@ -96,7 +96,7 @@ def test_without_any_momentum_all_share_equally():
 
 def test_where_there_is_no_room_what_was_dropped_starts_over():
     seen = view_of([4, 3, 2, 1], [2, 1, None], gradients=[np.array([0, 0, 5, 1]), np.array([1, 1, 1])])
-    weights, masks, pruned = update(HALF, seen)  # three dropped, one place was dead
+    weights, masks, pruned = update(HALF, seen)  # three dropped, one place was pruned
     assert pruned == 3
     assert sum(mask.sum() for mask in masks) == 6
     np.testing.assert_array_equal(masks[0], [1, 1, 1, 1])  # 6/4 against 1: two of three
@@ -125,7 +125,7 @@ def test_the_total_is_kept_and_growth_is_where_momentum_is_largest(seen, fractio
 
 
 def shares_of(*means):
-    """Contributions of tensors of one active unit with that momentum; another unit is dead."""
+    """Contributions of tensors of one active unit with that momentum; another unit is pruned."""
     momenta = [np.array([mean, 1e30], "float32") for mean in means]
     weights, masks = [np.ones(2, "float32")] * len(means), [np.array([True, False])] * len(means)
     return values(contributions(view(weights, masks, gradients=momenta)))

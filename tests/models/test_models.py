@@ -20,7 +20,7 @@ def trainable(model):
 
 
 def exact_active(model, sparsity):
-    """Dense parameters and, tensor by tensor, the nearest integer to its share of active weights."""
+    """Dense parameters and, tensor by tensor, the nearest integer to its fraction of active weights."""
     shapes = [weight.shape for weight in dsr.sparse_weights(model)]
     sizes = [int(np.prod(shape)) for shape in shapes]
     return trainable(model) - sum(sizes) + sum(round((1 - sparsity) * size) for size in sizes)

@@ -79,7 +79,7 @@ def test_the_width_of_a_thin_lenet_by_hand(sparsity, width, hidden):
 
 @shapes_alone
 def test_a_partial_gives_the_sparse_network():
-    # 4 x 30 x 10 x 2: 440 places, 84 dense. 84 + 220 + 440 / 32 = 317.75; 21 and 7 units have 305, 24 and 8 have 372.
+    # 4 x 30 x 10 x 2: 440 in all, 84 dense. 84 + 220 + 440 / 32 = 317.75; 21 and 7 units have 305, 24 and 8 have 372.
     builder = functools.partial(models.lenet_300_100, (4,), 2, width=0.1)
     assert models.thin_width(builder, 0.5) == 0.07
     assert lenet_parameters(4, (21, 7), 2) == 305 and lenet_parameters(4, (24, 8), 2) == 372

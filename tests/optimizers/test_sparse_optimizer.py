@@ -49,7 +49,7 @@ def counts(optimizer) -> list[int]:
 
 
 def assert_clean(optimizer):
-    """Dead places hold 0, and their slots the values that they start from; all is finite."""
+    """Pruned positions hold 0, and their slots the values that they start from; all is finite."""
     for sparse in optimizer.sparse_variables:
         dead = ~values(sparse.mask)
         assert np.isfinite(values(sparse.variable)).all()
@@ -108,7 +108,7 @@ def test_dense_weights_that_are_loaded_in_between_are_refused_and_end_sparse(mak
     optimizer = SparseOptimizer(make(), sparsity=0.8)
     model = trained(optimizer)
     model.set_weights(network().get_weights())
-    with pytest.raises(ValueError, match="set from outside at dead places .* 1,229 more than its budget"):
+    with pytest.raises(ValueError, match="set from outside at pruned positions .* 1,229 more than its budget"):
         fit(model, batches=1)
     fit(model, batches=1)
     assert counts(optimizer) == [307, 48]

@@ -391,7 +391,7 @@ def test_a_full_disk_leaves_the_old_file_and_the_model(small_disk, act):
 
 
 def damaged(whole: bytes, flips: int, cuts: int):
-    """Versions of a file with one bit flipped, then cut short, at random places."""
+    """Versions of a file with one bit flipped, then cut short, at random positions."""
     random = np.random.default_rng(0)
     for bit in random.integers(8 * len(whole), size=flips):
         version = bytearray(whole)

@@ -143,7 +143,7 @@ def test_decisions_that_are_not_drawn_are_those_of_masked_storage(method):
     assert received.state["pruned"] > 50
     for index, (left, right) in enumerate(zip(dsr.sparse_weights(compact), dsr.sparse_weights(masked))):
         old, held = before[index]
-        born = held == 0  # a weight of 0 cannot be told from a newborn one: leave these out
+        born = held == 0  # a weight of 0 cannot be told from a grown one: leave these out
         survived = [np.isin(old[~born], weight.positions()) for weight in (left, right)]
         np.testing.assert_array_equal(*survived)
         assert 0 < survived[0].sum() < len(old)
@@ -155,7 +155,7 @@ def test_each_tensor_takes_no_more_than_it_has_room_for():
     first.variable.assign(np.where(np.arange(first.capacity) < first.count(), 1e-6, 0))
     second.variable.assign(np.where(np.arange(second.capacity) < second.count(), 1.0, 0))
     outcome = Reallocation(model, DSR(target=0.3, initial_threshold=0.5))()
-    # All but one of the 120 die; by survivors nearly all would grow in the second, which has 44 places.
+    # All but one of the 120 die; by survivors nearly all would grow in the second, which has 44 positions.
     assert outcome.active.tolist() == [120 + 40 - 44, 44]
 
 

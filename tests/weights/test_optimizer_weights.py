@@ -150,7 +150,7 @@ def test_a_second_fit_by_a_method_that_needs_gradients_has_them():
 def test_growth_by_gradient_with_sparse_layers_says_what_to_use():
     model = compiled(perceptron())
     before = state_bits(model)
-    with pytest.raises(ValueError, match=r"RigL needs the gradients of dead weights.*SparseOptimizer\(optimizer"):
+    with pytest.raises(ValueError, match=r"RigL needs the gradients of pruned weights.*SparseOptimizer\(optimizer"):
         fit(model, dsr.Reallocate(methods.RigL()))
     assert state_bits(model)[: len(before)] == before
 

@@ -169,7 +169,7 @@ def test_slots_of_weights_born_from_the_initializer_start_over_too(name, method)
 
 
 def born_values(initializer, seed=0, step=0, **settings):
-    """What 3,200 newborn weights of one layer of 12,800 places start from."""
+    """What 3,200 grown weights of one layer of 12,800 positions start from."""
     layer = dsr.SparseDense(200, sparsity=0.5, mask_seed=1, kernel_initializer=initializer, **settings)
     model = compiled(keras.Sequential([keras.Input((64,)), layer]))
     old_mask = values(layer.kernel_mask)

@@ -15,7 +15,7 @@ from train.storage.run_folder import clear, write_rows
 
 class Measure(keras.callbacks.Callback):
     """Adds learning rate and sparsity to the logs of an epoch, and of sparse kernels the active weights of each kernel
-    and `changed`: the share of the active weights that were not active when the epoch began.
+    and `changed`: the fraction of the active weights that were not active when the epoch began.
 
     A score that no metric gives is taken too, on the test set. List it after the callback that moves weights and before
     those that read the logs.

@@ -114,7 +114,7 @@ def greedy(logits: np.ndarray) -> list[str]:
 
 
 def word_error_rate(transcripts: list[str], written: list[str]) -> float:
-    """Words replaced, left out or put in, as a share of the words of the transcripts."""
+    """Words replaced, left out or put in, as a fraction of the words of the transcripts."""
     import jiwer
 
     return float(jiwer.wer(transcripts, written))

@@ -187,7 +187,7 @@ def _dsd(plan: Plan, cut: str = "magnitude") -> DSDCallback:
 
 
 def _by_sensitivity(plan: Plan, total: float) -> Callable[[keras.Model], dict[str, float]]:
-    """What gives each weight its share of the zeros, by what cutting it costs on examples of the training set."""
+    """What gives each weight its fraction of the zeros, by what cutting it costs on examples of the training set."""
 
     def chosen(model):
         settings = plan.settings
@@ -216,7 +216,7 @@ def compressed_sparsities(sizes: Sequence[int], sparsity: float, last_at_most: f
     """The final sparsity of each kernel under "compressed".
 
     Args:
-        sizes: the number of places of each kernel.
+        sizes: the number of positions of each kernel.
         sparsity: float in [0, 1), of all of them together.
         last_at_most: the last kernel is cut to no more than this, and the others share what is left; None: all alike.
     """

@@ -30,7 +30,7 @@ class Network(NamedTuple):
     score: str
 
     def weights(self) -> int:
-        """How many weights the prunable kernels have places for."""
+        """How many weights the prunable kernels have positions for."""
         return sum(math.prod(kernel.shape) for layer in self.prunable for kernel in kernels(layer))
 
     def active(self) -> dict[str, int]:

@@ -46,7 +46,7 @@ class Settings:
         width: number: the width of `wide_resnet`; of other networks that have one, a factor on every width; None: the
             recipe's. `thin` makes it less.
         target: of `dsr` and `set`: weights (or slices) to move in a reallocation; an int, or a float in (0, 1) as a
-            share of the active.
+            fraction of the active.
         granularity: what moves, `"element"` (one weight) or `"kernel"` (one slice of a convolution).
         distribution: of the budget over the layers at first, `"uniform"` or `"erk"` (the larger a layer the sparser).
         stop_at: of methods that move weights: the epoch from which on none move.
@@ -101,7 +101,7 @@ class Settings:
         return "-".join([*parts, f"seed{self.seed}"])
 
     def identity(self) -> dict:
-        """What fixes the result: everything but places and what to do with an old folder."""
+        """What fixes the result: everything but positions and what to do with an old folder."""
         places = ("out", "data_dir", "resume", "overwrite")
         identity = {name: value for name, value in dataclasses.asdict(self).items() if name not in places}
         for name in ("mask_from", "init_from"):  # by their names: the folder of a comparison may be moved
@@ -262,7 +262,7 @@ def _check_values(settings: Settings, recipe: Recipe) -> None:
         _require(settings.target is None, settings, "target", f"left out: --method={settings.method} has none")
     else:
         is_target = 0 < settings.target < 1 or (is_whole(settings.target) and 1 <= settings.target <= LARGEST_STEP)
-        _require(is_target, settings, "target", "a number of weights, or a share of the active ones, in (0, 1)")
+        _require(is_target, settings, "target", "a number of weights, or a fraction of the active ones, in (0, 1)")
     _require(settings.granularity in GRANULARITIES, settings, "granularity", f"one of {', '.join(GRANULARITIES)}")
     if settings.granularity != "element":
         _require(

@@ -56,7 +56,7 @@ class Recipe:
         clip: number, the norm of all gradients together above which they are scaled down to it; None: they never are.
         width: number, the width of the network (see `Settings`).
         kernel_target: DSR and SET at kernel granularity, how many slices to move; None: `target`.
-        set_fractions: SET, the share of the weights that moves, by sparsity, where the paper gives it; elsewhere it
+        set_fractions: SET, the fraction of the weights that moves, by sparsity, where the paper gives it; elsewhere it
             moves as many as DSR.
         period: DSR and SET, `(epoch, steps)` pairs: steps between reallocations from that epoch on.
         stop_at: the epoch of the last reallocation (of every method that moves weights); None: when 95% are over.
@@ -64,8 +64,8 @@ class Recipe:
         l1: DeepR, the L1 penalty.
         pruning_schedule: "compressed", `"polynomial"` (cubic) or `"exponential"`.
         rigl_period: RigL, as `period`.
-        rigl_fraction: RigL, the share of each tensor that moves in the first reallocation.
-        rigl_ends: RigL, the share of the training after which none moves.
+        rigl_fraction: RigL, the fraction of each tensor that moves in the first reallocation.
+        rigl_ends: RigL, the fraction of the training after which none moves.
         last_kernel_at_most: "compressed", a sparsity above which the last kernel is not cut; None: cut as the others.
         static_lasts: int, how many times longer static sparse and thin dense training take, to be a fair rival.
         steps_per_execution: int, at most so many steps run in one call of TensorFlow; it changes no result.

@@ -47,10 +47,10 @@ def plot_sparsity(path: Path, title: str, rows: Sequence[dict], places: Mapping[
         path: the PNG to write.
         title: what is shown.
         rows: the rows of metrics, with a column `active/<name>` for each kernel.
-        places: the number of weights that each kernel has places for, by name, in the order of the model; empty for a
+        places: the number of positions of each kernel, by name, in the order of the model; empty for a
             dense network.
     """
-    figure, axes = _figure(title, "sparsity (share of weights that are zero)")
+    figure, axes = _figure(title, "sparsity (fraction of weights that are zero)")
     epochs = [row["epoch"] + 1 for row in rows]
     # A legend of fifty lines cannot be read: some names, the colors run from the input to the output.
     named = {round(i * (len(places) - 1) / (LARGEST_LEGEND - 1)) for i in range(LARGEST_LEGEND)}
@@ -117,7 +117,7 @@ def plot_layers(path: Path, title: str, names: Sequence[str], layers: Mapping[fl
 
 
 def plot_structure(path: Path, title: str, changed: Mapping[str, Mapping[float, Sequence[float]]]) -> None:
-    """The share of the mask that changed in each epoch, a panel for each method and a line for each sparsity.
+    """The fraction of the mask that changed in each epoch, a panel for each method and a line for each sparsity.
 
     Args:
         path: the PNG to write.
@@ -133,7 +133,7 @@ def plot_structure(path: Path, title: str, changed: Mapping[str, Mapping[float, 
             color = colormaps["viridis"](sparsities.index(sparsity) / max(len(sparsities), 2))
             label = f"{sparsity:g}" if panel is panels[0] else None
             panel.plot(range(1, len(values) + 1), values, color=color, label=label, **_marks(values))
-        _dress(panel, method, "epoch", "share of the mask that is new" if panel is panels[0] else "")
+        _dress(panel, method, "epoch", "fraction of the mask that is new" if panel is panels[0] else "")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylim(bottom=0)  # of all of them, now that all are drawn
     figure.legend(loc="outside right upper", title="sparsity")

@@ -25,13 +25,13 @@ class Result:
         test_score: its value on the test set after the last epoch, a share: 1 is 100%.
         active_weights: int, the weights of the kernels that the paper makes sparse, exactly: those that are active, or
             the shared values of a tied kernel.
-        weights: int, the weights that these kernels have places for.
+        weights: int, the weights that these kernels have positions for.
         parameters: int, active weights and all the trainable parameters that are dense.
         model_bytes: int, the size of model.keras.
         test_scores: after each epoch.
-        changed: of sparse kernels, after each epoch, the share of the active weights that were not active before it.
+        changed: of sparse kernels, after each epoch, the fraction of the active weights that were not active before it.
         layers: `(name, active, places)` of each sparse kernel, in the order of the model.
-        test_top5: where there are many classes, the share of the test set whose class is among the first five, at last.
+        test_top5: where there are many classes, how often the class is among the first five, on the test set, at last.
     """
 
     folder: Path

@@ -27,7 +27,7 @@ class Run(NamedTuple):
         settings: what it was started with, by name.
         result: what came out of it, by name.
         rows: a dict of numbers for each epoch.
-        model: the stripped model, its dead weights zero.
+        model: the stripped model, its pruned weights zero.
         masks: bool arrays by the names of kernels, from its checkpoint; None: the checkpoint has none, or is gone.
     """
 
@@ -175,7 +175,7 @@ _RESULT = {
 
 
 def _masks(path: pathlib.Path, model: keras.Model, result: dict) -> dict[str, np.ndarray] | None:
-    """The masks that a checkpoint holds, if they fit the result: in the stripped model an active 0 is as a dead one."""
+    """The masks that a checkpoint holds, if they fit the result: in the stripped model an active 0 is as any other."""
     if not path.is_file():
         return None
     active = {name: count for name, count, _ in result["layers"]}

@@ -1,7 +1,7 @@
 """The state of a run after an epoch, in one file that is replaced whole: all that an exact restart needs.
 
 The file is a zip of arrays, as numpy writes it, with a digest of all that is before it as the comment at its end: numpy
-asks for no checksum of an array, and there is none of the places of a zip.
+asks for no checksum of an array, and there is none of the positions of a zip.
 """
 
 import hashlib

@@ -118,7 +118,7 @@ def test_any_flipped_bit_and_any_cut_is_found_before_anything_is_assigned(traine
             checkpoint.load(path, model)
         except ValueError:
             refused += 1
-        else:  # without a digest, a place that nobody reads
+        else:  # without a digest, a position that nobody reads
             assert not has_digest and same(model, variables(trained))
             for variable, array in zip((*model.variables, *model.optimizer.variables), before):
                 variable.assign(array)
