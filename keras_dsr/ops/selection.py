@@ -17,6 +17,7 @@ _EXCLUDED = 2**31 - 1
 _INTERPOLATIONS = 8
 _FEW = 16  # keys of which an interpolation aims at one alone
 _SHRINKAGE = 8  # how many times as small the search becomes once few keys are left
+_ROWS_OF_A_FEW_KEYS = 1024  # with no more rows it ends where it began: its program is smaller, and as fast
 
 
 def ordered_bits(magnitudes):
@@ -129,26 +130,25 @@ def select_smallest(keys, eligible, counts, segments: Segments):
     eligible_in_rows = ops.where(segments.spread(some)[:, 0], eligible_in_rows, 0)
     low = _Bound(none - 1, none, ops.zeros_like(eligible_in_rows))
     high = _Bound(ops.where(some, MAX_KEY, -1), ops.where(some, available, 0), eligible_in_rows)
-    room = max(segments.rows // _SHRINKAGE, 1)
+    room = segments.rows // _SHRINKAGE if segments.rows > _ROWS_OF_A_FEW_KEYS else 0
 
-    def are_many(passes, low, high):
-        return ops.any(is_open(low, high)) & (ops.sum(ops.where(is_open(low, high), high.count - low.count, 0)) > room)
+    def are_many(passes, low, high):  # more keys between the bounds than there is room for; with none: any
+        return ops.sum(ops.where(is_open(low, high), high.count - low.count, 0)) > room
 
     start = (ops.zeros((), "int32"), low, high)
     passes, low, high = ops.while_loop(are_many, lambda *state: narrow(keys, None, *state), start)
-
-    # Few keys are left between `low` and `high`: the rest of the search is in the rows that hold them.
-    has_some = (low.in_rows != high.in_rows) & segments.spread(is_open(low, high))[:, 0]
-    rows, is_there = _rows_where(has_some, room)
-    few_keys = ops.take(keys, rows, axis=0)
-    few_keys = ops.where(is_there[:, None] & (few_keys > segments.spread(low.key, rows)), few_keys, _EXCLUDED)
-    few_counts = low.count
-    start = (passes, low._replace(in_rows=rows), high._replace(in_rows=rows))
-    _, low, high = ops.while_loop(
-        lambda passes, low, high: ops.any(is_open(low, high)),
-        lambda *state: narrow(few_keys, rows, *state),
-        start,
-    )
+    if room:  # the rest of the search is in the rows that hold the few keys that are left between the bounds
+        has_some = (low.in_rows != high.in_rows) & segments.spread(is_open(low, high))[:, 0]
+        rows, is_there = _rows_where(has_some, room)
+        few_keys = ops.take(keys, rows, axis=0)
+        few_keys = ops.where(is_there[:, None] & (few_keys > segments.spread(low.key, rows)), few_keys, _EXCLUDED)
+        few_counts = low.count
+        start = (passes, low._replace(in_rows=rows), high._replace(in_rows=rows))
+        _, low, high = ops.while_loop(
+            lambda passes, low, high: ops.any(is_open(low, high)),
+            lambda *state: narrow(few_keys, rows, *state),
+            start,
+        )
     cuts = segments.spread(high.key)
 
     def take_by_position():
