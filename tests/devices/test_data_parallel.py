@@ -5,7 +5,7 @@ import pytest
 
 from tests.devices.programs import findings
 
-pytestmark = pytest.mark.backends("tensorflow", "jax")
+pytestmark = [pytest.mark.backends("tensorflow", "jax"), pytest.mark.slow_on("jax")]
 
 # How many devices for sparse layers, and for the optimizer.
 COUNTS = "4,2" if keras.backend.backend() == "jax" else "2,2"

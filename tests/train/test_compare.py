@@ -189,6 +189,7 @@ def test_a_comparison_that_is_killed_leaves_nothing_running_and_goes_on(tmp_path
         assert len(rows_of(out / name)) == 6
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
 def test_an_interruption_ends_all_with_one_line(tmp_path):
     # as a terminal sends it: to the parent and to the workers

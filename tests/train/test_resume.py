@@ -53,7 +53,7 @@ def assert_same_bits(whole: Path, killed: Path) -> None:
         pytest.param(WIDE_RESNET, id="wide_resnet", marks=pytest.mark.thorough),
     ],
 )
-@pytest.mark.slow_on("torch")
+@pytest.mark.slow_on("torch", "jax")
 def test_sigkill_in_mid_epoch_changes_no_bit(flags, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     unharmed = start(whole, "--method=dsr", *flags)  # at the same time: how fast they run must not matter
