@@ -3,15 +3,16 @@
 import numbers
 import os
 import pathlib
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import keras
 import numpy as np
 
 LARGEST_NUMBER = float(np.finfo("float32").max)  # weights, rates and thresholds are float32
 LARGEST_STEP = 2**31 - 1  # steps are counted in int32
-_KERAS_2 = ("tf_keras", "keras.src.legacy", "keras.src.engine", "tensorflow.python.keras")
+_KERAS_2 = ("tf_keras", "tensorflow.python.keras")
 
 
 def is_whole(value: Any) -> TypeGuard[int]:
@@ -36,7 +37,7 @@ def check_whole(value: int, least: int | None, owner: str, argument: str) -> int
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is a number that float32 can hold, and no bool: finite, not NaN."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER  # type: ignore[operator]
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(cast(float, value)) <= LARGEST_NUMBER
 
 
 def is_function(value: Any) -> TypeGuard[Callable]:
@@ -60,6 +61,11 @@ def check_seed(seed: int, owner: str, argument: str = "seed") -> int:
     if not is_whole(seed) or seed < 0:
         raise ValueError(f"{owner}({argument}=...) must be None or an int of at least 0. Received: {argument}={seed!r}")
     return int(seed)
+
+
+def drawn_seed(seed: int | None, owner: str, argument: str = "mask_seed") -> int:
+    """The seed, or one from Python's random numbers for None; raises `ValueError` if it is no int of at least 0."""
+    return random.randint(1, 10**9) if seed is None else check_seed(seed, owner, argument)
 
 
 def check_flag(flag: bool, owner: str, argument: str) -> bool:

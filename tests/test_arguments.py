@@ -48,7 +48,6 @@ def test_a_model_of_keras_2_is_named_as_such(name, tmp_path, monkeypatch):
         ("tf_keras", True),
         ("tf_keras.src.engine.training", True),
         ("tensorflow.python.keras.engine.training", True),
-        ("keras.src.engine.functional", True),
         ("tf_keras_tools.models", False),
         ("keras.src.models.sequential", False),
         ("tensorflow.python.trackable.base", False),

@@ -24,9 +24,9 @@ from absl import app, flags
 from rich.console import Console
 
 from train.callbacks.progress import ShowRuns
-from train.experiment.methods import METHODS
 from train.experiment.settings import Settings, resolve
 from train.flags import define_flags, quiet_libraries, settings_from_flags
+from train.methods import METHODS
 from train.results import comparison
 from train.results.results import Result
 from train.run import check, one_line_errors

@@ -10,10 +10,10 @@ from keras_dsr.ops.patterns import GRANULARITIES
 from keras_dsr.ops.sparsity_distributions import DISTRIBUTIONS
 from train.backend import BACKENDS
 from train.data.in_memory import DATASETS
-from train.experiment.methods import METHODS
 from train.experiment.network import NETWORKS
 from train.experiment.precision import PRECISIONS
 from train.experiment.settings import Settings
+from train.methods import METHODS
 from train.recipes import RECIPES
 
 

@@ -51,7 +51,7 @@ def experiment_of(run: Run) -> Experiment:
         title=f"{settings.get('model')} on {settings.get('dataset')}",
         subtitle=f"The run {result.get('name')}: trained by {settings.get('method')}, {len(run.rows):,} epochs",
         settings={name: value for name, value in settings.items() if value is not None},
-        score=(result.get("score", "score").replace("_", " "), result["test_score"]),
+        score=(result.get("score", "score"), result["test_score"]),
         rows=run.rows,
         target=_target(run),
         masks=run.masks,

@@ -34,10 +34,10 @@ from train.callbacks.progress import ShowProgress
 from train.callbacks.record import Measure, Record
 from train.data.in_memory import Data, load_data
 from train.distributed.cluster import ALONE, Cluster, joined
-from train.experiment.methods import METHODS, Plan
 from train.experiment.network import Network, build_network
 from train.experiment.settings import Settings, resolve
 from train.flags import cluster_from_flags, define_cluster_flags, define_flags, quiet_libraries, settings_from_flags
+from train.methods import Plan
 from train.recipes import Recipe
 from train.results.results import Result, describe, read_result, write_results
 from train.storage import checkpoint, run_folder
@@ -63,7 +63,7 @@ class Run(NamedTuple):
 
     @property
     def config(self) -> dict:
-        return _config(self.settings, self.recipe)
+        return run_config(self.settings, self.recipe)
 
 
 def train(settings: Settings, console: Console | None = None) -> Result:
@@ -87,7 +87,7 @@ def check(settings: Settings) -> tuple[Settings, Recipe]:
         ValueError, FileExistsError, FileNotFoundError: see `train`.
     """
     settings, recipe = resolve(settings)
-    run_folder.check_folder(Path(settings.out), _config(settings, recipe), settings.resume, settings.overwrite)
+    run_folder.check_folder(Path(settings.out), run_config(settings, recipe), settings.resume, settings.overwrite)
     return settings, recipe
 
 
@@ -118,14 +118,11 @@ def prepare(settings: Settings, cluster: Cluster = ALONE) -> Run | Result:
 
 def _built(settings: Settings, recipe: Recipe, data: Data, steps: int, cluster: Cluster) -> Run:
     network = build_network(settings, recipe, data, steps, weighted_metrics=cluster.shards_batches)
-    moving = None
-    if METHODS[settings.method].callback:
-        moving = METHODS[settings.method].callback(
-            Plan(recipe, settings, steps, dsr.sparse_weights(network.model), data)
-        )
-        if isinstance(moving, dsr.Reallocate):
-            # What the method refuses, it refuses here, and what it keeps with the layers is there for a checkpoint.
-            Reallocation(network.model, moving.method)
+    plan = Plan(recipe, settings, steps, dsr.sparse_weights(network.model), data)
+    moving = plan.method.callback(plan)
+    if isinstance(moving, dsr.Reallocate):
+        # What the method refuses, it refuses here, and what it keeps with the layers is there for a checkpoint.
+        Reallocation(network.model, moving.method)
     progress = checkpoint.Progress(0, [])
     if settings.resume:
         progress = checkpoint.load(Path(settings.out) / "checkpoint", network.model)
@@ -216,10 +213,12 @@ def _fit(run: Run, console: Console, callbacks: tuple[keras.callbacks.Callback, 
     return record.rows
 
 
-def _config(settings: Settings, recipe: Recipe) -> dict:
+def run_config(settings: Settings, recipe: Recipe) -> dict:
+    """What fixes a run, for its config.json."""
     return {
         "settings": settings.identity(),
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": {name: value for name, value in dataclasses.asdict(recipe).items() if name != "methods"},
+        "method": dataclasses.asdict(recipe.method(settings.method)),
         "initial_weights_seed": initial_weights_seed(settings.seed, settings.init_from),
     }
 

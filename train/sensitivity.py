@@ -23,8 +23,8 @@ from keras_dsr.analysis.sensitivity import SPARSITIES
 from keras_dsr.analysis.sensitivity_report import Sensitivity
 from keras_dsr.arguments import LARGEST_STEP, is_number, is_whole
 from train.data.in_memory import Data, load_data
-from train.experiment.methods import METHODS
 from train.flags import quiet_libraries
+from train.methods import METHODS
 from train.results.run_files import read_model
 from train.run import one_line_errors
 from train.storage.lock import held

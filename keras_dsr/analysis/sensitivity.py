@@ -13,7 +13,9 @@ from keras_dsr.arguments import check_model, check_verbose, is_one_of
 from keras_dsr.ops.initial_masks import active_units, check_sparsity, count_units, magnitude_mask
 from keras_dsr.selectors.candidates import Candidate
 from keras_dsr.selectors.language import Selector, built_candidates, choose, left_dense_by_default
-from keras_dsr.weights.sparse_weights import CompactWeight, SparseWeight, sparse_optimizer, sparse_weights
+from keras_dsr.weights.compact_weight import CompactWeight
+from keras_dsr.weights.sparse_weight import SparseWeight
+from keras_dsr.weights.sparse_weights import sparse_optimizer, sparse_weights
 
 SPARSITIES = (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 MODES = ("auto", "max", "min")

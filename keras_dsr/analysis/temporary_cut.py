@@ -1,4 +1,4 @@
-"""A weight of a model with some of its values cut for a while, and every bit of the model as before after that."""
+"""Cuts some values of one weight inside a `with` block, and restores the model exactly at its end."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A functional model as a flat list of calls of layers, with the models inside it taken apart."""
+"""A functional model as Keras records it: a flat list of calls, models inside taken apart; a tensor's maker."""
 
 import collections
 import dataclasses

@@ -1,13 +1,10 @@
-"""What layers need when their variables are made, and when some are added later."""
+"""What layers hold: the layers in them, their variables, and how those are added, replaced and left out."""
 
 import contextlib
-import random
 from collections.abc import Iterable, Iterator
 
 import keras
 from keras.src.initializers import random_initializers
-
-from keras_dsr.arguments import check_seed
 
 
 @contextlib.contextmanager
@@ -28,11 +25,6 @@ def remove_attributes(layer: keras.layers.Layer, names: Iterable[str]) -> None:
         delattr(layer, name)
     if hasattr(layer, "_tracked"):
         layer._tracked[:] = [name for name in layer._tracked if name not in names]
-
-
-def drawn_seed(seed: int | None, owner: str, argument: str = "mask_seed") -> int:
-    """The seed, or one from Python's random numbers for None; raises `ValueError` if it is no int of at least 0."""
-    return random.randint(1, 10**9) if seed is None else check_seed(seed, owner, argument)
 
 
 def fans(shape: tuple[int, ...], input_axes=None, output_axes=None) -> tuple[int, int]:

@@ -36,11 +36,11 @@ class WrappingOptimizer(keras.optimizers.Optimizer):
         return self._variables + self.inner_optimizer.variables
 
     @property
-    def trained(self) -> list[keras.Variable]:
+    def _built_for(self) -> list[keras.Variable]:
         """The variables that it was built for."""
         return self._trainable_variables
 
-    def trains(self, variables: Sequence[keras.Variable]) -> None:
+    def _mark_built(self, variables: Sequence[keras.Variable]) -> None:
         """What `build` of the base class keeps, and nothing else: that it is built for these variables."""
         # In place: the tracker would adopt a list that is assigned.
         self._trainable_variables.extend(variables)

@@ -20,9 +20,11 @@ from keras_dsr.ops.initial_masks import active_units, check_mask, count_units
 from keras_dsr.ops.sparsity_distributions import check_sparsities
 from keras_dsr.selectors.candidates import Candidate, candidates
 from keras_dsr.selectors.language import Selector, checked_selectors, choose
+from keras_dsr.weights.compact_weight import CompactWeight
 from keras_dsr.weights.movable import movable_weights
 from keras_dsr.weights.reallocation import Reallocation
-from keras_dsr.weights.sparse_weights import CompactWeight, SparseWeight, sparse_weights
+from keras_dsr.weights.sparse_weight import SparseWeight
+from keras_dsr.weights.sparse_weights import sparse_weights
 from keras_dsr.weights.step_counter import StepCounter
 
 CONVOLUTIONS = (

@@ -1,4 +1,4 @@
-"""Making a model sparse in place, and dense or plain again: which of its weights, and how."""
+"""Making a model sparse in place, and dense or plain again."""
 
 from keras_dsr.conversion.convert import densify, strip, stripped
 from keras_dsr.conversion.sparsify import sparsify

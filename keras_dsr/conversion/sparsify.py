@@ -9,8 +9,7 @@ from keras import ops
 from rich.console import Console
 from rich.progress import track
 
-from keras_dsr.arguments import check_model, is_function
-from keras_dsr.backend.keras_layers import drawn_seed
+from keras_dsr.arguments import check_model, drawn_seed, is_function
 from keras_dsr.backend.keras_owners import models_holding
 from keras_dsr.conversion.convert import Conversion, convert
 from keras_dsr.conversion.sparsify_report import SkippedRow, SparseRow, SparsifyReport

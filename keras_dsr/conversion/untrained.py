@@ -10,7 +10,7 @@ from keras_dsr.backend.keras_slots import steps_taken
 from keras_dsr.layers.initial_scale import largest_draw, scales_by_fans
 from keras_dsr.selectors.candidates import Candidate
 from keras_dsr.selectors.language import NORMALIZATIONS
-from keras_dsr.weights.sparse_weights import weight_initializer
+from keras_dsr.weights.sparse_weight import weight_initializer
 
 # Above this sparsity that many weights in a row, not normalized, let too little of a signal through at dense scale.
 TOO_SPARSE, DEEP = 0.95, 3

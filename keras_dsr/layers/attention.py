@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from keras_dsr.arguments import check_state
-from keras_dsr.backend.keras_layers import ATTENTION_PROJECTIONS, drawn_seed
+from keras_dsr.arguments import check_state, drawn_seed
+from keras_dsr.backend.keras_layers import ATTENTION_PROJECTIONS
 from keras_dsr.layers.containers import MaskedContainer
 from keras_dsr.layers.dense import SparseEinsumDense
 from keras_dsr.layers.initial_scale import check_initial_scale

@@ -7,17 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dsr.arguments import check_state
+from keras_dsr.arguments import check_state, drawn_seed
 from keras_dsr.backend.distribution import Initial, strategy_of
-from keras_dsr.backend.keras_layers import (
-    drawn_seed,
-    kernel_of,
-    naming,
-    remove_attributes,
-    replace_kernel,
-    unlocked,
-    untrack,
-)
+from keras_dsr.backend.keras_layers import kernel_of, naming, remove_attributes, replace_kernel, unlocked, untrack
 from keras_dsr.backend.keras_variants import RefusesVariants
 from keras_dsr.backend.sparse_matmul import multiply
 from keras_dsr.layers.capacity import CAPACITY, check_capacity, room_for

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dsr.arguments import check_state
+from keras_dsr.arguments import check_state, drawn_seed
 from keras_dsr.backend.distribution import Initial, layout_beside, strategy_of
-from keras_dsr.backend.keras_layers import drawn_seed, track, track_not_trainable, unlocked, untrack
+from keras_dsr.backend.keras_layers import track, track_not_trainable, unlocked, untrack
 from keras_dsr.backend.keras_variants import RefusesVariants
 from keras_dsr.layers.einsum import initializer_of
 from keras_dsr.layers.in_place import SwappedInPlace

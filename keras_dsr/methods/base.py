@@ -27,9 +27,9 @@ class MethodInputs:
         seed: int, the seed of the run.
         segments: `Segments`, how the units are joined.
         active: joined bool tensor, the units that are active.
-        magnitudes: joined float32 tensor, the mean |w| of each unit.
+        magnitudes: joined float32 tensor, the mean |w| of each unit. None for `init`.
         gradient_magnitudes: joined float32 tensor, the mean |m| of each unit (of `gradients`); what is not finite
-            counts as 0. None for a method whose `gradient_decay` is None.
+            counts as 0. None for `init`, and for a method whose `gradient_decay` is None.
         learning_rate: float32 scalar, of the next step; NaN where a model has no optimizer or several.
         names: list of strings, the paths of the weights, such as `"dense/kernel"`.
         sizes: list of ints, the number of units of each dense tensor.
@@ -60,18 +60,18 @@ class MethodInputs:
     retained: dict = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, *, weights, masks, unit_axes, gradients, **others) -> "MethodInputs":
+    def of(cls, *, weights, masks, unit_axes, gradients, for_init: bool = False, **others) -> "MethodInputs":
         """The inputs for these weights and masks; `gradients` is a list of tensors of their shapes, or None."""
         segments = Segments([unit_shape(mask.shape, axes) for mask, axes in zip(masks, unit_axes)])
 
         def magnitudes(tensors):
             return segments.join([unit_magnitudes(tensor, axes) for tensor, axes in zip(tensors, unit_axes)])
 
-        finite = [mask_weights(gradient, ops.isfinite(gradient)) for gradient in gradients or []]
+        finite = [mask_weights(gradient, ops.isfinite(gradient)) for gradient in gradients or [] if not for_init]
         return cls(
             segments=segments,
             active=segments.join([unit_mask(mask, axes) for mask, axes in zip(masks, unit_axes)]),
-            magnitudes=magnitudes(weights),
+            magnitudes=None if for_init else magnitudes(weights),
             gradient_magnitudes=magnitudes(finite) if finite else None,
             weights=weights,
             masks=masks,
@@ -84,9 +84,13 @@ class MethodInputs:
         """How many of the given units (a joined bool tensor) each tensor has, int32 of shape `(tensors,)`."""
         return self.segments.count(units)
 
+    def seed_of(self, index: int, purpose: str) -> StepSeed:
+        """A seed of `keras.random` for a tensor, which depends on run, tensor, step and purpose alone."""
+        return StepSeed(self.seed, index, self.step, purpose)
+
     def seeds(self, purpose: str) -> list[StepSeed]:
-        """For each tensor a seed of `keras.random`, which depends on run, tensor, step and purpose alone."""
-        return [StepSeed(self.seed, index, self.step, purpose) for index in range(len(self.weights))]
+        """The seed of each tensor, as `seed_of`."""
+        return [self.seed_of(index, purpose) for index in range(len(self.weights))]
 
 
 class Grown(NamedTuple):
@@ -106,7 +110,8 @@ class Decision(NamedTuple):
     """What a reallocation does.
 
     Attributes:
-        kept: joined bool tensor, the active units that stay. All other active units are pruned.
+        kept: joined bool tensor, the active units that stay; what is true elsewhere is not. All other active units are
+            pruned.
         grown: `Grown`, or a joined bool tensor, the units that become active, none of those kept; None: none.
         start: what a grown weight starts from: `"zeros"`, or `"initializer"`, a value drawn by the layer's initializer.
             One that is pruned in this very update starts at 0.

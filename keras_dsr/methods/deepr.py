@@ -114,7 +114,7 @@ class DeepR(Method):
 
     def state_of_grown(self, inputs: MethodInputs, index: int, positions) -> dict:
         """The signs, drawn at random."""
-        return {"signs": _signs(ops.shape(positions), inputs.seeds("deepr.sign")[index])}
+        return {"signs": _signs(ops.shape(positions), inputs.seed_of(index, "deepr.sign"))}
 
 
 def _signs(shape, seed: StepSeed):

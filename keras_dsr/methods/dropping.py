@@ -1,4 +1,4 @@
-"""Dropping: what the methods share that drop a fraction of the smallest weights, from its schedule to its positions."""
+"""What the methods share that drop a fraction of the smallest weights: its schedule, and the choice."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Growth: what the methods that prune and grow share, from the positions that are free to those that are chosen."""
+"""What the methods share that grow: where a tensor has room, and the choice among its free positions."""
 
 from keras import ops
 

@@ -55,7 +55,7 @@ class SNFS(Method):
             )
 
     @property
-    def gradient_decay(self) -> float:  # type: ignore[override]
+    def gradient_decay(self) -> float:  # type: ignore[override]  # of the class elsewhere, here of an argument
         """The decay of the gradients that `update` is to be given: `momentum`."""
         return float(self.momentum)
 

@@ -1,4 +1,4 @@
-"""Positions: the positions of a weight that exist as a sorted list, and what growth does with it, without a mask.
+"""The positions of the active weights of a tensor as a sorted list, and how growth adds to it, without a mask.
 
 All takes time and memory in proportion to the positions that exist. On TensorFlow and torch a list has the length that
 it needs, known only when the program runs. JAX's programs need shapes that are fixed: there a list has the length of

@@ -93,8 +93,8 @@ class Segments:
 def count_in_rows(mask):
     """The number of true entries of each row of a bool tensor of shape `(rows, WIDTH)`, int32 of shape `(rows,)`.
 
-    Four entries at a time are added as the bytes of an integer, none of which overflows: a third of the time on
-    TensorFlow, a tenth on JAX, half on torch.
+    Four entries at a time are added as the bytes of an integer, none of which overflows: with the comparison that gave
+    them, three quarters of the time on TensorFlow, a tenth on JAX, half on torch.
     """
     sums = ops.sum(ops.view(ops.cast(mask, "uint8"), "int32"), axis=1)
     first, *others = [ops.bitwise_and(ops.right_shift(sums, 8 * byte), 255) for byte in range(4)]

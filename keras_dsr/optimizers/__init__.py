@@ -1,4 +1,4 @@
-"""Optimizers: where Keras keeps their state, and one that keeps the variables of any model sparse."""
+"""An optimizer that keeps the variables of any model sparse, and how it is taken off."""
 
 from keras_dsr.optimizers.sparse_optimizer import SparseOptimizer
 from keras_dsr.optimizers.sparse_variable import SparseVariable

@@ -144,10 +144,10 @@ class SparseOptimizer(WrappingOptimizer):
             if self.gradient_decay is not None:
                 self._add_gradient_variables()
         self._clears_slots = not all(map(_keeps_slots_clean, innermost_optimizers(self.inner_optimizer)))
-        self.trains(variables)
+        self._mark_built(variables)
 
     def apply(self, grads, trainable_variables=None):
-        variables = self.trained if trainable_variables is None else list(trainable_variables)
+        variables = self._built_for if trainable_variables is None else list(trainable_variables)
         if not self.built and variables:
             self.build(variables)
         self.follow_weights()
@@ -403,7 +403,7 @@ class SparseOptimizer(WrappingOptimizer):
     def _numbered(self) -> dict[int, SparseVariable]:
         """What is trained, by its number among the variables that are: a loaded optimizer is built for those alone."""
         trained = {id(sparse.variable): sparse for sparse in self._trained}
-        numbers = enumerate(variable for variable in self.trained if variable.trainable)
+        numbers = enumerate(variable for variable in self._built_for if variable.trainable)
         return {number: trained[id(variable)] for number, variable in numbers if id(variable) in trained}
 
     def _named_variables(self) -> dict[str, keras.Variable]:

@@ -1,4 +1,4 @@
-"""The report of a model or a run: one page that needs nothing else."""
+"""The report of a model: one page of HTML that needs no other file."""
 
 from keras_dsr.reporting.report import report
 

@@ -1,4 +1,4 @@
-"""What the page of a model or a run shows: all that is known of it, and what is missing, in words."""
+"""What the page of a model shows: all that is known of it and of its training, and what is missing, in words."""
 
 import collections
 import importlib.util
@@ -32,7 +32,7 @@ class Experiment(NamedTuple):
     Attributes:
         title, subtitle: strings, of the page.
         settings: what it was started with, by name.
-        score: the name of the score, and its last value.
+        score: the name of the score, as `rows` have it, and its last value.
         rows: a dict of numbers for each epoch (see `history.history_of_rows`).
         target: number, of units that a reallocation is to move; None: there is none.
         masks: bool arrays by the names of the kernels; None: the model's own, or what is not zero.
@@ -71,7 +71,7 @@ def page_of(
         batch_sizes=batch_sizes if measured else (),
         not_measured=_not_measured(batch_sizes, bool(measured), left),
         machine=f"{platform.machine()}, {os.cpu_count()} CPU cores, {platform.system()}",
-        score=experiment.score if experiment else None,
+        score=(experiment.score[0].replace("_", " "), experiment.score[1]) if experiment else None,
         settings=experiment.settings if experiment else {},
         charts=charts,
         missing_history=missing,

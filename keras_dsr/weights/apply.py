@@ -77,19 +77,20 @@ def apply_decision(method: Method, inputs: MethodInputs, decision: Decision, sto
             )
         grown = None if grown is None else grown & segments.holds_entry()
         grown = Grown(grown, {i: no_positions(positions.shape[0]) for i, positions in inputs.positions.items()})
-    units = decision.kept if grown.units is None else decision.kept | grown.units
+    kept = decision.kept & inputs.active  # and not what fills up a row, or was pruned before
+    units = kept if grown.units is None else kept | grown.units
     active = segments.count(units)
     if grown.positions:
         tensors = range(len(stored))
         active += ops.stack([count_positions(grown.positions[i]) if i in grown.positions else 0 for i in tensors])
-    kept, units = segments.split(decision.kept), segments.split(units)
+    kept, units = segments.split(kept), segments.split(units)
     weights = inputs.weights if decision.weights is None else decision.weights
-    seeds = inputs.seeds(f"{type(method).__name__.lower()}.value")
     rewritten = []
     for index, of_it in enumerate(stored):
         draw = None
         if decision.start == "initializer":
-            draw = functools.partial(of_it.draw, seeds[index])
+            seed = inputs.seed_of(index, f"{type(method).__name__.lower()}.value")
+            draw = functools.partial(of_it.draw, seed)
         if index in inputs.positions:
             positions = grown.positions[index]
             states = method.state_of_grown(inputs, index, positions)

@@ -6,7 +6,9 @@ import keras
 
 from keras_dsr.ops.apportionment import LARGEST_TOTAL
 from keras_dsr.ops.patterns import unit_shape
-from keras_dsr.weights.sparse_weights import CompactWeight, SparseWeight, sparse_weights
+from keras_dsr.weights.compact_weight import CompactWeight
+from keras_dsr.weights.sparse_weight import SparseWeight
+from keras_dsr.weights.sparse_weights import sparse_weights
 
 
 def movable_weights(model: keras.Model) -> list[SparseWeight | CompactWeight]:

@@ -1,4 +1,4 @@
-"""The one place that writes to a model: apply a method's decision to its weights, masks and optimizer slots."""
+"""One reallocation: a method decides, and its decision is written to weights, masks and optimizer slots."""
 
 import weakref
 from collections.abc import Sequence
@@ -19,8 +19,10 @@ from keras_dsr.methods.identity import digest
 from keras_dsr.ops.initial_masks import count_units
 from keras_dsr.optimizers import SparseOptimizer
 from keras_dsr.weights.apply import Stored, apply_decision
+from keras_dsr.weights.compact_weight import CompactWeight
 from keras_dsr.weights.movable import check_movable_together, movable_weights
-from keras_dsr.weights.sparse_weights import CompactWeight, SparseWeight, sparse_optimizer
+from keras_dsr.weights.sparse_weight import SparseWeight
+from keras_dsr.weights.sparse_weights import sparse_optimizer
 from keras_dsr.weights.writing import write_all
 
 
@@ -98,7 +100,7 @@ class Reallocation:
         for name in self.weights[0].states:
             if all(name in weight.states for weight in self.weights):
                 kept[name] = [ops.convert_to_tensor(weight.states[name]) for weight in self.weights]
-        state = self.method.init(self._inputs(*self._variables(), retained=kept))
+        state = self.method.init(self._inputs(*self._variables(), for_init=True, retained=kept))
         lists = {name: value for name, value in state.items() if isinstance(value, list)}
         self.initial_state = {name: ops.convert_to_numpy(state[name]) for name in state if name not in lists}
         has_new_variables = False

@@ -17,8 +17,8 @@ from tests.helpers.layer_kinds import (
     scrambled,
     stock_layer_of,
 )
+from tests.helpers.model_kinds import functional_model, nested_model, shared_model, subclassed_model
 from tests.helpers.networks import batch, bits, compiled, fill_dead, fit, perceptron, selected, state_bits, values
-from tests.weights.test_sparse_weights import functional_model, nested_model, shared_model, subclassed_model
 
 
 def layers_of(model):

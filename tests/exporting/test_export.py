@@ -11,8 +11,8 @@ import pytest
 
 import keras_dsr as dsr
 from keras_dsr.conversion.convert import stripped
+from tests.helpers.files import damaged, files_in
 from tests.helpers.networks import batch, bits, compiled, fit
-from tests.saving.test_save import damaged, files_in
 
 tf = pytest.importorskip("tensorflow")
 from tensorflow.core.protobuf import saved_model_pb2  # noqa: E402

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import keras_dsr as dsr
+from tests.helpers.files import files_in
 from tests.helpers.networks import batch, perceptron, values
-from tests.saving.test_save import files_in
 
 pytestmark = pytest.mark.backends("jax", "torch")
 backend = keras.backend.backend()

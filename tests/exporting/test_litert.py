@@ -8,7 +8,7 @@ import pytest
 import keras_dsr as dsr
 from keras_dsr.conversion.convert import stripped
 from keras_dsr.exporting.litert import _difference, write_litert
-from tests.exporting.test_onnx import convolutional, random_inputs, recurrent
+from tests.helpers.export_networks import convolutional, random_inputs, recurrent
 from tests.helpers.networks import batch, perceptron, values
 
 Interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter

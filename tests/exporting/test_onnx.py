@@ -12,6 +12,7 @@ import keras_dsr as dsr
 from keras_dsr.conversion.convert import stripped
 from keras_dsr.exporting.onnx import CONVERTERS, PACKINGS, write_onnx
 from keras_dsr.exporting.onnx_initializers import steps_and_numbers, with_gaps, with_sparse_initializers
+from tests.helpers.export_networks import convolutional, random_inputs, recurrent
 from tests.helpers.networks import batch, fill_dead, perceptron, values
 
 onnx = pytest.importorskip("onnx")
@@ -23,33 +24,6 @@ converts = pytest.mark.skipif(
     CONVERTER is not None and importlib.util.find_spec(CONVERTER) is None, reason=f"needs {CONVERTER}"
 )
 of_the_file = pytest.mark.backends("tensorflow")  # no backend does any of it
-
-
-def convolutional():
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 3), name="pixels"),
-            dsr.SparseConv2D(16, 3, sparsity=0.9, use_bias=False),
-            keras.layers.BatchNormalization(),
-            keras.layers.ReLU(),
-            dsr.SparseConv2D(32, 3, sparsity=0.9),
-            keras.layers.GlobalAveragePooling2D(),
-            dsr.SparseDense(10, sparsity=0.8),
-        ]
-    )
-    # Half the factors are negative: folded into the convolution, they make each pruned weight a -0.0.
-    model.layers[1].gamma.assign(np.linspace(-2, 2, 16))
-    return model
-
-
-def recurrent():
-    model = keras.Sequential([keras.Input((6, 24)), keras.layers.LSTM(24), keras.layers.Dense(5)])
-    dsr.sparsify(model, sparsity=0.9)
-    return model
-
-
-def random_inputs(model, size=3):
-    return np.random.default_rng(0).normal(size=(size, *model.input_shape[1:])).astype("float32")
 
 
 def run(path, *inputs):

@@ -7,6 +7,7 @@ from keras import ops
 
 import keras_dsr as dsr
 from keras_dsr.layers import CompactConv2D, CompactDense, CompactEinsumDense
+from tests.helpers.compact_networks import perceptron
 from tests.helpers.networks import batch, bits, compiled, fit, gradient_of, values
 
 # Each with the shape of a batch of its inputs.
@@ -48,18 +49,6 @@ def masked_like(layer, kind: str, dtype: str = "float32"):
         layer.bias.assign(np.linspace(-1, 1, int(np.prod(shape))).reshape(shape))
         other.bias.assign(layer.bias)
     return other
-
-
-def perceptron(**settings) -> keras.Model:
-    return keras.Sequential(
-        [
-            keras.Input((64,)),
-            dsr.SparseDense(
-                24, sparsity=0.8, mask_seed=1, activation="relu", name="hidden", storage="compact", **settings
-            ),
-            dsr.SparseDense(10, sparsity=0.8, mask_seed=2, name="classes", storage="compact", **settings),
-        ]
-    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import keras_dsr as dsr
 from keras_dsr.conversion.convert import stripped
 from keras_dsr.layers.hashing import bank_size
+from tests.helpers.files import run_without_keras_dsr
 from tests.helpers.networks import batch, bits, compiled, digits, fit, gradient_of, selected, state_bits, values
-from tests.saving.test_save import run_without_keras_dsr
 
 LAYERS = {
     "dense": (lambda **k: dsr.TiedDense(12, **k), (7,)),

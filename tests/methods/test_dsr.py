@@ -86,7 +86,7 @@ def test_adapt_stays_where_halving_and_doubling_are_exact():
     assert float(adapt(largest, int32(0), 1, 2)) == 2.0**100
 
 
-# Step 3, share, has its tests in decisions/test_sharing.py; within an update it is worked out by hand below.
+# Step 3, share, has its tests in ops/test_apportionment.py; within an update it is worked out by hand below.
 
 
 # Step 4, grow, has its tests in test_growth.py.

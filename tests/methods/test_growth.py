@@ -155,14 +155,14 @@ class Value(Static):
     """A method whose drawn weights have a purpose of their own."""
 
 
-def decided(seen, start, kept=KEPT, grown=GROWN, seed=0, method=None):
+def decided(seen, start, kept=KEPT, grown=GROWN, seed=0, method=None, total=None):
     """The weights and masks after a decision."""
     tensors = len(seen.weights)
     decision = Decision(joined(seen, *[kept] * tensors), joined(seen, *[grown] * tensors), start)
     seen = seen._replace(seed=seed)
     stored = [Stored(draw, None, [], {}) for draw in seen.initializers]
     rewritten, active = apply_decision(method or Static(), seen, decision, stored)
-    assert values(active).tolist() == [int((kept | grown).sum())] * tensors
+    assert values(active).tolist() == [int((kept | grown).sum()) if total is None else total] * tensors
     return [of.values for of in rewritten], [of.where[0] for of in rewritten]
 
 
@@ -178,6 +178,12 @@ def test_from_the_initializer_grown_weights_are_drawn_but_what_was_just_pruned_s
     (weights,), (mask,) = decided(view([WEIGHTS], [MASK], initializers=constant), "initializer")
     np.testing.assert_array_equal(weights, [0.5, 0, 12, 0, 0])
     np.testing.assert_array_equal(mask, [1, 0, 1, 0, 1])
+
+
+def test_what_was_pruned_before_is_not_kept():
+    (weights,), (mask,) = decided(view([WEIGHTS], [MASK]), "zeros", kept=KEPT | ~MASK, grown=np.zeros(5, bool), total=1)
+    np.testing.assert_array_equal(mask, [1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(weights, [0.5, 0, 0, 0, 0])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])

@@ -137,6 +137,16 @@ def test_the_page_loads_nothing_and_escapes_names(fitted, tmp_path):
     assert "@import" not in page
 
 
+@no_backend
+def test_the_score_of_an_experiment_is_drawn_whatever_its_name(fitted, tmp_path):
+    rows = [{"epoch": 0, "word_error_rate": 0.5}, {"epoch": 1, "word_error_rate": 0.25}]
+    experiment = Experiment("title", "of a test", {}, ("word_error_rate", 0.25), rows)
+    write_report(fitted[0], tmp_path / "report.html", (), (), None, experiment)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h3>Score</h3>" in page
+    assert "Test word error rate</dt><dd>25.00%" in page
+
+
 def test_an_error_leaves_the_old_page(tmp_path):
     page = written(perceptron(), tmp_path, batch_sizes=())
     with pytest.raises(

@@ -10,7 +10,7 @@ import pytest
 
 from keras_dsr.saving import atomic
 from keras_dsr.saving.atomic import written_beside
-from tests.saving.test_save import files_in
+from tests.helpers.files import files_in
 
 pytestmark = pytest.mark.backends("tensorflow")  # no backend does any of it
 

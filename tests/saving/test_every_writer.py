@@ -10,7 +10,7 @@ import pytest
 
 import keras_dsr as dsr
 from keras_dsr.analysis.sensitivity_report import Sensitivity, SensitivityRow
-from tests.saving.test_save import files_in
+from tests.helpers.files import files_in
 from train.results import plots
 from train.storage import checkpoint
 from train.storage.run_folder import write_rows, write_text

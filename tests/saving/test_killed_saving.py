@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import keras_dsr as dsr
+from tests.helpers.files import files_in
 from tests.helpers.rewriting import models
-from tests.saving.test_save import files_in
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.backends("tensorflow")  # which forks before it has run, and exports

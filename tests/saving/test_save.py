@@ -1,5 +1,3 @@
-import subprocess
-import sys
 import warnings
 import zipfile
 
@@ -8,6 +6,8 @@ import numpy as np
 import pytest
 
 import keras_dsr as dsr
+from tests.helpers.files import damaged, files_in, run_without_keras_dsr
+from tests.helpers.model_kinds import functional_model, nested_model, shared_model
 from tests.helpers.networks import (
     active_counts,
     batch,
@@ -20,7 +20,6 @@ from tests.helpers.networks import (
     state_bits,
     values,
 )
-from tests.weights.test_sparse_weights import functional_model, nested_model, shared_model
 
 
 def reallocating():
@@ -64,19 +63,6 @@ EXPORTS = keras.backend.backend() != "torch"  # of which Keras makes no SavedMod
 untraced = pytest.mark.slow_on("tensorflow")  # TensorFlow has one such case; more would trace the same for long
 exporting = pytest.mark.backends("tensorflow", "jax")
 MODELS = [perceptron, functional_model, shared_model, nested_model, convolutional_model]
-
-
-def files_in(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def run_without_keras_dsr(code, folder):
-    """Run code in a process in which `import keras_dsr` fails."""
-    begin = "import sys; sys.modules['keras_dsr'] = None\n"
-    result = subprocess.run(
-        [sys.executable, "-c", begin + code], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
 
 
 # What the files hold
@@ -388,17 +374,6 @@ def test_a_full_disk_leaves_the_old_file_and_the_model(small_disk, act):
         act(large, small_disk)
     assert {path: path.read_bytes() for path in small_disk.rglob("*") if path.is_file()} == before
     assert type(large.layers[0]) is dsr.SparseDense
-
-
-def damaged(whole: bytes, flips: int, cuts: int):
-    """Versions of a file with one bit flipped, then cut short, at random positions."""
-    random = np.random.default_rng(0)
-    for bit in random.integers(8 * len(whole), size=flips):
-        version = bytearray(whole)
-        version[bit // 8] ^= 1 << bit % 8
-        yield version
-    for length in random.integers(len(whole), size=cuts):
-        yield whole[:length]
 
 
 @pytest.mark.parametrize("resumable", [False, True])

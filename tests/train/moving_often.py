@@ -9,7 +9,9 @@ import sys
 from train.recipes import RECIPES
 
 NAME = "resnet_50_imagenet2012"
-MOVING_OFTEN = dataclasses.replace(RECIPES[NAME], period=((0, 2),), rigl_period=((0, 2),))
+_METHODS = RECIPES[NAME].methods
+OFTEN = {name: dataclasses.replace(_METHODS[name], period=((0, 2),)) for name in ("dsr", "set", "rigl")}
+MOVING_OFTEN = dataclasses.replace(RECIPES[NAME], methods={**_METHODS, **OFTEN})
 
 if __name__ == "__main__":
     RECIPES[NAME] = MOVING_OFTEN

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from tests.helpers.run_folders import contents, rows_of
 from train.compare import ALL, compare, plan
-from train.experiment.methods import METHODS
 from train.experiment.settings import Settings
+from train.methods import METHODS
 from train.results.results import read_result
 from train.storage.checkpoint import read_progress
 

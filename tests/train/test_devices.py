@@ -10,7 +10,7 @@ import keras
 import pytest
 
 from tests.helpers.run_folders import rows_of
-from tests.train.test_resume import ROOT, assert_same_bits
+from tests.helpers.runs import ROOT, assert_same_bits
 from train.storage.checkpoint import read_progress
 
 FLAGS = ["--epochs=2", "--batch_size=20", "--steps_per_epoch=30", "--seed=3"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.test_words import values_to_try
+from tests.helpers.values_to_try import values_to_try
 from train.compare import plan
 from train.distributed.cluster import joined
 from train.experiment.settings import Settings, resolve

@@ -1,31 +1,17 @@
 """A run that is killed in mid-epoch and resumed ends with the same bits as one that was not."""
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.helpers.run_folders import rows_of
+from tests.helpers.runs import assert_same_bits, finish, start
 from train.storage.checkpoint import read_progress
 
-ROOT = Path(__file__).parents[2]
 LENET = ["--epochs=4", "--batch_size=10", "--steps_per_epoch=72"]
 WIDE_RESNET = ["--model=wide_resnet", "--dataset=digits", "--recipe=wide_resnet_cifar10", "--depth=10", "--width=1"]
 WIDE_RESNET += ["--target=0.1", "--epochs=4", "--batch_size=20", "--steps_per_epoch=40"]
-
-
-def start(out: Path, *flags: str, module: tuple[str, ...] = ("train.run",)) -> subprocess.Popen:
-    command = [sys.executable, "-m", *module, "--seed=3", f"--out={out}", *flags]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def finish(process: subprocess.Popen) -> str:
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output
-    return output
 
 
 def killed_in(epoch: int, out: Path, *flags: str) -> None:
@@ -35,15 +21,6 @@ def killed_in(epoch: int, out: Path, *flags: str) -> None:
     assert process.returncode == -signal.SIGKILL, output
     assert read_progress(out / "checkpoint").epochs == epoch
     assert not (out / "result.json").exists()
-
-
-def assert_same_bits(whole: Path, killed: Path) -> None:
-    """Of weights, masks, thresholds, batch statistics, momenta, the step, and the rows of metrics."""
-    assert (killed / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
-    with np.load(whole / "checkpoint") as expected, np.load(killed / "checkpoint") as found:
-        assert expected.files == found.files
-        for name in expected.files:
-            assert expected[name].tobytes() == found[name].tobytes(), name
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import keras_dsr as dsr
 from keras_dsr.backend.keras_slots import optimizer_slots
 from keras_dsr.methods import DSD, DSR, SET, Decision, DeepR, GradualPruning, RigL, Static
 from keras_dsr.weights.reallocation import Reallocation
+from tests.helpers.compact_networks import perceptron
 from tests.helpers.networks import compiled, fit, state_bits, values
-from tests.layers.test_compact import perceptron
 
 traces_much = pytest.mark.slow_on("tensorflow")
 

@@ -11,7 +11,6 @@ import keras_dsr as dsr
 from keras_dsr.backend.keras_slots import optimizer_slots
 from keras_dsr.methods import DSR, SET, Decision, DeepR, GradualPruning, Method, Static, smallest_active
 from keras_dsr.weights.reallocation import Reallocation
-from tests.backend.test_keras_slots import OPTIMIZERS
 from tests.helpers.networks import (
     active_counts,
     bits,
@@ -23,6 +22,7 @@ from tests.helpers.networks import (
     state_bits,
     values,
 )
+from tests.helpers.optimizer_slots import OPTIMIZERS
 
 
 def trained(optimizer="adam", **settings):

@@ -15,8 +15,8 @@ from keras_dsr.backend.distribution import replicas
 from keras_dsr.backend.keras_layers import walk
 from keras_dsr.layers import TiedKernel
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
-from train.experiment.methods import METHODS, Method, pruning_period
 from train.experiment.precision import computing_in
+from train.methods import Method
 from train.recipes import Recipe
 from train.storage.previous_run import apply_masks, read_masks
 
@@ -63,7 +63,7 @@ def build_network(settings, recipe: Recipe, data, steps: int, weighted_metrics: 
         ValueError: the network is not for this data set or method, or what the builder refuses, such as a `depth` that
             is not 6n + 4.
     """
-    method = METHODS[settings.method]
+    method = recipe.method(settings.method)
     _check_network(settings, method, data)
     build = functools.partial(NETWORKS[settings.model], **data.dimensions)
     sizes = {"width": settings.width, "depth": settings.depth}
@@ -92,7 +92,7 @@ def build_network(settings, recipe: Recipe, data, steps: int, weighted_metrics: 
         )
     if settings.mask_from:
         apply_masks(dsr.sparse_weights(model), read_masks(settings.mask_from))
-    rates = learning_rates(recipe, method.passes(recipe, settings.epochs), steps)
+    rates = learning_rates(recipe, method.passes(settings.epochs), steps)
     optimizer = keras.optimizers.SGD(rates, momentum=0.9, nesterov=True, global_clipnorm=recipe.clip)
     if method.kernels == "wrapped":
         chosen = [re.escape(kernel.path) for layer in prunable for kernel in kernels(layer)]
@@ -148,11 +148,7 @@ def _steps_per_execution(method: Method, recipe: Recipe, epochs: int, steps: int
     # Keras has no more than 1 on torch; over several replicas of a strategy TensorFlow fails in its loop of steps.
     if method.every_step or keras.backend.backend() == "torch" or replicas() > 1:
         return 1
-    marks = recipe.rigl_period if method.kernels == "wrapped" else recipe.period
-    periods = [int(period) for _, period in marks]
-    if method.kernels == "full":
-        periods = [pruning_period(recipe, epochs, steps)]
-    return math.gcd(recipe.steps_per_execution, steps, *periods)
+    return math.gcd(recipe.steps_per_execution, steps, *method.periods(recipe, epochs, steps))
 
 
 def _check_network(settings, method: Method, data) -> None:

@@ -14,9 +14,9 @@ from keras_dsr.ops.patterns import GRANULARITIES
 from keras_dsr.ops.sparsity_distributions import DISTRIBUTIONS
 from train.backend import BACKENDS
 from train.data.in_memory import DATASETS
-from train.experiment.methods import METHODS
 from train.experiment.network import NETWORKS
 from train.experiment.precision import PRECISIONS
+from train.methods import METHODS, Method
 from train.recipes import RECIPES, Recipe, find_recipe
 from train.storage.previous_run import read_origin
 
@@ -135,13 +135,13 @@ def resolve(settings: Settings) -> tuple[Settings, Recipe]:
         model, dataset = settings.model or "lenet_300_100", settings.dataset or "digits"
         settings = dataclasses.replace(settings, model=model, dataset=dataset, recipe=find_recipe(model, dataset))
     recipe = RECIPES[settings.recipe]
-    method = METHODS[settings.method]
+    method = recipe.method(settings.method)
 
     settings = _with_defaults(
         settings,
         model=recipe.model,
         dataset=recipe.datasets[0],
-        sparsity=(recipe.dsd.sparsities[0] if method.has_phases else recipe.sparsity) if method.sized else 0.0,
+        sparsity=method.sparsity(recipe),
         epochs=recipe.epochs if settings.mask_from else method.epochs(recipe),  # as long as DSR
         batch_size=recipe.batch_size,
     )
@@ -150,20 +150,13 @@ def resolve(settings: Settings) -> tuple[Settings, Recipe]:
     if settings.model == "wide_resnet":
         settings = _with_defaults(settings, depth=28)
     if method.has_target:
-        settings = _with_defaults(settings, target=_target(settings, recipe))
-    _check_values(settings, recipe)
+        settings = _with_defaults(settings, target=method.default_target(settings.sparsity, settings.granularity))
+    _check_values(settings, method)
     if settings.out is None:
         settings = dataclasses.replace(
             settings, out=str(Path("runs", f"{settings.model}-{settings.dataset}-{settings.name}"))
         )
     return settings, recipe
-
-
-def _target(settings: Settings, recipe: Recipe) -> int | float:
-    """How much moves by the recipe."""
-    if settings.method == "set" and settings.granularity == "element":
-        return dict(recipe.set_fractions).get(settings.sparsity, recipe.target)
-    return (settings.granularity == "kernel" and recipe.kernel_target) or recipe.target
 
 
 def _with_mask(settings: Settings) -> Settings:
@@ -227,7 +220,7 @@ def _check_kinds(settings: Settings) -> None:
         _require(path is None or (path != "" and "\0" not in path), settings, name, "a path")
 
 
-def _check_values(settings: Settings, recipe: Recipe) -> None:
+def _check_values(settings: Settings, method: Method) -> None:
     _require(0 <= settings.sparsity < 1, settings, "sparsity", "in [0, 1): the share of kernel weights that are zero")
     for name in ("epochs", "batch_size", "steps_per_epoch"):
         value = getattr(settings, name)
@@ -238,19 +231,13 @@ def _check_values(settings: Settings, recipe: Recipe) -> None:
         _require(settings.width is None, settings, "width", f"left out: --model={settings.model} has one size")
     _require(settings.width is None or settings.width > 0, settings, "width", "positive")
     _require(settings.width is None or settings.width <= WIDEST, settings, "width", f"at most {WIDEST:,}")
-    method = METHODS[settings.method]
     if method.kernels == "tied":
         _require(
             settings.sparsity > 0, settings, "sparsity", f"above 0 with --method={settings.method}: it ties weights"
         )
-    if method.has_phases:
-        phases = len(recipe.dsd.lengths)
-        _require(
-            settings.epochs >= phases,
-            settings,
-            "epochs",
-            f"enough for an epoch in each of the {phases} phases of --method={settings.method}",
-        )
+    least = method.least_epochs
+    enough = f"enough for an epoch in each of the {least} phases of --method={settings.method}"
+    _require(settings.epochs >= least, settings, "epochs", enough)
     if settings.method == "dense":
         _require(settings.sparsity == 0, settings, "sparsity", "left out, or 0, with --method=dense")
     if settings.model != "wide_resnet":
@@ -275,8 +262,7 @@ def _check_values(settings: Settings, recipe: Recipe) -> None:
             has_shares, settings, "distribution", f"left out: no mask is drawn for it by --method={settings.method}"
         )
     if settings.stop_at is not None:
-        moves = method.callback is not None and method.kernels != "full"
-        _require(moves, settings, "stop_at", f"left out: --method={settings.method} moves no weights")
+        _require(method.moves, settings, "stop_at", f"left out: --method={settings.method} moves no weights")
         _require(settings.stop_at >= 0, settings, "stop_at", "an epoch, at least 0")
     if settings.mask_from is None:
         _require(settings.init_from is None, settings, "init_from", "left out without --mask_from")

@@ -18,7 +18,7 @@ from train.recipes import (
     vgg_16_imagenet2012,
     wide_resnet_cifar10,
 )
-from train.recipes.recipe import Phases, Recipe
+from train.recipes.recipe import Recipe
 
 # Of those for the same network and data set, the first is the default.
 RECIPES: dict[str, Recipe] = {
@@ -60,4 +60,4 @@ def find_recipe(model: str, dataset: str) -> str:
     )
 
 
-__all__ = ["RECIPES", "Phases", "Recipe", "find_recipe"]
+__all__ = ["RECIPES", "Recipe", "find_recipe"]

@@ -8,7 +8,8 @@ Optimizer and learning rates are those of Caffe's AlexNet; the sparsity of 89% o
 sensitivity, is the first version's. The lengths of the last two phases are ours.
 """
 
-from train.recipes.recipe import Phases, Recipe
+from train.methods import dsd
+from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     model="alexnet",
@@ -18,5 +19,5 @@ RECIPE = Recipe(
     batch_size=256,
     learning_rates=((0, 0.01), (20, 0.001), (40, 0.0001), (60, 0.00001)),
     weight_decay=5e-4,
-    dsd=Phases(sparsities=(0.89,), dense=(90,), sparse=(45,), final=45, by_sensitivity=True),
+    methods=dsd(sparsities=(0.89,), dense=(90,), sparse=(45,), final=45, by_sensitivity=True),
 )

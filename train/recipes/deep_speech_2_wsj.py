@@ -7,7 +7,8 @@ momentum, 20 epochs a phase. The sparsity is that of DeepSpeech, the learning ra
 authors report, 1.1 points of word error rate less. (We have not run it.)
 """
 
-from train.recipes.recipe import Phases, Recipe
+from train.methods import dsd
+from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     model="deep_speech_2",
@@ -18,5 +19,5 @@ RECIPE = Recipe(
     learning_rates=((0, 0.02), (12, 0.004), (17, 0.0008)),
     weight_decay=0.0,
     clip=2.0,
-    dsd=Phases(sparsities=(0.5,), dense=(20,), sparse=(20,), final=20),
+    methods=dsd(sparsities=(0.5,), dense=(20,), sparse=(20,), final=20),
 )

@@ -7,7 +7,8 @@ Cost and result: docs/results.md. The network is a twelfth as wide as the paper'
 recordings of `spoken_digit`; the sparsity is the paper's, 50%.
 """
 
-from train.recipes.recipe import Phases, Recipe
+from train.methods import dsd
+from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     model="deep_speech",
@@ -19,5 +20,5 @@ RECIPE = Recipe(
     weight_decay=0.0,
     clip=2.0,
     width=0.08,
-    dsd=Phases(sparsities=(0.5,), dense=(10,), sparse=(5,), final=5),
+    methods=dsd(sparsities=(0.5,), dense=(10,), sparse=(5,), final=5),
 )

@@ -7,7 +7,8 @@ phase, 50% and then 25% of the dense and recurrent layers are cut. Learning rate
 authors report, 2.0 points of word error rate less. (We have not run it.)
 """
 
-from train.recipes.recipe import Phases, Recipe
+from train.methods import dsd
+from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     model="deep_speech",
@@ -18,5 +19,5 @@ RECIPE = Recipe(
     learning_rates=((0, 0.02), (30, 0.004), (42, 0.0008)),
     weight_decay=0.0,
     clip=2.0,
-    dsd=Phases(sparsities=(0.5, 0.25), dense=(50, 50), sparse=(50, 50), final=50),
+    methods=dsd(sparsities=(0.5, 0.25), dense=(50, 50), sparse=(50, 50), final=50),
 )

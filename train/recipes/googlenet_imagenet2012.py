@@ -10,7 +10,8 @@ last two phases are ours.
 
 import dataclasses
 
-from train.recipes.recipe import Phases, Recipe
+from train.methods import dsd
+from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     model="googlenet",
@@ -20,9 +21,9 @@ RECIPE = Recipe(
     batch_size=256,
     learning_rates=((0, 0.01), (30, 0.001), (50, 0.0001)),
     weight_decay=2e-4,
-    dsd=Phases(sparsities=(0.3,), dense=(60,), sparse=(30,), final=30, sparse_factor=0.1, final_factor=0.01),
+    methods=dsd(sparsities=(0.3,), dense=(60,), sparse=(30,), final=30, sparse_factor=0.1, final_factor=0.01),
 )
 # Of the first version of the paper: 64% over all layers, each by its sensitivity.
 FIRST_VERSION = dataclasses.replace(
-    RECIPE, dsd=Phases(sparsities=(0.64,), dense=(60,), sparse=(30,), final=30, by_sensitivity=True)
+    RECIPE, methods=dsd(sparsities=(0.64,), dense=(60,), sparse=(30,), final=30, by_sensitivity=True)
 )

@@ -6,7 +6,8 @@
 Cost and result: docs/results.md. No paper has it.
 """
 
-from train.recipes.recipe import Phases, Recipe
+from train.methods import dsd
+from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     model="lenet_5",
@@ -16,6 +17,6 @@ RECIPE = Recipe(
     batch_size=100,
     learning_rates=((0, 0.02), (10, 0.002), (15, 0.0002)),
     weight_decay=5e-4,
-    dsd=Phases(sparsities=(0.5,), dense=(20,), sparse=(10,), final=10),
+    methods=dsd(sparsities=(0.5,), dense=(20,), sparse=(10,), final=10),
     steps_per_execution=20,
 )

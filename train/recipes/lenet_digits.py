@@ -8,7 +8,8 @@ Expect, with 1,004 of 50,200 weights and seeds 0, 1, 2: DSR 97.8, 97.2, 96.9%; s
 to the size of the data.
 """
 
-from train.recipes.recipe import Phases, Recipe
+from train.methods import DSR, SET, Compressed, DeepR, RigL, dsd
+from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     model="lenet_300_100",
@@ -18,12 +19,14 @@ RECIPE = Recipe(
     batch_size=40,
     learning_rates=((0, 0.1), (30, 0.01), (45, 0.001)),
     weight_decay=5e-4,
-    target=0.2,
-    period=((0, 36),),
+    methods={
+        "dsr": DSR(target=0.2, period=((0, 36),)),
+        "set": SET(target=0.2, period=((0, 36),)),
+        "deepr": DeepR(temperatures=((0, 1e-5), (8, 1e-8), (24, 1e-12), (42, 1e-15))),
+        "rigl": RigL(period=((0, 36),)),
+        "compressed": Compressed(last_kernel_at_most=0.9),
+        **dsd(sparsities=(0.5,), dense=(60,), sparse=(30,), final=30),
+    },
     stop_at=55,
-    temperatures=((0, 1e-5), (8, 1e-8), (24, 1e-12), (42, 1e-15)),
-    dsd=Phases(sparsities=(0.5,), dense=(60,), sparse=(30,), final=30),
-    rigl_period=((0, 36),),
-    last_kernel_at_most=0.9,
     steps_per_execution=36,
 )

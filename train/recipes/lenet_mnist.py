@@ -8,7 +8,8 @@ Published: DSR 97.75 ± 0.04, static 49.5 ± 5.9, in more epochs. Ours has 30, a
 and at three quarters of them.
 """
 
-from train.recipes.recipe import Phases, Recipe
+from train.methods import DSR, SET, Compressed, DeepR, dsd
+from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     model="lenet_300_100",
@@ -18,11 +19,13 @@ RECIPE = Recipe(
     batch_size=100,
     learning_rates=((0, 0.1), (15, 0.01), (22.5, 0.001)),
     weight_decay=5e-4,
-    target=600,
-    period=((0, 100),),
+    methods={
+        "dsr": DSR(target=600),
+        "set": SET(target=600),
+        "deepr": DeepR(temperatures=((0, 1e-5), (4, 1e-8), (12, 1e-12), (21, 1e-15))),
+        "compressed": Compressed(last_kernel_at_most=0.9),
+        **dsd(sparsities=(0.5,), dense=(30,), sparse=(15,), final=15),
+    },
     stop_at=28,
-    temperatures=((0, 1e-5), (4, 1e-8), (12, 1e-12), (21, 1e-15)),
-    dsd=Phases(sparsities=(0.5,), dense=(30,), sparse=(15,), final=15),
-    last_kernel_at_most=0.9,
     steps_per_execution=20,
 )

@@ -6,7 +6,8 @@ Cost and result: docs/results.md. The network is an eighth as wide as the paper'
 the word embedding is not cut.
 """
 
-from train.recipes.recipe import Phases, Recipe
+from train.methods import dsd
+from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     model="neural_talk",
@@ -18,5 +19,5 @@ RECIPE = Recipe(
     weight_decay=0.0,
     clip=1.0,
     width=0.125,
-    dsd=Phases(sparsities=(0.8,), dense=(6,), sparse=(3,), final=3),
+    methods=dsd(sparsities=(0.8,), dense=(6,), sparse=(3,), final=3),
 )

@@ -7,7 +7,8 @@ of every layer but the word embedding are cut. Epochs and learning rates are our
 report, a BLEU that is 1.7 points higher. (We have not run it.)
 """
 
-from train.recipes.recipe import Phases, Recipe
+from train.methods import dsd
+from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     model="neural_talk",
@@ -18,5 +19,5 @@ RECIPE = Recipe(
     learning_rates=((0, 0.2), (25, 0.04), (40, 0.008)),
     weight_decay=0.0,
     clip=1.0,
-    dsd=Phases(sparsities=(0.8,), dense=(50,), sparse=(25,), final=25),
+    methods=dsd(sparsities=(0.8,), dense=(50,), sparse=(25,), final=25),
 )

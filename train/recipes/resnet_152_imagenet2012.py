@@ -8,7 +8,8 @@ The sparsity of 55% over all layers, each by its sensitivity, is the first versi
 are ours.
 """
 
-from train.recipes.recipe import Phases, Recipe
+from train.methods import dsd
+from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     model="resnet_152",
@@ -18,5 +19,5 @@ RECIPE = Recipe(
     batch_size=256,
     learning_rates=((0, 0.1), (30, 0.01), (60, 0.001), (90, 0.0001)),
     weight_decay=1e-4,
-    dsd=Phases(sparsities=(0.55,), dense=(100,), sparse=(50,), final=50, by_sensitivity=True),
+    methods=dsd(sparsities=(0.55,), dense=(100,), sparse=(50,), final=50, by_sensitivity=True),
 )

@@ -7,7 +7,8 @@ Expect, as its authors report: 29.17% top-1 and 10.13% top-5 error, of 30.43% an
 Learning rates of the phases: .1, .01, .001. The lengths of the last two phases are ours.
 """
 
-from train.recipes.recipe import Phases, Recipe
+from train.methods import dsd
+from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     model="resnet_18",
@@ -17,5 +18,5 @@ RECIPE = Recipe(
     batch_size=256,
     learning_rates=((0, 0.1), (30, 0.01), (60, 0.001), (90, 0.0001)),
     weight_decay=1e-4,
-    dsd=Phases(sparsities=(0.3,), dense=(100,), sparse=(50,), final=50, sparse_factor=0.1, final_factor=0.01),
+    methods=dsd(sparsities=(0.3,), dense=(100,), sparse=(50,), final=50, sparse_factor=0.1, final_factor=0.01),
 )

@@ -13,8 +13,10 @@ dense 74.9%; at --sparsity=0.9, DSR 71.6% and static 67.8% with 5.105M.
 
 import dataclasses
 
-from train.recipes.recipe import Phases, Recipe
+from train.methods import DSR, SET, Compressed, DeepR, RigL, Static, Thin, dsd
+from train.recipes.recipe import Recipe
 
+MOVING = {"target": 400_000, "kernel_target": 40_000, "period": ((0, 1000), (25, 2000), (50, 4000), (75, 8000))}
 RECIPE = Recipe(
     model="resnet_50",
     datasets=("imagenet2012",),
@@ -23,20 +25,25 @@ RECIPE = Recipe(
     batch_size=256,
     learning_rates=((0, 0.1), (30, 0.01), (60, 0.001), (90, 0.0001)),
     weight_decay=1e-4,
-    target=400_000,
-    period=((0, 1000), (25, 2000), (50, 4000), (75, 8000)),
+    methods={
+        "dsr": DSR(**MOVING),
+        "set": SET(**MOVING, fractions=((0.9, 0.14), (0.8, 0.089))),
+        "deepr": DeepR(temperatures=((0, 1e-5), (25, 1e-8), (50, 1e-12), (75, 1e-15))),
+        "rigl": RigL(period=((0, 1600),)),  # 100 steps of batches of 4,096 (Evci et al., ICML 2020, arXiv 1911.11134)
+        "compressed": Compressed(schedule="exponential"),
+        "static": Static(lasts=2),
+        "thin": Thin(lasts=2),
+        **dsd(sparsities=(0.3,), dense=(100,), sparse=(50,), final=50, sparse_factor=0.1, final_factor=0.01),
+    },
     stop_at=95,
-    temperatures=((0, 1e-5), (25, 1e-8), (50, 1e-12), (75, 1e-15)),
-    dsd=Phases(sparsities=(0.3,), dense=(100,), sparse=(50,), final=50, sparse_factor=0.1, final_factor=0.01),
-    kernel_target=40_000,
-    set_fractions=((0.9, 0.14), (0.8, 0.089)),
-    rigl_period=((0, 1600),),  # 100 steps of batches of 4,096 (Evci et al., ICML 2020, arXiv 1911.11134)
-    pruning_schedule="exponential",
-    static_lasts=2,
     steps_per_execution=4,  # an epoch of 5,004 steps and the periods have no more in common
 )
 
 # Of the first version of the paper of DSD: two rounds, 52% over all layers in each, each layer by its sensitivity.
 FIRST_VERSION = dataclasses.replace(
-    RECIPE, dsd=Phases(sparsities=(0.52, 0.52), dense=(100, 50), sparse=(50, 50), final=50, by_sensitivity=True)
+    RECIPE,
+    methods={
+        **RECIPE.methods,
+        **dsd(sparsities=(0.52, 0.52), dense=(100, 50), sparse=(50, 50), final=50, by_sensitivity=True),
+    },
 )

@@ -8,7 +8,8 @@ The sparsity of 67% over all layers, each by its sensitivity, is the first versi
 are ours.
 """
 
-from train.recipes.recipe import Phases, Recipe
+from train.methods import dsd
+from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     model="squeezenet",
@@ -18,5 +19,5 @@ RECIPE = Recipe(
     batch_size=512,
     learning_rates=((0, 0.04), (17, 0.03), (34, 0.02), (51, 0.01)),
     weight_decay=2e-4,
-    dsd=Phases(sparsities=(0.67,), dense=(68,), sparse=(34,), final=34, by_sensitivity=True),
+    methods=dsd(sparsities=(0.67,), dense=(68,), sparse=(34,), final=34, by_sensitivity=True),
 )

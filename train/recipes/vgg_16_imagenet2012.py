@@ -9,7 +9,8 @@ Learning rates of the phases: 1e-2, 1e-4, 1e-5. The lengths of the last two phas
 
 import dataclasses
 
-from train.recipes.recipe import Phases, Recipe
+from train.methods import dsd
+from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     model="vgg_16",
@@ -19,9 +20,9 @@ RECIPE = Recipe(
     batch_size=256,
     learning_rates=((0, 0.01), (30, 0.001), (60, 0.0001)),
     weight_decay=5e-4,
-    dsd=Phases(sparsities=(0.3,), dense=(74,), sparse=(37,), final=37, sparse_factor=0.01, final_factor=0.001),
+    methods=dsd(sparsities=(0.3,), dense=(74,), sparse=(37,), final=37, sparse_factor=0.01, final_factor=0.001),
 )
 # Of the first version of the paper: 35% over all layers, each by its sensitivity.
 FIRST_VERSION = dataclasses.replace(
-    RECIPE, dsd=Phases(sparsities=(0.35,), dense=(74,), sparse=(37,), final=37, by_sensitivity=True)
+    RECIPE, methods=dsd(sparsities=(0.35,), dense=(74,), sparse=(37,), final=37, by_sensitivity=True)
 )

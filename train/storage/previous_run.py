@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dsr.weights.sparse_weights import SparseWeight
-from train.experiment.methods import METHODS
+from keras_dsr.weights.sparse_weight import SparseWeight
+from train.methods import METHODS
 from train.results import run_files as runs
 from train.storage import checkpoint
 from train.storage.run_folder import read_config

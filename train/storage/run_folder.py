@@ -11,6 +11,14 @@ from train.results import run_files as runs
 from train.storage import lock
 
 _PROGRAM = "train.run"
+# What version 0.1.0 called the numbers of methods that have another name now.
+_FIRST_NAMES = {
+    "static": {"lasts": "static_lasts"},
+    "thin": {"lasts": "static_lasts"},
+    "set": {"fractions": "set_fractions"},
+    "rigl": {"period": "rigl_period", "fraction": "rigl_fraction", "ends": "rigl_ends"},
+    "compressed": {"schedule": "pruning_schedule"},
+}
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -103,11 +111,14 @@ def _check_resume(folder: Path, old: dict | None, config: dict) -> None:
             f"--resume: there is no run to go on with in --out={folder} (no {lacking}). "
             f"{'Leave out --resume to start it.' if old is None else 'Pass --overwrite to start it again.'}"
         )
+    config = json.loads(json.dumps(config))
+    if "method" not in old:
+        old = {**old, "method": _method_of_first_version(old, config)}
     differences = [
-        f"{part} {name}: {old.get(part, {}).get(name)!r} there, {json.loads(json.dumps(value))!r} asked for"
-        for part in ("settings", "recipe")
+        f"{part} {name}: {old.get(part, {}).get(name)!r} there, {value!r} asked for"
+        for part in ("settings", "recipe", "method")
         for name, value in config[part].items()
-        if old.get(part, {}).get(name) != json.loads(json.dumps(value))
+        if old.get(part, {}).get(name) != value
     ]
     if differences:
         raise ValueError(
@@ -115,6 +126,14 @@ def _check_resume(folder: Path, old: dict | None, config: dict) -> None:
             f"{'; '.join(differences)}. Pass the same settings, "
             "another --out, or --overwrite to start it again."
         )
+
+
+def _method_of_first_version(old: dict, config: dict) -> dict:
+    """The numbers of the method, which version 0.1.0 kept in the recipe, beside those of all others."""
+    recipe = old.get("recipe", {})
+    recipe = {**recipe, **recipe.get("dsd", {})}
+    names = _FIRST_NAMES.get(config["settings"]["method"], {})
+    return {name: recipe.get(names.get(name, name), value) for name, value in config["method"].items()}
 
 
 def _remove(path: Path) -> None:

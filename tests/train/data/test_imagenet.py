@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from benchmarks.imagenet import write_imagenet
 from tests.helpers.run_folders import rows_of
+from tests.helpers.runs import assert_same_bits, finish, start
 from tests.train.moving_often import MOVING_OFTEN, NAME
-from tests.train.test_resume import assert_same_bits, finish, start
 from train.data.batch_shard import Part
 from train.data.in_memory import load_data
 from train.experiment.settings import Settings, resolve

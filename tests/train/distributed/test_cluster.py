@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.run_folders import contents, rows_of
-from tests.train.test_resume import assert_same_bits
+from tests.helpers.runs import assert_same_bits
 from train.data.batch_shard import Part
 from train.data.in_memory import digits
 from train.data.tasks import classification

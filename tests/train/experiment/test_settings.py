@@ -5,9 +5,9 @@ import dataclasses
 import keras
 import pytest
 
-from train.experiment.methods import METHODS, Plan, phase_lengths
 from train.experiment.network import learning_rates
 from train.experiment.settings import Settings, resolve
+from train.methods import METHODS, Plan
 from train.recipes import RECIPES, find_recipe
 
 pytestmark = pytest.mark.once
@@ -51,12 +51,15 @@ def test_every_recipe_is_found_by_what_it_is_for(name):
     recipe = RECIPES[name]
     for dataset in recipe.datasets:
         assert find_recipe(recipe.model, dataset) == OTHERS.get(name, name)
-    for marks in (recipe.learning_rates, recipe.period):
+    for marks in (recipe.learning_rates, recipe.method("dsr").period):
         starts = [start for start, _ in marks]
         assert starts[0] == 0 and starts == sorted(set(starts)) and starts[-1] < recipe.epochs
     assert recipe.stop_at is None or 0 < recipe.stop_at <= recipe.epochs
-    assert min(recipe.dsd.lengths) >= 1 and all(0 < sparsity < 1 for sparsity in recipe.dsd.sparsities)
-    assert phase_lengths(recipe, sum(recipe.dsd.lengths)) == list(recipe.dsd.lengths)
+    assert set(recipe.methods) <= set(METHODS)
+    assert all(type(method) is type(METHODS[name]) for name, method in recipe.methods.items())
+    dsd = recipe.methods["dsd"]
+    assert min(dsd.lengths) >= 1 and all(0 < sparsity < 1 for sparsity in dsd.sparsities)
+    assert dsd.passes(sum(dsd.lengths)) == list(dsd.lengths)
 
 
 TWICE = ("thin", "static", "compressed", "dsd", "dsd_random")
@@ -87,7 +90,7 @@ def test_the_marks_of_dsr_stretch_with_the_epochs():
 
     def callback_of(**given):
         settings, _ = resolve(Settings(model="wide_resnet", dataset="cifar10", **given))
-        return METHODS["dsr"].callback(Plan(recipe, settings, 500, []))
+        return recipe.method("dsr").callback(Plan(recipe, settings, 500, []))
 
     callback = callback_of(epochs=400)
     assert callback.stop_at == 380

@@ -9,7 +9,7 @@ from rich.console import Console
 
 import keras_dsr as dsr
 from tests.helpers.run_folders import rows_of
-from tests.train.experiment.test_methods import Interrupt, assert_same_bits
+from tests.helpers.runs import Interrupt, assert_same_bits
 from train.experiment.settings import Settings, resolve
 from train.run import execute, prepare, train
 from train.storage.checkpoint import read_variables

@@ -11,11 +11,13 @@ from rich.console import Console
 
 import keras_dsr as dsr
 from tests.helpers.run_folders import rows_of
+from tests.helpers.runs import Interrupt, assert_same_bits
 from train.data.in_memory import digits
-from train.experiment.methods import METHODS, Plan, compressed_sparsities, phase_lengths
 from train.experiment.network import build_network, learning_rates
 from train.experiment.settings import Settings, resolve
-from train.recipes import RECIPES, Phases
+from train.methods import DSD, METHODS, Plan
+from train.methods.pruning import compressed_sparsities
+from train.recipes import RECIPES
 from train.run import execute, prepare, train
 
 SHORT = Settings(epochs=2, steps_per_epoch=36)  # DSR and SET move weights at the end of each of the two epochs
@@ -119,17 +121,6 @@ def test_the_result_is_in_its_file_as_it_was_returned(trained):
     assert values["test_scores"][-1] == result.test_score and values["score"] == "accuracy"
 
 
-class Interrupt(keras.callbacks.Callback):
-    """Stops a run in the middle of its second epoch, as Ctrl-C does."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch
-
-    def on_train_batch_begin(self, batch, logs=None):
-        if self._epoch == 1 and batch > 0:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.once
 @pytest.mark.parametrize(
     "method",
@@ -146,13 +137,6 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(method, tmp_path):
     assert not (tmp_path / "stopped" / "result.json").exists() and len(rows_of(stopped.out)) == 1
     train(dataclasses.replace(stopped, resume=True))
     assert_same_bits(tmp_path / "whole", tmp_path / "stopped")
-
-
-def assert_same_bits(one, other):
-    assert (one / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
-    with np.load(one / "checkpoint") as expected, np.load(other / "checkpoint") as found:
-        assert expected.files == found.files
-        assert all(expected[name].tobytes() == found[name].tobytes() for name in expected.files)
 
 
 def test_deepr_acts_at_every_step_and_has_no_weight_decay(tmp_path):
@@ -205,7 +189,7 @@ def test_compressed_prunes_twenty_times_in_its_second_round():
     settings, recipe = resolve(Settings(dataset="digits", recipe="lenet_mnist", method="compressed"))
     assert settings.epochs == 60
     weights = dsr.sparse_weights(build_network(settings, recipe, digits(), steps=600).model)
-    method = METHODS["compressed"].callback(Plan(recipe, settings, 600, weights)).method
+    method = recipe.method("compressed").callback(Plan(recipe, settings, 600, weights)).method
     assert (method.begin_step, method.end_step) == (30 * 600, 45 * 600)  # until the learning rate falls
 
 
@@ -233,7 +217,7 @@ def test_the_learning_rates_of_two_rounds_repeat():
 def test_the_fraction_that_set_moves(given, fraction):
     settings, recipe = resolve(dataclasses.replace(WIDE_RESNET, method="set", **given))
     weights = dsr.sparse_weights(build_network(settings, recipe, digits(), steps=4).model)
-    callback = METHODS["set"].callback(Plan(recipe, settings, 4, weights))
+    callback = recipe.method("set").callback(Plan(recipe, settings, 4, weights))
     assert callback.method.fraction == pytest.approx(fraction, rel=1e-3)
 
 
@@ -275,25 +259,25 @@ def test_the_budget_can_be_spread_by_erdos_renyi_kernel(method, tmp_path):
 def test_rigl_ends_at_three_quarters_of_the_training():
     settings, recipe = resolve(Settings(dataset="digits", recipe="lenet_mnist", method="rigl"))
     network = build_network(settings, recipe, digits(), steps=600)
-    callback = METHODS["rigl"].callback(Plan(recipe, settings, 600, dsr.sparse_weights(network.model)))
+    callback = recipe.method("rigl").callback(Plan(recipe, settings, 600, dsr.sparse_weights(network.model)))
     assert (callback.method.fraction, callback.method.end_step) == (0.3, 13_500)
     assert [callback._period_at(epoch) for epoch in (0, 29)] == [100, 100]
 
 
 def test_rigl_of_resnet_50_reallocates_as_often_by_images_as_the_paper():
     recipe = RECIPES["resnet_50_imagenet2012"]
-    assert recipe.rigl_period == ((0, 1600),) and 1600 * recipe.batch_size == 100 * 4096
+    assert recipe.method("rigl").period == ((0, 1600),) and 1600 * recipe.batch_size == 100 * 4096
 
 
 @pytest.mark.parametrize(("epochs", "lengths"), [(3, [1, 1, 1]), (4, [2, 1, 1]), (9, [4, 3, 2]), (120, [60, 30, 30])])
 def test_the_phases_of_dsd_share_the_epochs(epochs, lengths):
-    assert phase_lengths(RECIPES["lenet_digits"], epochs) == lengths
+    assert RECIPES["lenet_digits"].method("dsd").passes(epochs) == lengths
 
 
 @pytest.mark.once
 def test_each_weight_gets_its_sparsity_by_sensitivity_in_two_rounds(tmp_path):
-    phases = Phases(sparsities=(0.5, 0.25), dense=(1, 1), sparse=(1, 1), final=1, by_sensitivity=True)
-    RECIPES["by_sensitivity"] = dataclasses.replace(RECIPES["lenet_digits"], dsd=phases)
+    phases = DSD(sparsities=(0.5, 0.25), dense=(1, 1), sparse=(1, 1), final=1, by_sensitivity=True)
+    RECIPES["by_sensitivity"] = dataclasses.replace(RECIPES["lenet_digits"], methods={"dsd": phases})
     try:
         settings = Settings(method="dsd", epochs=5, recipe="by_sensitivity", out=str(tmp_path / "run"))
         result = train(settings)

@@ -1,0 +1,129 @@
+"""What a run knows of a method of training: how the network is built, for how long, and what moves its weights."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import keras
+
+from keras_dsr.weights.sparse_weight import SparseWeight
+
+if TYPE_CHECKING:
+    from train.data.in_memory import Data
+    from train.experiment.settings import Settings
+    from train.recipes import Recipe
+
+# `(epoch, value)` pairs: each value holds from that epoch on, of the recipe's own schedule.
+Marks = tuple[tuple[float, float], ...]
+
+
+class Plan(NamedTuple):
+    """What a callback is made from.
+
+    Attributes:
+        recipe: the recipe.
+        settings: resolved `Settings`.
+        steps: int, steps in an epoch.
+        weights: the sparse weights of the network.
+        data: the data set, for a method that looks at examples.
+    """
+
+    recipe: "Recipe"
+    settings: "Settings"
+    steps: int
+    weights: Sequence[SparseWeight]
+    data: "Data | None" = None
+
+    @property
+    def method(self) -> "Method":
+        """The method of the run, with the recipe's numbers."""
+        return self.recipe.method(self.settings.method)
+
+    @property
+    def stretch(self) -> float:
+        """Epochs of this run in one epoch of the recipe's schedule."""
+        return self.settings.epochs / (self.recipe.epochs * self.method.rounds)
+
+    @property
+    def stop_at(self) -> int:
+        """The epoch of the last reallocation."""
+        if self.settings.stop_at is not None:
+            return self.settings.stop_at
+        by_recipe = 0.95 * self.recipe.epochs if self.recipe.stop_at is None else self.recipe.stop_at
+        return round(by_recipe * self.stretch)
+
+    def at(self, marks: Marks, steps: int = 1) -> list[tuple[int, float]]:
+        """The marks by epoch of this run (or by step, given the steps of an epoch)."""
+        values: dict[int, float] = {}
+        for start, value in marks:  # a short run may squeeze several into one epoch, of which the first counts
+            values.setdefault(round(start * self.stretch * steps), value)
+        return list(values.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """How a method trains a network. The fields of a subclass are the numbers that a recipe sets.
+
+    Attributes:
+        kernels: what the kernels are that the paper makes sparse: `"dense"`; `"thin"`, dense in a thinner network of
+            the same size in bytes; `"tied"`, of shared values (HashedNet); `"sparse"`; `"full"`, sparse layers that
+            begin with every weight; `"wrapped"`, stock layers that a `SparseOptimizer` keeps sparse.
+        has_target: whether the user says how many weights move in a reallocation.
+        moves: whether it moves weights, until `stop_at`.
+        every_step: whether its callback acts at every step.
+        rounds: int, how many times a run goes through the recipe's learning rates.
+        has_phases: whether it goes through them in each of its phases instead, and has no budget to keep.
+        weight_decay: whether it has the recipe's weight decay.
+    """
+
+    kernels: ClassVar[str] = "sparse"
+    has_target: ClassVar[bool] = False
+    moves: ClassVar[bool] = False
+    every_step: ClassVar[bool] = False
+    rounds: ClassVar[int] = 1
+    has_phases: ClassVar[bool] = False
+    weight_decay: ClassVar[bool] = True
+
+    @property
+    def sized(self) -> bool:
+        """Whether a sparsity says how large the network is."""
+        return self.kernels != "dense"
+
+    @property
+    def has_slices(self) -> bool:
+        """Whether complete slices of a convolution can take the place of single weights."""
+        return self.kernels in ("sparse", "full") and not self.every_step
+
+    @property
+    def has_distribution(self) -> bool:
+        """Whether layers begin with fractions of the budget."""
+        return self.kernels in ("sparse", "wrapped")
+
+    @property
+    def least_epochs(self) -> int:
+        """The epochs of the shortest run."""
+        return 1
+
+    def sparsity(self, recipe: "Recipe") -> float:
+        """The sparsity of a run by the recipe."""
+        return recipe.sparsity if self.sized else 0.0
+
+    def epochs(self, recipe: "Recipe") -> int:
+        """The epochs of a run by the recipe."""
+        return recipe.epochs * self.rounds
+
+    def passes(self, epochs: int) -> list[float]:
+        """The lengths of the passes through the recipe's learning rates, in epochs of a run of that many."""
+        return [epochs / self.rounds] * self.rounds
+
+    def default_target(self, sparsity: float, granularity: str) -> int | float | None:
+        """How much moves in a reallocation where the user does not say it; None if `has_target` is false."""
+        return None
+
+    def periods(self, recipe: "Recipe", epochs: int, steps: int) -> list[int]:
+        """All the numbers of steps between reallocations that a run of these epochs and steps in an epoch may have."""
+        return []
+
+    def callback(self, plan: Plan) -> keras.callbacks.Callback | None:
+        """The callback that changes the masks; None if none does."""
+        return None

@@ -1,0 +1,125 @@
+"""Methods that move weights while they train, and keep their number."""
+
+import dataclasses
+import math
+
+from keras_dsr import Reallocate, methods
+from train.methods.base import Marks, Method, Plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Moving(Method):
+    """A method that moves weights now and then.
+
+    Attributes:
+        period: steps between reallocations, by epoch.
+    """
+
+    moves = True
+    period: Marks = ((0, 100),)
+
+    def periods(self, recipe, epochs: int, steps: int) -> list[int]:
+        return [int(period) for _, period in self.period]
+
+    def reallocate(self, plan: Plan, method: methods.Method) -> Reallocate:
+        """The callback, for what decides."""
+        return Reallocate(method, period=plan.at(self.period), stop_at=plan.stop_at, seed=plan.settings.seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class DSR(Moving):
+    """The method of Mostafa & Wang, ICML 2019 (arXiv 1902.05967), its threshold from 1e-3 on.
+
+    Attributes:
+        target: how many weights to move in a reallocation; an int, or a float in (0, 1), a fraction of the active.
+        kernel_target: the same of slices of convolutions; None: `target`.
+    """
+
+    has_target = True
+    target: int | float = 0.1
+    kernel_target: int | None = None
+
+    def default_target(self, sparsity: float, granularity: str) -> int | float:
+        return (granularity == "kernel" and self.kernel_target) or self.target
+
+    def callback(self, plan: Plan) -> Reallocate:
+        return self.reallocate(plan, methods.DSR(target=plan.settings.target, initial_threshold=1e-3))
+
+
+@dataclasses.dataclass(frozen=True)
+class SET(DSR):
+    """The method of Mocanu et al. (arXiv 1707.04780), as the authors of DSR compare it.
+
+    Attributes:
+        fractions: the fraction of the weights that moves, by sparsity, where the paper gives it. Elsewhere and of
+            slices as many move as `target` says.
+    """
+
+    fractions: tuple[tuple[float, float], ...] = ()
+
+    def default_target(self, sparsity: float, granularity: str) -> int | float:
+        otherwise = super().default_target(sparsity, granularity)
+        return dict(self.fractions).get(sparsity, otherwise) if granularity == "element" else otherwise
+
+    def callback(self, plan: Plan) -> Reallocate:
+        target = plan.settings.target
+        units = sum(each.count() / math.prod(each.shape[axis] for axis in each.unit_axes) for each in plan.weights)
+        if target >= units:
+            raise ValueError(f"--target must be below the {units:,.0f} that there are. Received: --target={target}")
+        return self.reallocate(plan, methods.SET(fraction=target if target < 1 else target / units))
+
+
+@dataclasses.dataclass(frozen=True)
+class RigL(Moving):
+    """The method of Evci et al., ICML 2020 (arXiv 1911.11134).
+
+    Attributes:
+        fraction: the fraction of each tensor that moves in the first reallocation.
+        ends: the fraction of the training after which none moves.
+    """
+
+    kernels = "wrapped"
+    fraction: float = 0.3
+    ends: float = 0.75
+
+    def callback(self, plan: Plan) -> Reallocate:
+        end = max(1, round(self.ends * plan.settings.epochs * plan.steps))
+        return self.reallocate(plan, methods.RigL(self.fraction, end))
+
+
+@dataclasses.dataclass(frozen=True)
+class SNFS(Method):
+    """The method of Dettmers & Zettlemoyer (arXiv 1907.04840): once an epoch, its fraction falling to 0 at the end."""
+
+    kernels = "wrapped"
+    moves = True
+
+    def periods(self, recipe, epochs: int, steps: int) -> list[int]:
+        return [steps]
+
+    def callback(self, plan: Plan) -> Reallocate:
+        method = methods.SNFS(end_step=plan.settings.epochs * plan.steps)
+        return Reallocate(method, period=plan.steps, stop_at=plan.stop_at, seed=plan.settings.seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class DeepR(Method):
+    """The method of Bellec et al., ICLR 2018 (arXiv 1711.05136), at every step, without weight decay.
+
+    Attributes:
+        temperatures: of its noise, by epoch.
+        l1: the L1 penalty.
+        learning_rate: eta, of its noise and its penalty.
+    """
+
+    moves = True
+    every_step = True
+    weight_decay = False
+    temperatures: Marks = ((0, 1e-5),)
+    l1: float = 1e-5
+    learning_rate: float = 0.01
+
+    def callback(self, plan: Plan) -> Reallocate:
+        temperature = plan.at(self.temperatures, plan.steps)
+        method = methods.DeepR(temperature=temperature, l1=self.l1, learning_rate=self.learning_rate)
+        return Reallocate(method, stop_at=plan.stop_at, seed=plan.settings.seed)

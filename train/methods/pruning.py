@@ -1,0 +1,57 @@
+"""Compressed: train dense, then prune gradually while training as long again (Zhu & Gupta, arXiv 1710.01878)."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from keras_dsr import Reallocate, methods
+from keras_dsr.ops.initial_masks import active_units
+from train.methods.base import Method, Plan
+
+PRUNINGS = 20  # as in the paper of DSR
+
+
+@dataclasses.dataclass(frozen=True)
+class Compressed(Method):
+    """Dense for the first round; in the second 20 prunings while the learning rate is high, and retraining after it.
+
+    Attributes:
+        schedule: `"polynomial"` (cubic) or `"exponential"`.
+        last_kernel_at_most: a sparsity above which the last kernel is not cut; None: cut as the others.
+    """
+
+    kernels = "full"
+    rounds = 2
+    schedule: str = "polynomial"
+    last_kernel_at_most: float | None = None
+
+    def periods(self, recipe, epochs: int, steps: int) -> list[int]:
+        stretch = epochs / (recipe.epochs * self.rounds)
+        return [max(1, round(recipe.learning_rates[1][0] * stretch * steps / PRUNINGS))]
+
+    def callback(self, plan: Plan) -> Reallocate:
+        epochs, steps = plan.settings.epochs, plan.steps
+        (period,) = self.periods(plan.recipe, epochs, steps)
+        begin = round(epochs / self.rounds * steps)
+        sizes = [weight.size for weight in plan.weights]
+        method = methods.GradualPruning(
+            final_sparsity=compressed_sparsities(sizes, plan.settings.sparsity, self.last_kernel_at_most),
+            begin_step=begin,
+            end_step=min(begin + PRUNINGS * period, epochs * steps),  # of a short run, its end
+            schedule=self.schedule,
+        )
+        return Reallocate(method, period=period, seed=plan.settings.seed)
+
+
+def compressed_sparsities(sizes: Sequence[int], sparsity: float, last_at_most: float | None) -> tuple[float, ...]:
+    """The final sparsity of each kernel under "compressed".
+
+    Args:
+        sizes: the number of positions of each kernel.
+        sparsity: float in [0, 1), of all of them together.
+        last_at_most: the last kernel is cut to no more than this, and the others share what is left; None: all alike.
+    """
+    if last_at_most is None or sparsity <= last_at_most:
+        return (sparsity,) * len(sizes)
+    budget = sum(active_units(size, sparsity) for size in sizes)
+    others = budget - active_units(sizes[-1], last_at_most)
+    return (*(1 - others / sum(sizes[:-1]),) * (len(sizes) - 1), last_at_most)
