@@ -25,7 +25,7 @@ def wide_resnet(
         depth: int, 6n + 4: three groups of n blocks.
         width: positive number, the factor k on the widths 16, 32 and 64 of the groups (rounded, at least one). It
             leaves the 16 filters of the first convolution.
-        input_shape: `(height, width, channels)`.
+        input_shape: `(height, width, channels)`, or as Keras is set, `keras.config.image_data_format()`.
         classes: int, the number of outputs.
         conv: builds the convolutions of the blocks, such as `functools.partial(keras_dsr.SparseConv2D, sparsity=0.9)`.
         kernel_regularizer: a Keras regularizer for every kernel.
@@ -58,8 +58,9 @@ def wide_resnet(
         )(x)
 
     def activate(x):
-        return layers.Activation("relu")(layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x))
+        return layers.Activation("relu")(layers.BatchNormalization(channels, momentum=0.9, epsilon=1e-5)(x))
 
+    channels = 1 if keras.config.image_data_format() == "channels_first" else -1
     inputs = keras.Input(input_shape)
     x = convolve(inputs, layers.Conv2D, 16, 3)
     for group in range(3):
@@ -68,7 +69,7 @@ def wide_resnet(
             strides = 2 if group > 0 and block == 0 else 1
             activated = activate(x)
             shortcut = x
-            if strides > 1 or x.shape[-1] != filters:
+            if strides > 1 or x.shape[channels] != filters:
                 shortcut = convolve(activated, layers.Conv2D, filters, 1, strides)
             residual = activate(convolve(activated, conv, filters, 3, strides))
             x = layers.Add()([convolve(residual, conv, filters, 3), shortcut])

@@ -1,11 +1,16 @@
 """The product of training with a kernel in compact storage: time and memory grow with the weights that exist.
 
-Forward and backward are products with the matrix and its transpose; the gradient of a weight is the sum over the rows
-of its input times the gradient of its output, one number for each weight that exists. No backend makes a tensor of the
-size of the kernel.
+On a CPU, where numba is installed, it is a convolution with a window of one position (`backend.sparse_convolution`).
+Else: forward and backward are products with the matrix and its transpose; the gradient of a weight is the sum over the
+rows of its input times the gradient of its output, one number for each weight that exists. No backend makes a tensor of
+the size of the kernel.
 """
 
 import keras
+
+from keras_dsr.backend.keras_exporting import is_exporting
+from keras_dsr.backend.planes import Window
+from keras_dsr.backend.sparse_convolution import convolve, is_on_host
 
 
 def multiply(inputs, values, indices, count, shape: tuple[int, int]):
@@ -22,6 +27,8 @@ def multiply(inputs, values, indices, count, shape: tuple[int, int]):
     Returns:
         A tensor of shape `(batch, shape[1])`.
     """
+    if is_on_host(inputs) or is_exporting():
+        return convolve(inputs, values, indices, count, Window(*shape))
     backend = keras.backend.backend()
     if backend == "tensorflow":
         from keras_dsr.backend.sparse_matmul_tensorflow import multiply as of_backend

@@ -9,7 +9,9 @@ A class of your own becomes sparse by `MaskedLayer`:
 
 from keras_dsr.layers.attention import SparseGroupQueryAttention, SparseMultiHeadAttention
 from keras_dsr.layers.compact import CompactLayer as CompactLayer
+from keras_dsr.layers.compact_kinds import CompactConv1D as CompactConv1D
 from keras_dsr.layers.compact_kinds import CompactConv2D as CompactConv2D
+from keras_dsr.layers.compact_kinds import CompactConv3D as CompactConv3D
 from keras_dsr.layers.compact_kinds import CompactDense as CompactDense
 from keras_dsr.layers.compact_kinds import CompactEinsumDense as CompactEinsumDense
 from keras_dsr.layers.containers import MaskedContainer as MaskedContainer

@@ -27,7 +27,7 @@ _OF_SINGLE_WEIGHTS = (type(None), keras.regularizers.L1, keras.regularizers.L2, 
 
 
 class CompactLayer(RefusesVariants):
-    """Mixin for a Keras layer that is a product of its inputs with one matrix, whose weights are few.
+    """Mixin for a Keras layer that is a product with one matrix, or a convolution, whose weights are few.
 
     The trainable variable is `kernel_values`, of shape `(capacity,)`. Beside it lie `kernel_indices` (integers of shape
     `(capacity, 2)`: the row and column of each weight in the matrix of `matrix_shape`, in row-major order),

@@ -1,10 +1,12 @@
-"""The layers that can be compact: dense, an einsum that is a product with a matrix, a convolution of window 1."""
+"""The layers that can be compact: dense, an einsum that is a product with a matrix, convolutions."""
 
 import math
 
 import keras
 from keras import ops
 
+from keras_dsr.backend.planes import Window
+from keras_dsr.backend.sparse_convolution import convolve
 from keras_dsr.layers.compact import CompactLayer
 from keras_dsr.layers.einsum import summed_axes, terms
 
@@ -51,21 +53,45 @@ class CompactEinsumDense(CompactLayer, keras.layers.EinsumDense):
         return self._finished(ops.reshape(product, (*kept, *self.kernel_shape[summed:])))
 
 
+class _CompactConv(CompactLayer):
+    """A convolution of any window, strides, dilation, padding and groups, of either data format."""
+
+    def call(self, inputs):
+        channels_last = self.data_format == "channels_last"
+        window = Window(
+            channels=inputs.shape[-1 if channels_last else 1],
+            filters=self.filters,
+            window=self.kernel_size,
+            strides=self.strides,
+            dilations=self.dilation_rate,
+            padding=self.padding,
+            groups=self.groups,
+            channels_last=channels_last,
+        )
+        where = self.kernel_indices.value, self.kernel_count.value
+        outputs = convolve(inputs, self.kernel_values.value, *where, window)
+        if self.bias is not None:
+            shape = (1,) * (self.rank + 1) + (-1,) if channels_last else (1, -1) + (1,) * self.rank
+            outputs = ops.add(outputs, ops.reshape(self.bias, shape))
+        return outputs if self.activation is None else self.activation(outputs)
+
+
 @keras.saving.register_keras_serializable(package="keras_dsr")
-class CompactConv2D(CompactLayer, keras.layers.Conv2D):
-    """What `SparseConv2D(..., storage="compact")` makes, of a window of 1, one group and channels last."""
+class CompactConv1D(_CompactConv, keras.layers.Conv1D):
+    """What `SparseConv1D(..., storage="compact")` makes: `keras.layers.Conv1D` in compact storage."""
+
+    stock_class = keras.layers.Conv1D
+
+
+@keras.saving.register_keras_serializable(package="keras_dsr")
+class CompactConv2D(_CompactConv, keras.layers.Conv2D):
+    """What `SparseConv2D(..., storage="compact")` makes: `keras.layers.Conv2D` in compact storage."""
 
     stock_class = keras.layers.Conv2D
 
-    @staticmethod
-    def check_is_product(layer):
-        if set(layer.kernel_size) != {1} or layer.groups != 1 or layer.data_format != "channels_last":
-            raise ValueError(
-                "SparseConv2D(storage='compact') needs a window of 1, one group and channels last: that is a product "
-                "with a matrix. Use storage='masked' for another. Received: "
-                f"kernel_size={layer.kernel_size}, groups={layer.groups}, data_format={layer.data_format!r}"
-            )
 
-    def call(self, inputs):
-        strides = (slice(None, None, stride) for stride in self.strides)
-        return self._finished(self.product(inputs[(slice(None), *strides)]))
+@keras.saving.register_keras_serializable(package="keras_dsr")
+class CompactConv3D(_CompactConv, keras.layers.Conv3D):
+    """What `SparseConv3D(..., storage="compact")` makes: `keras.layers.Conv3D` in compact storage."""
+
+    stock_class = keras.layers.Conv3D

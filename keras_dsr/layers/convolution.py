@@ -9,7 +9,7 @@ from keras_dsr.layers.storage import HasStorage
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")
-class SparseConv1D(MaskedLayer, keras.layers.Conv1D):
+class SparseConv1D(HasStorage, MaskedLayer, keras.layers.Conv1D):
     """`keras.layers.Conv1D` with a sparse kernel of shape `(window, inputs, filters)`; arguments as `SparseConv2D`."""
 
     stock_class = keras.layers.Conv1D
@@ -29,7 +29,7 @@ class SparseConv2D(HasStorage, MaskedLayer, keras.layers.Conv2D):
         mask_seed: int, where the first active weights lie. `None` draws one from Python's random numbers, which
             `keras.utils.set_random_seed` fixes.
         initial_scale: as `SparseDense`.
-        storage, capacity, batch_size: as `SparseDense`, for a window of 1.
+        storage, capacity, batch_size: as `SparseDense`.
         **kwargs: every other argument of `keras.layers.Conv2D`.
 
     Raises:
@@ -45,7 +45,7 @@ class SparseConv2D(HasStorage, MaskedLayer, keras.layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")
-class SparseConv3D(MaskedLayer, keras.layers.Conv3D):
+class SparseConv3D(HasStorage, MaskedLayer, keras.layers.Conv3D):
     """`keras.layers.Conv3D` with a sparse kernel of shape `(*window, inputs, filters)`; arguments as `SparseConv2D`."""
 
     stock_class = keras.layers.Conv3D

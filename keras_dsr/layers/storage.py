@@ -9,13 +9,13 @@ from keras_dsr.arguments import LARGEST_STEP, is_one_of, is_whole
 from keras_dsr.backend.keras_layers import remove_attributes
 from keras_dsr.layers.capacity import check_capacity
 from keras_dsr.layers.registry import COMPACT_CLASS_OF
-from keras_dsr.layers.storage_choice import choose_storage, doubt, pays
+from keras_dsr.layers.storage_choice import choose_storage, doubt, obstacle_of_units, pays
 
 STORAGES = ("masked", "compact", "auto")
 
 
 class HasStorage:
-    """Mixin for a masked layer that may be a product with one matrix, and can then hold its weights as a list.
+    """Mixin for a masked layer that may be a product or a convolution, and can then store its weights as a list.
 
     Args:
         storage: `"masked"`: a dense kernel and a mask. `"compact"`: the weights that exist and their positions; the
@@ -52,6 +52,9 @@ class HasStorage:
             vars(self)["_to_choose"] = {"storage": "auto", "capacity": capacity, "batch_size": batch_size}
             self.supports_jit = False  # it may turn out to be compact
         elif storage == "compact":
+            obstacle = obstacle_of_units(self, self.granularity)
+            if obstacle is not None:
+                raise ValueError(f"{owner}(storage='compact', granularity='kernel'): {obstacle}. Use storage='masked'.")
             make_compact(self, capacity)
             if not pays(self.sparsity):
                 warnings.warn(f"{owner}(storage='compact'): {doubt(self.sparsity)}.", stacklevel=2)
@@ -64,7 +67,7 @@ class HasStorage:
 
     def _choose(self, input_shape) -> None:
         asked = vars(self)["_to_choose"]
-        choice = choose_storage(self, type(self), self.sparsity, input_shape, **asked)
+        choice = choose_storage(self, type(self), self.sparsity, input_shape, **asked, granularity=self.granularity)
         report = f"{type(self).__name__} {self.name!r}: {choice.storage} storage, as {choice.why}"
         del vars(self)["_to_choose"]
         vars(self)["storage_choice"] = choice

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_dsr.backend.memory import machine_memory
+from keras_dsr.layers.masked import unit_axes_of
 from keras_dsr.layers.registry import COMPACT_CLASS_OF
 from keras_dsr.layers.storage_timing import step_seconds
 
@@ -43,6 +44,7 @@ def choose_storage(
     storage: str,
     capacity: int | float | None = None,
     batch_size: int | None = None,
+    granularity: str = "element",
 ) -> StorageChoice:
     """The storage that a layer is to have: masked if it cannot be compact.
 
@@ -54,13 +56,14 @@ def choose_storage(
         storage: the one that is asked for. With `"auto"`, a step must be measured to be faster by `MARGIN`.
         capacity: as `HasStorage`.
         batch_size: of a step that is timed; None: as in `input_shape`, or `BATCH_SIZE`.
+        granularity: that the layer is to have.
 
     Raises:
         ValueError: a capacity below the weights of a layer that is timed.
     """
     if storage == "masked":
         return StorageChoice("masked", "")
-    obstacle = _obstacle(layer, kind.stock_class, sparsity)
+    obstacle = _obstacle(layer, kind.stock_class, sparsity) or obstacle_of_units(layer, granularity)
     if obstacle is not None:
         return StorageChoice("masked", obstacle)
     share = sparsity["kernel"] if isinstance(sparsity, dict) else sparsity
@@ -91,10 +94,17 @@ def doubt(sparsity: float) -> str:
     )
 
 
+def obstacle_of_units(layer: keras.layers.Layer, granularity: str) -> str | None:
+    """Why a layer that is pruned in slices cannot be compact; None: it is not."""
+    if not unit_axes_of(layer, "kernel", granularity):
+        return None
+    return f"in compact storage a unit is a single weight, and granularity={granularity!r} moves slices of its window"
+
+
 def _obstacle(layer: keras.layers.Layer, stock_class: type, sparsity) -> str | None:
     """Why a layer cannot be compact; None: it can."""
     if stock_class not in COMPACT_CLASS_OF:
-        return f"{stock_class.__name__} is no product with one matrix"
+        return f"{stock_class.__name__} is no product with one matrix, and no convolution"
     try:
         COMPACT_CLASS_OF[stock_class].check_possible(layer, sparsity)
         if layer.built:

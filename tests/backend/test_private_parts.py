@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 import keras_dsr
-from keras_dsr.backend import keras_graph, keras_layers, keras_slots, keras_training
+from keras_dsr.backend import keras_exporting, keras_graph, keras_layers, keras_slots, keras_training
 from keras_dsr.backend.keras_wrapping_optimizer import WrappingOptimizer
 
 LIBRARY = Path(keras_dsr.__file__).parent
@@ -196,3 +196,20 @@ def test_nothing_outside_the_backend_folder_touches_them():
             if module.startswith("keras.src"):
                 found.append(f"{path.relative_to(LIBRARY)}:{node.lineno} {module}")
     assert not found, "\n".join(found)
+
+
+@pytest.mark.backends("tensorflow", "jax")
+def test_it_is_known_when_keras_writes_a_model_for_others(tmp_path):
+    seen = []
+
+    class Recording(layers.Layer):
+        def call(self, inputs):
+            seen.append(keras_exporting.is_exporting())
+            return inputs
+
+    model = keras.Sequential([keras.Input((2,)), Recording()])
+    model.predict(np.zeros((1, 2)), verbose=0)
+    assert seen and not any(seen), "backend/keras_exporting.py: Keras's predict looks like its export"
+    seen.clear()
+    model.export(tmp_path / "model", verbose=False)
+    assert any(seen), "backend/keras_exporting.py: Keras's export is in no module of keras.src.export any more"

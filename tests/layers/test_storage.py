@@ -109,7 +109,7 @@ def test_before_it_is_built_a_layer_is_copied_with_what_is_to_be_chosen():
         ),
         (lambda: dsr.SparseDense(8, storage="auto", dtype="mixed_float16"), (None, 4), "float32 or float64"),
         (lambda: dsr.SparseDense(8, storage="auto", kernel_initializer="orthogonal"), (None, 4), "draw each weight"),
-        (lambda: dsr.SparseConv2D(8, 3, storage="auto"), (None, 4, 4, 2), "needs a window of 1"),
+        (lambda: dsr.SparseConv2D(8, 3, granularity="kernel", storage="auto"), (None, 4, 4, 2), "moves slices"),
         (
             lambda: dsr.SparseDense(8, storage="auto", kernel_regularizer=keras.regularizers.OrthogonalRegularizer()),
             (None, 4),
@@ -268,9 +268,9 @@ def test_sparsify_makes_products_compact_in_place(mask, tmp_path):
     report = dsr.sparsify(compact, **settings, storage="compact", capacity=2.0)
     kinds = {layer.name: type(layer) for layer in compact.layers}
     assert (kinds["pixels"], kinds["einsum"], kinds["classes"]) == (CompactConv2D, CompactEinsumDense, CompactDense)
-    assert kinds["window"] is dsr.SparseConv2D
-    assert [row.storage for row in report.rows].count("compact") == 3
-    for line in ("How it is held", "needs a window of 1", "MultiHeadAttention makes masked layers when it is loaded"):
+    assert kinds["window"] is CompactConv2D
+    assert [row.storage for row in report.rows].count("compact") == 4
+    for line in ("How it is held", "MultiHeadAttention makes masked layers when it is loaded"):
         assert line in " ".join(str(report).replace("│", " ").split())
 
     inputs = np.random.default_rng(0).normal(size=(5, 8, 8, 1)).astype("float32")

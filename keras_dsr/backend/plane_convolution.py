@@ -1,0 +1,385 @@
+"""Convolutions and products with few weights on a CPU, in time that grows with the weights: on planes, by numba.
+
+`Convolution` is the function on NumPy arrays. What a list of positions means for it (which weights go to each output,
+and to each plane of the inputs) is worked out when the list is new and remembered by the list's digest: a step only
+multiplies, and nobody who writes to the positions is overlooked.
+
+Threads share the images, of which each packs some into planes that stay in its cache, multiplies and unpacks. Where
+there are too few images, and for products with a matrix, they share the rows of the product.
+"""
+
+import collections
+import contextlib
+import functools
+import itertools
+import logging
+import math
+import threading
+
+import keras
+import numpy as np
+
+from keras_dsr.backend import recycled
+from keras_dsr.backend.planes import AXES, Planes, Window, planes_of
+from keras_dsr.backend.threads import together, workers
+
+CACHED = 2**17  # numbers that stay in a processor's second cache
+BLOCK = 1024  # numbers of a plane at a time, at most
+SMALL = 2**15  # weights, for which one thread is enough
+REMEMBERED = 2**25  # weights of all lists whose meaning is remembered, at some 32 bytes each
+LARGEST_INT32 = 2**31 - 1
+
+_LOCK = threading.RLock()
+_STRUCTURES: collections.OrderedDict = collections.OrderedDict()
+
+
+class Rows:
+    """The weights in groups: those of each row of a product.
+
+    Attributes:
+        starts: where the weights of each row begin, ints of shape `(rows + 1,)`.
+        order: their order, as they are stored; None: as they are.
+    """
+
+    def __init__(self, keys: np.ndarray, rows: int, planes: np.ndarray, shifts: np.ndarray):
+        self.starts, order = _kernels().grouped(keys, rows)
+        self.order = None if (order[1:] > order[:-1]).all() else order.astype("int32")
+        self._planes, self._shifts = planes[order].astype("int32"), shifts[order].astype("int32")
+        self._offsets: dict[tuple[int, int], np.ndarray] = {}
+
+    def offsets(self, first: int, stride: int) -> np.ndarray:
+        """Where the plane that each weight multiplies begins, for planes from `first` on; remembered for some sizes."""
+        if (first, stride) not in self._offsets:
+            offsets = first + self._planes.astype("int64") * stride + self._shifts
+            fits = offsets.max(initial=0) < LARGEST_INT32 // 2
+            while len(self._offsets) > 2:
+                self._offsets.pop(next(iter(self._offsets)))
+            self._offsets[first, stride] = offsets.astype("int32") if fits else offsets
+        return self._offsets[first, stride]
+
+
+class Structure:
+    """What a list of positions means for a convolution, whatever the number of images.
+
+    Attributes:
+        of_outputs: the weights of each output, which multiply planes of the inputs.
+        of_inputs: the weights of each plane of the inputs, which multiply planes of the upstream.
+    """
+
+    def __init__(self, indices: np.ndarray, window: Window, planes: Planes):
+        rows, columns = indices[:, 0].astype("int64"), indices[:, 1].astype("int64")
+        shape = window.matrix_shape
+        if not (len(rows) and rows.min() >= 0 <= columns.min() and rows.max() < shape[0] and columns.max() < shape[1]):
+            raise ValueError(
+                f"Positions of a layer in compact storage must be rows and columns of a matrix of shape {shape}. "
+                f"Received: rows from {rows.min(initial=0)} to {rows.max(initial=0)}, columns from "
+                f"{columns.min(initial=0)} to {columns.max(initial=0)}. Load the weights of the layer again."
+            )
+        of_group = window.channels // window.groups
+        phases, shifts = planes.taps
+        tap, channel = np.divmod(rows, of_group)
+        channel += columns // (window.filters // window.groups) * of_group
+        plane, shift = channel * len(planes.phases) + phases[tap], shifts[tap]
+        self.of_outputs = Rows(columns, window.filters, plane, shift)
+        self.of_inputs = Rows(plane, planes.count, columns, -shift)
+
+
+class Convolution:
+    """A convolution of batches of a size with weights at some positions of its kernel, and its gradients.
+
+    Args:
+        window: what it is.
+        shape: of the inputs: `(batch, channels)` of a matrix; else with the axes of the window between or behind.
+    """
+
+    def __init__(self, window: Window, shape: tuple[int, ...]):
+        self.window = window
+        self.shape = tuple(shape)
+        sizes, batch = self.shape[1:-1] if window.channels_last else self.shape[2:], self.shape[0]
+        if window.window:
+            self.planes = planes_of(window, batch, sizes)
+        else:  # rows are the positions of images, of which each thread packs one
+            images = next(parts for parts in range(workers(), 0, -1) if batch % parts == 0)
+            as_line = window._replace(window=(1,), strides=(1,), dilations=(1,))
+            self.planes = planes_of(as_line, images, (batch // images,))
+        axes = self.planes.axes
+        inner = tuple(axis.outputs for axis in axes[AXES - len(sizes) :])
+        last = window.channels_last
+        self.output_shape = (shape[0], *inner, window.filters) if last else (shape[0], window.filters, *inner)
+        self._of_inputs = (
+            self.planes.grid,
+            self.planes.phases,
+            tuple(axis.stride for axis in axes),
+            tuple(axis.before for axis in axes),
+        )
+        self._of_outputs = self.planes.grid, np.zeros((1, AXES), "int64"), (1,) * AXES, (0,) * AXES
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no outputs."""
+        return not math.prod(self.output_shape)
+
+    def forward(self, inputs: np.ndarray, values: np.ndarray, indices: np.ndarray, count: int) -> np.ndarray:
+        """The outputs.
+
+        Args:
+            inputs: of the shape of the class, float32 or float64.
+            values: the weights, of the same dtype, in the order of `indices`; those from `count` on are not read.
+            indices: ints of shape `(capacity, 2)`, their rows and columns in the kernel as a matrix.
+            count: how many there are.
+        """
+        outputs = recycled.empty(self.output_shape, inputs.dtype)
+        if self.is_empty:
+            return outputs
+        with _LOCK, _announced("forward", inputs.dtype):
+            rows = self._structure(indices, count).of_outputs
+            values = _in_order(values[:count], rows.order)
+            shares, tile = self._shares_of_images()
+            if len(shares) < workers():
+                planes = self._packed(inputs, forward=True)
+                self._multiply(rows, values, planes, outputs, forward=True)
+                return outputs
+            self._forward_of_images(shares, tile, rows, inputs, values, outputs)
+        return outputs
+
+    def backward(
+        self,
+        inputs: np.ndarray,
+        upstream: np.ndarray,
+        values: np.ndarray,
+        indices: np.ndarray,
+        count: int,
+        of_inputs: bool = True,
+        of_values: bool = True,
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The gradients of the inputs and of the values, 0 from `count` on; None of what is not asked for.
+
+        Args:
+            inputs, values, indices, count: as `forward` was given.
+            upstream: the gradient of the outputs.
+        """
+        gradient = recycled.empty(self.shape, inputs.dtype) if of_inputs else None
+        sampled = np.zeros(values.shape, values.dtype) if of_values else None
+        if self.is_empty:
+            if gradient is not None:
+                gradient[...] = 0
+            return gradient, sampled
+        with _LOCK, _announced("backward", inputs.dtype):
+            structure = self._structure(indices, count)
+            of_planes, of_outputs = structure.of_inputs, structure.of_outputs
+            ordered = _in_order(values[:count], of_planes.order)
+            shares, tile = self._shares_of_images()
+            if len(shares) < workers():
+                upstream = self._packed(upstream, forward=False)
+                if gradient is not None:
+                    self._multiply(of_planes, ordered, upstream, gradient, forward=False)
+                if sampled is not None:
+                    self._sample(of_outputs, self._packed(inputs, forward=True), upstream, sampled[:count])
+                return gradient, sampled
+            self._backward_of_images(
+                shares,
+                tile,
+                structure,
+                inputs,
+                upstream,
+                ordered,
+                gradient,
+                None if sampled is None else sampled[:count],
+            )
+        return gradient, sampled
+
+    def _structure(self, indices: np.ndarray, count: int) -> Structure:
+        """What the positions mean: worked out for a list that is new."""
+        parts = together(_kernels().digest, _shares(count), indices)
+        key = sum(int(part) for part in parts) % 2**64, count, self.window, self.planes.taps[1].tobytes()
+        if key in _STRUCTURES:
+            _STRUCTURES.move_to_end(key)
+            return _STRUCTURES[key]
+        _STRUCTURES[key] = structure = Structure(indices[:count], self.window, self.planes)
+        while len(_STRUCTURES) > 1 and sum(known[1] for known in _STRUCTURES) > REMEMBERED:
+            _STRUCTURES.popitem(last=False)
+        return structure
+
+    # All images at a time, and the rows shared
+
+    def _sizes_of_all(self) -> tuple[int, int, int]:
+        """Of planes of all images: the length if a loop was compiled for it, else 0; the stride; a block's length."""
+        length = self.planes.length
+        short = next((each for each in _kernels().SHORT if each >= length), 0)
+        stride, block = self._sizes(self.planes.batch)
+        return short, max(stride, short + self.planes.largest_shift), short or block
+
+    def _packed(self, images: np.ndarray, forward: bool) -> np.ndarray:
+        """The planes of the inputs, or of the upstream, which begin behind zeros."""
+        _, stride, _ = self._sizes_of_all()
+        count, first = (self.planes.count, 0) if forward else (self.window.filters, self.planes.largest_shift)
+        planes = _scratch("inputs" if forward else "upstream", (first + (count + 1) * stride,), images)
+        planes[...] = 0
+        layout = self._of_inputs if forward else self._of_outputs
+        images, last = self._five_axes(images), self.window.channels_last
+        together(_kernels().pack, _shares(len(images), 1), last, images, planes, first, stride, layout)
+        return planes
+
+    def _multiply(self, rows: Rows, values, planes, target: np.ndarray, forward: bool) -> None:
+        """Write the product, unpacked, to outputs or the gradient of the inputs."""
+        kernels = _kernels()
+        short, stride, block = self._sizes_of_all()
+        sums = _scratch("memory", ((len(rows.starts) - 1) * stride,), values)
+        offsets = rows.offsets(0 if forward else self.planes.largest_shift, stride)
+        arrays = rows.starts, offsets, values, planes, sums
+        together(kernels.PRODUCT[short], _shares_of_rows(rows.starts), *arrays, stride, block, self.planes.length)
+        layout = self._of_outputs if forward else self._of_inputs
+        images, last = self._five_axes(target), self.window.channels_last
+        together(kernels.unpack, _shares(len(images), 1), last, sums, images, stride, layout)
+
+    def _sample(self, rows: Rows, planes, upstream, target: np.ndarray) -> None:
+        short, stride, block = self._sizes_of_all()
+        sums = _scratch("parts", (1, len(target)), target)
+        sums[...] = 0
+        arrays = rows.starts, rows.offsets(0, stride), planes, upstream, self.planes.largest_shift, sums[0]
+        together(_kernels().SAMPLED[short], _shares_of_rows(rows.starts), *arrays, stride, block, self.planes.length)
+        _put(sums, rows.order, target)
+
+    # Some images at a time
+
+    def _forward_of_images(self, shares, tile: int, rows: Rows, inputs, values, outputs: np.ndarray) -> None:
+        stride, block = self._sizes(tile)
+        memory = _scratch("memory", (len(shares), (self.planes.count + 1 + self.window.filters) * stride), inputs)
+        arrays = self._five_axes(inputs), self._five_axes(outputs), rows.starts, rows.offsets(0, stride), values
+        layouts = self._of_inputs, self._of_outputs
+        each = [(*share, part) for share, part in zip(shares, memory)]
+        together(_kernels().forward, each, self.window.channels_last, *arrays, *layouts, tile, stride, block)
+
+    def _backward_of_images(
+        self, shares, tile: int, structure: Structure, inputs, upstream, values, gradient, sampled
+    ) -> None:
+        """Write the gradients of the inputs and of the weights that exist, where they are not None."""
+        stride, block = self._sizes(tile)
+        of_planes, of_outputs, first = structure.of_inputs, structure.of_outputs, self.planes.largest_shift
+        size = first + (self.window.filters + 2 + 2 * self.planes.count) * stride
+        memory = _scratch("memory", (len(shares), size), inputs)
+        parts = _scratch("parts", (len(shares), 0 if sampled is None else len(sampled)), inputs)
+        parts[...] = 0
+        target = np.empty((0,) * (AXES + 2), inputs.dtype) if gradient is None else self._five_axes(gradient)
+        images = self.window.channels_last, self._five_axes(inputs), self._five_axes(upstream), target
+        weights = of_outputs.starts, of_outputs.offsets(0, stride), values
+        inputs_of = of_planes.starts, of_planes.offsets(first, stride)
+        each = [(*share, part, *images, sums) for share, part, sums in zip(shares, memory, parts)]
+        layouts = self._of_inputs, self._of_outputs
+        together(_kernels().backward, each, *layouts, *weights, *inputs_of, first, tile, stride, block)
+        if sampled is not None:
+            _put(parts, of_outputs.order, sampled)
+
+    def _shares_of_images(self) -> tuple[list[tuple[int, int]], int]:
+        """For each thread its images, and how many it packs at a time. There are too few shares where it cannot be."""
+        if not self.window.window:
+            return [], 0
+        per_image = (self.planes.count + self.window.filters) * math.prod(self.planes.grid)
+        shares = _shares(self.shape[0], 1)
+        return shares, max(1, min(CACHED // per_image, shares[0][1] - shares[0][0]))
+
+    def _sizes(self, images: int) -> tuple[int, int]:
+        """The stride of planes of so many images, and the length of the blocks that they are cut into."""
+        length = images * math.prod(self.planes.grid)
+        return length + self.planes.largest_shift, -(-length // -(-length // BLOCK))
+
+    def _five_axes(self, images: np.ndarray) -> np.ndarray:
+        images = np.ascontiguousarray(images)
+        if not self.window.window:
+            return images.reshape(self.planes.batch, 1, 1, -1, images.shape[1])
+        at = 1 if self.window.channels_last else 2
+        return images.reshape(*images.shape[:at], *(1,) * (AXES + 2 - images.ndim), *images.shape[at:])
+
+
+def _shares(size: int, alone: int = SMALL) -> list[tuple[int, int]]:
+    """For each thread a part of so many pieces of work; one part for all of few pieces."""
+    parts = max(1, min(workers(), size // alone))
+    ends = [size * part // parts for part in range(parts + 1)]
+    return list(itertools.pairwise(ends))
+
+
+def _shares_of_rows(starts: np.ndarray) -> list[tuple[int, int]]:
+    """For each thread a part of the rows, of about as many weights."""
+    ends = np.searchsorted(starts, np.linspace(0, starts[-1], workers() + 1)).tolist()
+    ends[0], ends[-1] = 0, len(starts) - 1
+    return [share for share in itertools.pairwise(ends) if share[1] > share[0]]
+
+
+def _in_order(values: np.ndarray, order: np.ndarray | None) -> np.ndarray:
+    if order is None:
+        return np.ascontiguousarray(values)
+    ordered = _scratch("values", values.shape, values)
+    together(_kernels().take, _shares(len(values)), values, order, ordered)
+    return ordered
+
+
+def _put(parts: np.ndarray, order: np.ndarray | None, target: np.ndarray) -> None:
+    if order is None:
+        np.sum(parts, 0, out=target)
+    else:
+        together(_kernels().put, _shares(len(target)), parts, order, target)
+
+
+_SCRATCH: dict = {}
+
+
+def _scratch(name: str, shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
+    """An array that lasts until the next of its name."""
+    key, size = (name, like.dtype), math.prod(shape)
+    if key not in _SCRATCH or len(_SCRATCH[key]) < size:
+        _SCRATCH[key] = np.empty(size, like.dtype)
+    return _SCRATCH[key][:size].reshape(shape)
+
+
+@functools.lru_cache(maxsize=1024)
+def convolution_of(window: Window, shape: tuple[int, ...]) -> Convolution:
+    """The convolution of inputs of a shape."""
+    return Convolution(window, shape)
+
+
+@functools.lru_cache(maxsize=1)
+def _kernels():
+    from keras_dsr.backend import plane_kernels
+
+    return plane_kernels
+
+
+_COMPILED: set = set()
+
+
+@contextlib.contextmanager
+def _announced(*which):
+    """Says what takes so long, if the first of its kind takes more than a second."""
+    if which in _COMPILED:
+        yield
+        return
+    _COMPILED.add(which)
+    timer = threading.Timer(1.0, _say, [f"Compiling sparse products for {which[1]}, once on this machine."])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _say(text: str) -> None:
+    if keras.config.is_interactive_logging_enabled():
+        print(text, flush=True)
+    else:
+        logging.getLogger("keras_dsr").info(text)
+
+
+@functools.lru_cache(maxsize=1)
+def is_available() -> bool:
+    """Whether numba is there and compiles. If not, says so once."""
+    try:
+        _kernels().grouped(np.zeros(1, "int64"), 1)
+    except Exception as error:  # whatever numba or its compiler raises
+        logging.getLogger("keras_dsr").info(
+            "Layers in compact storage use the slower products of %s, and convolutions make their dense kernel in "
+            "every step, as numba does not work (%s). Install it: pip install keras-dsr[fast]",
+            keras.backend.backend(),
+            error,
+        )
+        return False
+    return True

@@ -1,0 +1,333 @@
+"""Loops over planes (see `backend.planes`) that numba compiles: plain ones, which its compiler makes vectors of.
+
+Each is compiled at its first use for the type of its numbers, and kept on disk. Each does the part of the work that
+its first arguments name, without Python's lock, so that several threads do it together.
+
+A layout, where it is an argument, is a tuple: the grid of an image; phases, an int array of shape `(phases, 3)`;
+strides; and the zeros in front of the images.
+"""
+
+import numba
+import numpy as np
+
+# What sums may be reordered and fused for; NaN and infinities stay what they are.
+_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+# Planes that are no longer than these have loops of a length that is known when they are compiled.
+SHORT = (8, 16, 32, 64)
+
+
+def _product(length):
+    """`outputs[row] = sum over the weights of the row of value * inputs[offset:]`, on planes cut into blocks.
+
+    Args:
+        length: of a block, known when it is compiled; 0: `block`.
+
+    Args of the result:
+        row, rows: the first row of the work, and the one behind it.
+        starts: where the weights of each row begin, and in the end how many there are.
+        offsets: where the plane of each weight begins in `inputs`.
+        values: of the weights.
+        inputs, outputs: flat arrays of planes; of the outputs, row `r` begins at `r * stride`.
+        block, size: the length of a block and that of a plane.
+    """
+
+    def product(row, rows, starts, offsets, values, inputs, outputs, stride, block, size):
+        for begin in range(0, size, block):
+            n = length if length else min(block, size - begin)
+            for to in range(row, rows):
+                sums = outputs[to * stride + begin : to * stride + begin + n]
+                for j in range(n):
+                    sums[j] = 0
+                weight, end = starts[to], starts[to + 1]
+                while weight + 8 <= end:  # eight at a time: a sum is read and written once for all of them
+                    v0, v1, v2, v3 = values[weight], values[weight + 1], values[weight + 2], values[weight + 3]
+                    v4, v5, v6, v7 = values[weight + 4], values[weight + 5], values[weight + 6], values[weight + 7]
+                    a0, a1 = offsets[weight] + begin, offsets[weight + 1] + begin
+                    a2, a3 = offsets[weight + 2] + begin, offsets[weight + 3] + begin
+                    a4, a5 = offsets[weight + 4] + begin, offsets[weight + 5] + begin
+                    a6, a7 = offsets[weight + 6] + begin, offsets[weight + 7] + begin
+                    x0, x1, x2, x3 = inputs[a0 : a0 + n], inputs[a1 : a1 + n], inputs[a2 : a2 + n], inputs[a3 : a3 + n]
+                    x4, x5, x6, x7 = inputs[a4 : a4 + n], inputs[a5 : a5 + n], inputs[a6 : a6 + n], inputs[a7 : a7 + n]
+                    for j in range(n):
+                        sums[j] += (v0 * x0[j] + v1 * x1[j] + v2 * x2[j] + v3 * x3[j]) + (
+                            v4 * x4[j] + v5 * x5[j] + v6 * x6[j] + v7 * x7[j]
+                        )
+                    weight += 8
+                while weight + 4 <= end:
+                    v0, v1, v2, v3 = values[weight], values[weight + 1], values[weight + 2], values[weight + 3]
+                    a0, a1 = offsets[weight] + begin, offsets[weight + 1] + begin
+                    a2, a3 = offsets[weight + 2] + begin, offsets[weight + 3] + begin
+                    x0, x1, x2, x3 = inputs[a0 : a0 + n], inputs[a1 : a1 + n], inputs[a2 : a2 + n], inputs[a3 : a3 + n]
+                    for j in range(n):
+                        sums[j] += v0 * x0[j] + v1 * x1[j] + v2 * x2[j] + v3 * x3[j]
+                    weight += 4
+                while weight < end:
+                    value, a0 = values[weight], offsets[weight] + begin
+                    x0 = inputs[a0 : a0 + n]
+                    for j in range(n):
+                        sums[j] += value * x0[j]
+                    weight += 1
+
+    return _compiled(product)
+
+
+def _sampled(length):
+    """`gradient[weight] += sum of inputs[offset:] * upstream[row]`, of each weight that exists.
+
+    Args and those of the result: as of `_product`. `upstream` has planes as the outputs, from `first` on, which are
+    zero where no output lies.
+    """
+
+    def sampled(row, rows, starts, offsets, inputs, upstream, first, gradient, stride, block, size):
+        zero = gradient.dtype.type(0)
+        for begin in range(0, size, block):
+            n = length if length else min(block, size - begin)
+            for of in range(row, rows):
+                u = upstream[first + of * stride + begin : first + of * stride + begin + n]
+                weight, end = starts[of], starts[of + 1]
+                while weight + 4 <= end:
+                    a0, a1 = offsets[weight] + begin, offsets[weight + 1] + begin
+                    a2, a3 = offsets[weight + 2] + begin, offsets[weight + 3] + begin
+                    x0, x1, x2, x3 = inputs[a0 : a0 + n], inputs[a1 : a1 + n], inputs[a2 : a2 + n], inputs[a3 : a3 + n]
+                    s0 = s1 = s2 = s3 = zero
+                    for j in range(n):
+                        s0 += u[j] * x0[j]
+                        s1 += u[j] * x1[j]
+                        s2 += u[j] * x2[j]
+                        s3 += u[j] * x3[j]
+                    gradient[weight] += s0
+                    gradient[weight + 1] += s1
+                    gradient[weight + 2] += s2
+                    gradient[weight + 3] += s3
+                    weight += 4
+                while weight < end:
+                    a0 = offsets[weight] + begin
+                    x0 = inputs[a0 : a0 + n]
+                    s0 = zero
+                    for j in range(n):
+                        s0 += u[j] * x0[j]
+                    gradient[weight] += s0
+                    weight += 1
+
+    return _compiled(sampled)
+
+
+PRODUCT = {length: _product(length) for length in (0, *SHORT)}
+SAMPLED = {length: _sampled(length) for length in (0, *SHORT)}
+_product_of_any, _sampled_of_any = PRODUCT[0], SAMPLED[0]
+
+
+@_compiled
+def forward(
+    begin, end, memory, last, images, outputs, starts, offsets, values, of_inputs, of_outputs, tile, stride, block
+):
+    """The outputs of images from `begin` to `end`, `tile` at a time, whose planes stay in a processor's cache.
+
+    Args:
+        memory: a flat array for the planes of the inputs, those of the outputs, and a plane between.
+        last: whether channels are the last axis.
+        of_inputs, of_outputs: layouts.
+        starts, offsets, values, stride, block: as of `PRODUCT`.
+    """
+    grid, phases = of_inputs[0], of_inputs[1]
+    planes = memory[: (_channels(images, last) * len(phases) + 1) * stride]
+    sums = memory[len(planes) :]
+    planes[:] = 0
+    for image in range(begin, end, tile):
+        n = min(tile, end - image)
+        pack(0, n, last, images[image : image + n], planes, 0, stride, of_inputs)
+        size = n * grid[0] * grid[1] * grid[2]
+        _product_of_any(0, len(starts) - 1, starts, offsets, values, planes, sums, stride, block, size)
+        unpack(0, n, last, sums, outputs[image : image + n], stride, of_outputs)
+
+
+@_compiled
+def backward(
+    begin,
+    end,
+    memory,
+    last,
+    images,
+    upstream,
+    gradient,
+    sampled,
+    of_inputs,
+    of_outputs,
+    starts,
+    offsets,
+    values,
+    input_starts,
+    input_offsets,
+    first,
+    tile,
+    stride,
+    block,
+):
+    """The gradients of images from `begin` to `end`, and their part of the gradient of the weights.
+
+    Args:
+        upstream: the gradient of the outputs.
+        gradient: that of the inputs; its batch is empty if none is asked for.
+        sampled: an array of the sums for each weight, in the order of `starts`; it is empty if none is asked for.
+        starts, offsets: of the weights of each output.
+        input_starts, input_offsets, values: of the weights of each plane of the inputs.
+        first: where the planes of the upstream begin.
+        memory, last, of_inputs, of_outputs, tile, stride, block: as of `forward`.
+    """
+    grid, phases = of_inputs[0], of_inputs[1]
+    filters, count = _channels(upstream, last), _channels(images, last) * len(phases)
+    above = memory[: first + (filters + 1) * stride]
+    planes = memory[len(above) : len(above) + (count + 1) * stride]
+    memory[: len(above) + len(planes)] = 0
+    sums = memory[len(above) + len(planes) :]
+    for image in range(begin, end, tile):
+        n = min(tile, end - image)
+        size = n * grid[0] * grid[1] * grid[2]
+        pack(0, n, last, upstream[image : image + n], above, first, stride, of_outputs)
+        if len(gradient):
+            _product_of_any(0, count, input_starts, input_offsets, values, above, sums, stride, block, size)
+            unpack(0, n, last, sums, gradient[image : image + n], stride, of_inputs)
+        if len(sampled):
+            pack(0, n, last, images[image : image + n], planes, 0, stride, of_inputs)
+            _sampled_of_any(0, filters, starts, offsets, planes, above, first, sampled, stride, block, size)
+
+
+@_compiled
+def _channels(images, last):
+    return images.shape[4] if last else images.shape[1]
+
+
+@_compiled
+def pack(begin, end, last, images, planes, first, stride, layout):
+    """Write images from `begin` to `end` into planes, from `first` on, with zeros where none of them lies.
+
+    Args:
+        images: array of shape `(batch, a, b, c, channels)`, or `(batch, channels, a, b, c)` if not `last`.
+    """
+    grid, phases, strides, before = layout
+    channels = _channels(images, last)
+    high, wide, deep = images.shape[1:4] if last else images.shape[2:5]
+    for phase in range(len(phases)):
+        low, top, at_low = _on_line(deep, grid[2], phases[phase, 2], strides[2], before[2])
+        for image in range(begin, end):
+            for g0 in range(grid[0]):
+                h0 = g0 * strides[0] + phases[phase, 0] - before[0]
+                for g1 in range(grid[1]):
+                    h1 = g1 * strides[1] + phases[phase, 1] - before[1]
+                    inside = 0 <= h0 < high and 0 <= h1 < wide
+                    at = first + phase * stride + ((image * grid[0] + g0) * grid[1] + g1) * grid[2]
+                    step = len(phases) * stride
+                    for channel in range(channels):
+                        line = planes[at + channel * step : at + channel * step + grid[2]]
+                        for j in range(low if inside else grid[2]):
+                            line[j] = 0
+                        for j in range(top, grid[2] if inside else 0):
+                            line[j] = 0
+                    if inside and top > low:
+                        lines = planes[at + low :]
+                        rows = images[image, h0, h1, at_low:] if last else images[image, :, h0, h1, at_low:].T
+                        _to_lines(rows, strides[2], lines, step, top - low)
+
+
+@_compiled
+def unpack(begin, end, last, planes, images, stride, layout):
+    """Read images from planes, as `pack` has written them; a position that is on no plane is 0."""
+    grid, phases, strides, before = layout
+    high, wide, deep = images.shape[1:4] if last else images.shape[2:5]
+    is_whole = len(phases) == strides[0] * strides[1] * strides[2]
+    for axis, size in enumerate((high, wide, deep)):
+        is_whole = is_whole and (size - 1 + before[axis]) // strides[axis] < grid[axis]
+    for image in range(begin, end):
+        if not is_whole:
+            images[image] = 0
+        for phase in range(len(phases)):
+            low, top, at_low = _on_line(deep, grid[2], phases[phase, 2], strides[2], before[2])
+            for g0 in range(grid[0]):
+                h0 = g0 * strides[0] + phases[phase, 0] - before[0]
+                for g1 in range(grid[1]):
+                    h1 = g1 * strides[1] + phases[phase, 1] - before[1]
+                    if not (0 <= h0 < high and 0 <= h1 < wide):
+                        continue
+                    lines = planes[phase * stride + ((image * grid[0] + g0) * grid[1] + g1) * grid[2] + low :]
+                    rows = images[image, h0, h1, at_low:] if last else images[image, :, h0, h1, at_low:].T
+                    _from_lines(lines, len(phases) * stride, top - low, rows, strides[2])
+
+
+@_compiled
+def _on_line(size, grid, phase, stride, before):
+    """Where on a line of the grid the positions of an image begin and end, and which is the first of them."""
+    low = min(grid, max(0, -((phase - before) // stride)))
+    top = max(low, min(grid, (size - 1 + before - phase) // stride + 1))
+    return low, top, low * stride + phase - before
+
+
+@_compiled
+def _to_lines(rows, stride, lines, step, count):
+    """Write every `stride`-th of rows of all channels to a line for each channel."""
+    for channel in range(rows.shape[1]):
+        line, column = lines[channel * step : channel * step + count], rows[:, channel]
+        if stride == 1:
+            for j in range(count):
+                line[j] = column[j]
+        else:
+            for j in range(count):
+                line[j] = column[j * stride]
+
+
+@_compiled
+def _from_lines(lines, step, count, rows, stride):
+    """Read what `_to_lines` has written."""
+    for channel in range(rows.shape[1]):
+        line, column = lines[channel * step : channel * step + count], rows[:, channel]
+        if stride == 1:
+            for j in range(count):
+                column[j] = line[j]
+        else:
+            for j in range(count):
+                column[j * stride] = line[j]
+
+
+@_compiled
+def take(begin, end, values, order, taken):
+    """`taken = values[order]`, of some."""
+    for index in range(begin, end):
+        taken[index] = values[order[index]]
+
+
+@_compiled
+def put(begin, end, parts, order, target):
+    """`target[order] = sum of parts`, of some; `parts` has a row for each of the numbers to add."""
+    for index in range(begin, end):
+        total = parts[0, index]
+        for part in range(1, len(parts)):
+            total += parts[part, index]
+        target[order[index]] = total
+
+
+@_compiled
+def digest(begin, end, indices):
+    """A number of 64 bits that tells lists of rows and columns apart; of a list it is the sum of those of its parts."""
+    total = np.uint64(0)
+    for index in range(begin, end):
+        mixed = np.uint64(indices[index, 0]) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= np.uint64(indices[index, 1]) + np.uint64(index) * np.uint64(0xD1B54A32D192ED03)
+        mixed ^= mixed >> np.uint64(29)
+        mixed *= np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= mixed >> np.uint64(32)
+        total += mixed
+    return total
+
+
+@_compiled
+def grouped(keys, groups):
+    """Where the entries of each group begin, ints of shape `(groups + 1,)`, and the order that sorts them by group."""
+    starts = np.zeros(groups + 1, np.int64)
+    for key in keys:
+        starts[key + 1] += 1
+    for group in range(groups):
+        starts[group + 1] += starts[group]
+    order, free = np.empty(len(keys), np.int64), starts[:-1].copy()
+    for index in range(len(keys)):
+        order[free[keys[index]]] = index
+        free[keys[index]] += 1
+    return starts, order

@@ -1,0 +1,33 @@
+"""The convolution of training (see `backend.sparse_convolution`) on TensorFlow: a graph calls back to Python."""
+
+import tensorflow as tf
+
+from keras_dsr.backend.plane_convolution import convolution_of
+from keras_dsr.backend.planes import output_shape
+
+
+def convolve(inputs, values, indices, count, window):
+    """As `backend.sparse_convolution.convolve`."""
+    where = [tf.convert_to_tensor(indices), tf.convert_to_tensor(count)]
+
+    def forward(inputs, values, indices, count):
+        return convolution_of(window, inputs.shape).forward(inputs, values, indices, int(count))
+
+    def backward(inputs, upstream, values, indices, count):
+        return convolution_of(window, inputs.shape).backward(inputs, upstream, values, indices, int(count))
+
+    @tf.custom_gradient
+    def convolved(inputs, values):
+        outputs = tf.numpy_function(forward, [inputs, values, *where], inputs.dtype, stateful=False)
+        outputs.set_shape(output_shape(window, tuple(inputs.shape)))
+
+        def gradient(upstream):
+            given = [inputs, upstream, values, *where]
+            gradients = tf.numpy_function(backward, given, [inputs.dtype, values.dtype], stateful=False)
+            for result, of in zip(gradients, (inputs, values)):
+                result.set_shape(of.shape)
+            return gradients
+
+        return outputs, gradient
+
+    return convolved(tf.convert_to_tensor(inputs), tf.convert_to_tensor(values))

@@ -1,0 +1,86 @@
+"""Work on a CPU that several threads do together: as many as the backend uses, and on torch its own.
+
+torch's threads wait for work by running; others would share the processors with them.
+"""
+
+import concurrent.futures
+import ctypes
+import functools
+import os
+from collections.abc import Callable, Sequence
+
+import keras
+
+
+@functools.lru_cache(maxsize=1)
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def workers() -> int:
+    """Threads that the backend uses for an operation."""
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        return min(processors(), torch.get_num_threads())
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return min(processors(), tf.config.threading.get_intra_op_parallelism_threads() or processors())
+    return processors()
+
+
+def together(function: Callable, shares: Sequence[tuple], *arguments) -> list:
+    """The results of `function(*share, *arguments)` for every share, each in a thread, of which there are as many.
+
+    Raises:
+        Exception: what the function raises for one of them.
+    """
+    if len(shares) == 1:
+        return [function(*shares[0], *arguments)]
+    of_torch = _team_of_torch() if keras.backend.backend() == "torch" else None
+    if of_torch is None:
+        *others, own = shares
+        futures = [_pool().submit(function, *share, *arguments) for share in others]
+        result = function(*own, *arguments)
+        return [*(future.result() for future in futures), result]
+    results: list = [None] * len(shares)
+    left = list(range(len(shares)))
+
+    def one(_):
+        while left:  # a team may be smaller than it was asked for
+            try:
+                number = left.pop()
+                results[number] = function(*shares[number], *arguments)
+            except IndexError:
+                return
+            except Exception as error:
+                results[number] = error
+
+    run, callback = of_torch
+    run(callback(one), None, len(shares), 0)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    return results
+
+
+@functools.lru_cache(maxsize=1)
+def _team_of_torch():
+    """The function of torch's OpenMP that has its threads call another, and that one's type; None: there is none."""
+    import torch
+
+    callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    try:
+        run = ctypes.CDLL(torch._C.__file__).GOMP_parallel
+    except (AttributeError, OSError):
+        return None
+    run.argtypes, run.restype = [callback, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
+    return run, callback
+
+
+@functools.lru_cache(maxsize=1)
+def _pool() -> concurrent.futures.ThreadPoolExecutor:
+    return concurrent.futures.ThreadPoolExecutor(max(1, processors() - 1), "keras_dsr")
