@@ -4,6 +4,7 @@
     python -m benchmarks.truly_sparse --part=memory    # about 3 minutes: the peak memory of a process that trains
     python -m benchmarks.truly_sparse --part=set --data_dir=...  # the network of the SET paper on CIFAR-10
     python -m benchmarks.truly_sparse --part=huge      # about 2 minutes: 103 GB of dense kernels
+    python -m benchmarks.truly_sparse --part=convolution [--network=resnet_50] [--batch=128]    # 2 to 10 minutes
     KERAS_BACKEND=torch python -m benchmarks.truly_sparse --part=steps
 
 `steps` and `memory`: two hidden layers of 4096 (or `--width`) units, and 10 classes. Each round of `steps` trains each
@@ -29,11 +30,12 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_dsr as dsr
+from benchmarks.convolutions import NETWORKS, steps_table
 from benchmarks.training import interleaved, step_timer
 
 CASES = ("0.99/64", "0.99/8", "0.98/64", "0.95/64", "0.95/8", "0.9/64", "0.9/8", "0.8/8")
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("part", "steps", ["steps", "memory", "set", "huge"], "What is measured.")
+flags.DEFINE_enum("part", "steps", ["steps", "memory", "set", "huge", "convolution"], "What is measured.")
 flags.DEFINE_multi_integer("width", None, "Units of a hidden layer; default: 4096, and 8192 for memory.")
 flags.DEFINE_multi_string("case", list(CASES), "SPARSITY/BATCH.")
 flags.DEFINE_integer("rounds", 9, "Timed rounds of each form.", lower_bound=1)
@@ -42,6 +44,9 @@ flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets are, for the se
 flags.DEFINE_integer("epochs", 10, "Of the set.", lower_bound=1)
 flags.DEFINE_multi_enum("method", ["set", "dsr"], ["set", "dsr"], "Of the set.")
 flags.DEFINE_integer("seed", 0, "Of the set.")
+flags.DEFINE_enum("network", "wide_resnet", list(NETWORKS), "Of the convolution: WRN-28-2, or ResNet-50 of 64 x 64.")
+flags.DEFINE_integer("batch", 32, "Of the convolution.", lower_bound=1)
+flags.DEFINE_multi_float("sparsity", [0.8, 0.9, 0.95, 0.98], "Of the convolution.")
 flags.DEFINE_string("form", None, "For the process of one form (this program starts it).")
 
 FORMS = ("dense", "masked", "compact")
@@ -106,6 +111,13 @@ def seconds_a_step(sparsity: float, batch_size: int, width: int) -> tuple[dict[s
     chosen = ", ".join(dict.fromkeys(layer.storage_choice.storage for layer in model.layers[:-1]))
     rounds = interleaved(timers, FLAGS.steps, FLAGS.rounds, lambda done: None)
     return {form: min(times[form] for times in rounds) for form in timers}, chosen
+
+
+# A network of convolutions
+
+
+def convolution_part(console: Console) -> None:
+    console.print(steps_table(FLAGS.network, FLAGS.batch, FLAGS.sparsity, FLAGS.rounds, FLAGS.steps))
 
 
 # Memory
@@ -251,7 +263,8 @@ def main(argv):
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
     if FLAGS.part == "set" and FLAGS.data_dir is None:
         raise app.UsageError("--part=set needs --data_dir=..., where TensorFlow Datasets has cifar10")
-    {"steps": steps_part, "memory": memory_part, "set": set_part, "huge": huge_part}[FLAGS.part](Console())
+    parts = {"steps": steps_part, "memory": memory_part, "set": set_part, "huge": huge_part}
+    {**parts, "convolution": convolution_part}[FLAGS.part](Console())
 
 
 if __name__ == "__main__":

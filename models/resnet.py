@@ -6,6 +6,8 @@ from collections.abc import Callable
 import keras
 from keras import layers
 
+from models.data_format import channels_axis
+
 # A block by its convolutions: size, factor on the stage's channels, whether it has the block's stride.
 BASIC = ((3, 1, True), (3, 1, False))
 BOTTLENECK = ((1, 1, False), (3, 1, True), (1, 4, False))
@@ -133,7 +135,7 @@ def _resnet(name, input_shape, classes, conv, dense, kernel_regularizer, width):
             kernel_initializer=initializer,
             kernel_regularizer=kernel_regularizer,
         )(x)
-        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+        return layers.BatchNormalization(channels_axis(), momentum=0.9, epsilon=1e-5)(x)
 
     channels = [max(1, round(64 * 2**stage * width)) for stage in range(len(stages))]
     inputs = keras.Input(input_shape)
@@ -151,7 +153,7 @@ def _resnet(name, input_shape, classes, conv, dense, kernel_regularizer, width):
 def _residual(x, block, channels, strides, conv, convolve):
     """One block, with a convolution in its shortcut where the shape of the maps changes."""
     shortcut, outputs = x, block[-1][1] * channels
-    if strides > 1 or x.shape[-1] != outputs:
+    if strides > 1 or x.shape[channels_axis()] != outputs:
         shortcut = convolve(x, layers.Conv2D, outputs, 1, strides)
     for position, (size, factor, strided) in enumerate(block):
         x = layers.Activation("relu")(x) if position else x

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import keras
 from keras import layers
 
+from models.data_format import channels_axis
+
 
 def wide_resnet(
     depth: int = 28,
@@ -58,9 +60,8 @@ def wide_resnet(
         )(x)
 
     def activate(x):
-        return layers.Activation("relu")(layers.BatchNormalization(channels, momentum=0.9, epsilon=1e-5)(x))
+        return layers.Activation("relu")(layers.BatchNormalization(channels_axis(), momentum=0.9, epsilon=1e-5)(x))
 
-    channels = 1 if keras.config.image_data_format() == "channels_first" else -1
     inputs = keras.Input(input_shape)
     x = convolve(inputs, layers.Conv2D, 16, 3)
     for group in range(3):
@@ -69,7 +70,7 @@ def wide_resnet(
             strides = 2 if group > 0 and block == 0 else 1
             activated = activate(x)
             shortcut = x
-            if strides > 1 or x.shape[channels] != filters:
+            if strides > 1 or x.shape[channels_axis()] != filters:
                 shortcut = convolve(activated, layers.Conv2D, filters, 1, strides)
             residual = activate(convolve(activated, conv, filters, 3, strides))
             x = layers.Add()([convolve(residual, conv, filters, 3), shortcut])

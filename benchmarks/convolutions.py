@@ -1,0 +1,68 @@
+"""Convolutional networks in compact storage against dense: part of `benchmarks.truly_sparse`."""
+
+import functools
+import statistics
+import time
+
+import keras
+import numpy as np
+from rich.table import Table
+
+import keras_dsr as dsr
+import models
+from benchmarks.training import Repeated
+
+# The builder of each network, and the size of its images.
+NETWORKS = {
+    "wide_resnet": (functools.partial(models.wide_resnet, 28, 2), 32),
+    "resnet_50": (functools.partial(models.resnet_50, classes=10), 64),
+}
+
+
+def network(name: str, sparsity: float | None, channels_last: bool = True, optimizer="momentum") -> keras.Model:
+    """A network, dense (`sparsity=None`) or with the convolutions in compact storage that the paper makes sparse."""
+    build, size = NETWORKS[name]
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_last" if channels_last else "channels_first")
+    try:
+        shape = (size, size, 3) if channels_last else (3, size, size)
+        conv = keras.layers.Conv2D
+        if sparsity is not None:
+            conv = functools.partial(dsr.SparseConv2D, sparsity=sparsity, storage="compact", mask_seed=1)
+        model = build(input_shape=shape, conv=conv)
+    finally:
+        keras.config.set_image_data_format(before)
+    optimizer = keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True) if optimizer == "momentum" else optimizer
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, jit_compile=keras.backend.backend() == "jax")
+    return model
+
+
+def steps_table(name: str, batch_size: int, sparsities: list[float], rounds: int, steps: int) -> Table:
+    """Milliseconds of a step of `fit`, wall and of all processors, the medians of rounds in turn."""
+    layouts = [True] if keras.backend.backend() == "tensorflow" else [True, False]  # its CPU has channels last alone
+    forms = [(None, last) for last in layouts] + [(sparsity, last) for sparsity in sparsities for last in layouts]
+    rng = np.random.default_rng(0)
+    runs = {}
+    for sparsity, last in forms:
+        model = network(name, sparsity, last)
+        images = rng.normal(size=(batch_size, *model.input_shape[1:])).astype("float32")
+        data = Repeated((images, np.arange(batch_size) % 10))
+        model.fit(data, steps_per_epoch=2, verbose=0)
+        runs[sparsity, last] = model, data
+    times: dict = {form: [] for form in forms}
+    for _ in range(rounds):
+        for form, (model, data) in runs.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            model.fit(data, steps_per_epoch=steps, verbose=0)
+            times[form].append(((time.perf_counter() - wall) / steps, (time.process_time() - cpu) / steps))
+    medians = {form: [statistics.median(each) * 1e3 for each in zip(*of_form)] for form, of_form in times.items()}
+    best = [min(medians[None, last][which] for last in layouts) for which in (0, 1)]
+    table = Table(title=f"A step of fit, {name}, batch {batch_size}, {keras.backend.backend()}")
+    for column in ("sparsity", "channels", "ms", "CPU ms", "over dense", "by CPU"):
+        table.add_column(column, justify="left" if column == "channels" else "right")
+    for (sparsity, last), (wall, cpu) in medians.items():
+        ratios = (f"{best[0] / wall:.2f} x", f"{best[1] / cpu:.2f} x")
+        label = "dense" if sparsity is None else f"{sparsity:g}"
+        table.add_row(label, "last" if last else "first", f"{wall:.0f}", f"{cpu:.0f}", *ratios)
+    return table
