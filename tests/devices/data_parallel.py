@@ -30,7 +30,7 @@ METHODS = {
 }
 QUICK_METHODS = {
     "jax": ("SET", "DeepR, optimizer", "RigL", "DSR, compact"),
-    "tensorflow": ("DeepR", "RigL", "DSR, compact", "DeepR, compact"),
+    "tensorflow": ("DeepR", "RigL", "DSR, compact"),
 }[keras.backend.backend()]
 COMPARED = ("RigL", "DSR, compact")
 

@@ -417,7 +417,7 @@ print(len(KINDS), "kinds")
 """
 
 
-@pytest.mark.slow_on("jax")
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_without_numba_the_products_of_the_backend_serve_and_it_says_so_once():
     command = [sys.executable, "-c", WITHOUT_NUMBA]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

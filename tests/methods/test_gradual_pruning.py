@@ -9,7 +9,7 @@ from tests.helpers.networks import bits, int32, values
 from tests.helpers.views import updated, view, view_of, views
 
 # JAX would compile every one of these small cases: there test_contract.py and test_backends.py judge the method.
-pytestmark = pytest.mark.backends("tensorflow", "torch")
+pytestmark = [pytest.mark.backends("tensorflow", "torch"), pytest.mark.slow_on("tensorflow")]
 
 
 def update(method, seen):

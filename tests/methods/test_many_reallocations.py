@@ -152,6 +152,7 @@ def cases():
             yield pytest.param(method, "compact", id=f"{method!r}-compact")
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize(("method", "storage"), list(cases()))
 def test_reallocations_one_after_the_other_keep_what_the_method_promises(method, storage):
     reallocate_often(method, storage, QUICK)
