@@ -300,7 +300,7 @@ TAKEN = {
     "SparseEinsumDense, compact.capacity": HUGE | NONE | {"7", "1.5"},
     "SparseEinsumDense, compact.sparsity": SHARES,
     "SparseEinsumDense.batch_size": NONE,
-    "SparseConv2D.batch_size": NONE,
+    **{f"{name}.batch_size": NONE for name in ("SparseConv1D", "SparseConv2D", "SparseConv3D")},
     "SparseOptimizer.add_state.dtype": set(),
     "SparseOptimizer.distribution": set(),
     "SparseOptimizer.name": NONE | {"empty string", "string", "expression", "null"},
