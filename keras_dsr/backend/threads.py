@@ -25,11 +25,15 @@ def workers() -> int:
         import torch
 
         return min(processors(), torch.get_num_threads())
-    if backend == "tensorflow":
-        import tensorflow as tf
+    return min(processors(), _threads_of_tensorflow()) if backend == "tensorflow" else processors()
 
-        return min(processors(), tf.config.threading.get_intra_op_parallelism_threads() or processors())
-    return processors()
+
+@functools.lru_cache(maxsize=1)
+def _threads_of_tensorflow() -> int:
+    """They are fixed when TensorFlow runs its first operation, and TensorFlow is slow to tell them."""
+    import tensorflow as tf
+
+    return tf.config.threading.get_intra_op_parallelism_threads() or processors()
 
 
 def together(function: Callable, shares: Sequence[tuple], *arguments) -> list:
