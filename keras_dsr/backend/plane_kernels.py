@@ -263,28 +263,41 @@ def _on_line(size, grid, phase, stride, before):
 
 @_compiled
 def _to_lines(rows, stride, lines, step, count):
-    """Write every `stride`-th of rows of all channels to a line for each channel."""
-    for channel in range(rows.shape[1]):
-        line, column = lines[channel * step : channel * step + count], rows[:, channel]
-        if stride == 1:
-            for j in range(count):
-                line[j] = column[j]
-        else:
-            for j in range(count):
-                line[j] = column[j * stride]
+    """Write every `stride`-th of rows of all channels to a line for each channel.
+
+    Eight rows at a time: more of them, where they lie a power of 2 apart, push each other out of a processor's cache.
+    """
+    for begin in range(0, count, 8):
+        n = min(8, count - begin)
+        for channel in range(rows.shape[1]):
+            line, column = lines[channel * step + begin : channel * step + begin + n], rows[begin * stride :, channel]
+            if stride > 1:
+                for j in range(n):
+                    line[j] = column[j * stride]
+            elif n == 8:
+                for j in range(8):
+                    line[j] = column[j]
+            else:
+                for j in range(n):
+                    line[j] = column[j]
 
 
 @_compiled
 def _from_lines(lines, step, count, rows, stride):
     """Read what `_to_lines` has written."""
-    for channel in range(rows.shape[1]):
-        line, column = lines[channel * step : channel * step + count], rows[:, channel]
-        if stride == 1:
-            for j in range(count):
-                column[j] = line[j]
-        else:
-            for j in range(count):
-                column[j * stride] = line[j]
+    for begin in range(0, count, 8):
+        n = min(8, count - begin)
+        for channel in range(rows.shape[1]):
+            line, column = lines[channel * step + begin : channel * step + begin + n], rows[begin * stride :, channel]
+            if stride > 1:
+                for j in range(n):
+                    column[j * stride] = line[j]
+            elif n == 8:
+                for j in range(8):
+                    column[j] = line[j]
+            else:
+                for j in range(n):
+                    column[j] = line[j]
 
 
 @_compiled
