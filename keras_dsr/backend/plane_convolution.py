@@ -214,10 +214,11 @@ class Convolution:
         _, stride, _ = self._sizes_of_all()
         count, first = (self.planes.count, 0) if forward else (self.window.filters, self.planes.largest_shift)
         planes = _scratch("inputs" if forward else "upstream", (first + (count + 1) * stride,), images)
-        planes[...] = 0
+        planes[:first] = planes[first + count * stride :] = 0
+        planes[first : first + count * stride].reshape(count, stride)[:, self.planes.length :] = 0
         layout = self._of_inputs if forward else self._of_outputs
         images, last = self._five_axes(images), self.window.channels_last
-        together(_kernels().pack, _shares(len(images), 1), last, images, planes, first, stride, layout)
+        together(_kernels().pack, _shares(len(images), 1, images.size), last, images, planes, first, stride, layout)
         return planes
 
     def _multiply(self, rows: Rows, values, planes, target: np.ndarray, forward: bool) -> None:
@@ -227,17 +228,31 @@ class Convolution:
         sums = _scratch("memory", ((len(rows.starts) - 1) * stride,), values)
         offsets = rows.offsets(0 if forward else self.planes.largest_shift, stride)
         arrays = rows.starts, offsets, values, planes, sums
-        together(kernels.PRODUCT[short], _shares_of_rows(rows.starts), *arrays, stride, block, self.planes.length)
+        together(
+            kernels.PRODUCT[short],
+            _shares_of_rows(rows.starts, self.planes.length),
+            *arrays,
+            stride,
+            block,
+            self.planes.length,
+        )
         layout = self._of_outputs if forward else self._of_inputs
         images, last = self._five_axes(target), self.window.channels_last
-        together(kernels.unpack, _shares(len(images), 1), last, sums, images, stride, layout)
+        together(kernels.unpack, _shares(len(images), 1, images.size), last, sums, images, stride, layout)
 
     def _sample(self, rows: Rows, planes, upstream, target: np.ndarray) -> None:
         short, stride, block = self._sizes_of_all()
         sums = _scratch("parts", (1, len(target)), target)
         sums[...] = 0
         arrays = rows.starts, rows.offsets(0, stride), planes, upstream, self.planes.largest_shift, sums[0]
-        together(_kernels().SAMPLED[short], _shares_of_rows(rows.starts), *arrays, stride, block, self.planes.length)
+        together(
+            _kernels().SAMPLED[short],
+            _shares_of_rows(rows.starts, self.planes.length),
+            *arrays,
+            stride,
+            block,
+            self.planes.length,
+        )
         _put(sums, rows.order, target)
 
     # Some images at a time
@@ -291,16 +306,17 @@ class Convolution:
         return images.reshape(*images.shape[:at], *(1,) * (AXES + 2 - images.ndim), *images.shape[at:])
 
 
-def _shares(size: int, alone: int = SMALL) -> list[tuple[int, int]]:
-    """For each thread a part of so many pieces of work; one part for all of few pieces."""
-    parts = max(1, min(workers(), size // alone))
+def _shares(size: int, alone: int = SMALL, work: int = 2 * SMALL) -> list[tuple[int, int]]:
+    """For each thread a part of so many pieces of work, at least `alone`; one part if there is little work in all."""
+    parts = max(1, min(workers(), size // alone)) if work >= 2 * SMALL else 1
     ends = [size * part // parts for part in range(parts + 1)]
     return list(itertools.pairwise(ends))
 
 
-def _shares_of_rows(starts: np.ndarray) -> list[tuple[int, int]]:
-    """For each thread a part of the rows, of about as many weights."""
-    ends = np.searchsorted(starts, np.linspace(0, starts[-1], workers() + 1)).tolist()
+def _shares_of_rows(starts: np.ndarray, length: int) -> list[tuple[int, int]]:
+    """For each thread a part of the rows, of about as many weights; planes are of this length."""
+    parts = max(1, min(workers(), int(starts[-1]) * length // (16 * SMALL)))
+    ends = np.searchsorted(starts, np.linspace(0, starts[-1], parts + 1)).tolist()
     ends[0], ends[-1] = 0, len(starts) - 1
     return [share for share in itertools.pairwise(ends) if share[1] > share[0]]
 
