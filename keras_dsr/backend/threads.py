@@ -48,26 +48,27 @@ def together(function: Callable, shares: Sequence[tuple], *arguments) -> list:
     if of_torch is None:
         *others, own = shares
         futures = [_pool().submit(function, *share, *arguments) for share in others]
-        result = function(*own, *arguments)
+        try:
+            result = function(*own, *arguments)
+        finally:
+            concurrent.futures.wait(futures)  # whatever happens here, they write to the same arrays
         return [*(future.result() for future in futures), result]
     results: list = [None] * len(shares)
-    left = list(range(len(shares)))
+    errors: list[BaseException] = []
+    numbers = iter(range(len(shares)))  # of which each thread takes the next
 
     def one(_):
-        while left:  # a team may be smaller than it was asked for
-            try:
-                number = left.pop()
+        try:
+            for number in numbers:
                 results[number] = function(*shares[number], *arguments)
-            except IndexError:
-                return
-            except Exception as error:
-                results[number] = error
+        except BaseException as error:  # nothing may leave a function that C has called
+            errors.append(error)
 
     run, callback = of_torch
     run(callback(one), None, len(shares), 0)
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
+    one(None)  # what a smaller team than was asked for has left
+    if errors:
+        raise errors[0]
     return results
 
 
@@ -88,3 +89,7 @@ def _team_of_torch():
 @functools.lru_cache(maxsize=1)
 def _pool() -> concurrent.futures.ThreadPoolExecutor:
     return concurrent.futures.ThreadPoolExecutor(max(1, processors() - 1), "keras_dsr")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a process has no threads of the one that it was forked from

@@ -290,6 +290,17 @@ def test_the_grid_shares_its_zeros():
     assert math.prod(Axis.of(8, 1, 1, 1, "same")[:1]) == Axis.of(8, 1, 1, 1, "same").grid
 
 
+def test_an_interrupt_in_a_share_of_the_work_is_not_lost():
+    def interrupted(begin, end):
+        if begin == 1:
+            raise KeyboardInterrupt
+        return begin
+
+    with pytest.raises(KeyboardInterrupt):
+        together(interrupted, [(0, 1), (1, 2), (2, 3)])
+    assert together(lambda begin, end: begin, [(0, 1), (1, 2)]) == [0, 1]
+
+
 @pytest.mark.backends("torch")
 def test_it_uses_as_many_threads_as_torch():
     import torch
