@@ -1,7 +1,7 @@
 """The convolution of training with a kernel in compact storage, of any window.
 
 On a CPU, where numba is installed, time grows with the weights that exist (`backend.plane_convolution`), outside of the
-backend: it calls back to Python, and has no gradient of a gradient. Elsewhere a dense kernel is made at each step.
+backend, which calls back to Python. Elsewhere a dense kernel is made at each step.
 """
 
 import math

@@ -8,37 +8,51 @@ import numpy as np
 from keras_dsr.backend.plane_convolution import convolution_of
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def convolve(inputs, values, indices, count, window):
     """As `backend.sparse_convolution.convolve`."""
-    return _convolved(inputs, values, indices, count, window)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _convolved(inputs, values, indices, count, window):
-    shape = convolution_of(window, inputs.shape).output_shape
 
     def on_host(inputs, values, indices, count):
         arrays = [np.asarray(each) for each in (inputs, values, indices)]
         return convolution_of(window, arrays[0].shape).forward(*arrays, int(count))
 
-    result = jax.ShapeDtypeStruct(shape, inputs.dtype)
+    result = jax.ShapeDtypeStruct(convolution_of(window, inputs.shape).output_shape, inputs.dtype)
     return jax.pure_callback(on_host, result, inputs, values, indices, count, vmap_method="sequential")
 
 
-def _forward(inputs, values, indices, count, window):
-    return _convolved(inputs, values, indices, count, window), (inputs, values, indices, count)
-
-
-def _backward(window, kept, upstream):
-    inputs, values, indices, count = kept
-
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _gradients(inputs, upstream, values, indices, count, window):
     def on_host(inputs, upstream, values, indices, count):
         arrays = [np.asarray(each) for each in (inputs, upstream, values, indices)]
         return convolution_of(window, arrays[0].shape).backward(*arrays, int(count))
 
     shapes = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in (inputs, values)]
     given = inputs, upstream, values, indices, count
-    return *jax.pure_callback(on_host, shapes, *given, vmap_method="sequential"), None, None
+    return tuple(jax.pure_callback(on_host, shapes, *given, vmap_method="sequential"))
 
 
-_convolved.defvjp(_forward, _backward)
+def _forward(inputs, values, indices, count, window):
+    return convolve(inputs, values, indices, count, window), (inputs, values, indices, count)
+
+
+def _backward(window, kept, upstream):
+    inputs, values, indices, count = kept
+    return *_gradients(inputs, upstream, values, indices, count, window), None, None
+
+
+def _forward_of_gradients(*given):
+    *kept, _ = given
+    return _gradients(*given), kept
+
+
+def _second(window, kept, of_gradients):
+    """Both gradients are linear in the upstream, and each in one of the others."""
+    inputs, upstream, values, *where = kept
+    of_inputs, of_values = of_gradients
+    for_inputs, for_values = _gradients(of_inputs, upstream, of_values, *where, window)
+    for_upstream = convolve(of_inputs, values, *where, window) + convolve(inputs, of_values, *where, window)
+    return for_inputs, for_upstream, for_values, None, None
+
+
+convolve.defvjp(_forward, _backward)
+_gradients.defvjp(_forward_of_gradients, _second)

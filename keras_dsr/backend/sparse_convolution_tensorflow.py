@@ -20,14 +20,19 @@ def convolve(inputs, values, indices, count, window):
     def convolved(inputs, values):
         outputs = tf.numpy_function(forward, [inputs, values, *where], inputs.dtype, stateful=False)
         outputs.set_shape(output_shape(window, tuple(inputs.shape)))
+        return outputs, lambda upstream: gradients(inputs, upstream, values)
 
-        def gradient(upstream):
-            given = [inputs, upstream, values, *where]
-            gradients = tf.numpy_function(backward, given, [inputs.dtype, values.dtype], stateful=False)
-            for result, of in zip(gradients, (inputs, values)):
-                result.set_shape(of.shape)
-            return gradients
+    @tf.custom_gradient
+    def gradients(inputs, upstream, values):
+        given = [inputs, upstream, values, *where]
+        results = tf.numpy_function(backward, given, [inputs.dtype, values.dtype], stateful=False)
+        for result, of in zip(results, (inputs, values)):
+            result.set_shape(of.shape)
 
-        return outputs, gradient
+        def second(of_inputs, of_values):  # both are linear in the upstream, and each in one of the others
+            for_inputs, for_values = gradients(of_inputs, upstream, of_values)
+            return for_inputs, convolved(of_inputs, values) + convolved(inputs, of_values), for_values
+
+        return results, second
 
     return convolved(tf.convert_to_tensor(inputs), tf.convert_to_tensor(values))

@@ -19,11 +19,29 @@ class _Convolved(torch.autograd.Function):
         return torch.from_numpy(convolution_of(window, arrays[0].shape).forward(*arrays, int(count)))
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(context, upstream):
-        inputs, *weights, count = context.saved_tensors
-        images, *arrays = (tensor.detach().numpy() for tensor in (inputs, *weights))
-        convolution = convolution_of(context.window, images.shape)
+        inputs, values, *where = context.saved_tensors
         needed = context.needs_input_grad[:2]
-        gradients = convolution.backward(images, upstream.numpy(), *arrays, int(count), *needed)
-        return *(None if each is None else torch.from_numpy(each) for each in gradients), None, None, None
+        gradients = _Gradients.apply(inputs, upstream, values, *where, context.window, needed)
+        return *gradients, None, None, None
+
+
+class _Gradients(torch.autograd.Function):
+    @staticmethod
+    def forward(context, inputs, upstream, values, indices, count, window, needed):
+        context.save_for_backward(inputs, upstream, values, indices, count)
+        context.window = window
+        arrays = [tensor.detach().numpy() for tensor in (inputs, upstream, values, indices)]
+        gradients = convolution_of(window, arrays[0].shape).backward(*arrays, int(count), *needed)
+        return tuple(None if each is None else torch.from_numpy(each) for each in gradients)
+
+    @staticmethod
+    def backward(context, of_inputs, of_values):
+        """Both gradients are linear in the upstream, and each in one of the others."""
+        inputs, upstream, values, *where = context.saved_tensors
+        of_inputs = torch.zeros_like(inputs) if of_inputs is None else of_inputs
+        of_values = torch.zeros_like(values) if of_values is None else of_values
+        window = context.window
+        for_inputs, for_values = _Gradients.apply(of_inputs, upstream, of_values, *where, window, (True, True))
+        for_upstream = convolve(of_inputs, values, *where, window) + convolve(inputs, of_values, *where, window)
+        return for_inputs, for_upstream, for_values, None, None, None, None

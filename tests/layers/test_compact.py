@@ -55,9 +55,9 @@ def built(kind: str, dtype: str = "float32", **settings):
     return layer
 
 
-def masked_like(layer, kind: str, dtype: str = "float32"):
+def masked_like(layer, kind: str, dtype: str = "float32", **settings):
     """A masked layer with the positions and values of a compact one."""
-    other = built(kind, dtype)
+    other = built(kind, dtype, **settings)
     (weight,) = dsr.sparse_weights(layer)
     mask = np.zeros(weight.size, bool)
     mask[weight.positions()] = True
@@ -444,3 +444,55 @@ def test_what_keras_exports_itself_needs_nothing_of_ours(tmp_path):
     code = "import numpy as np, tensorflow as tf; model = tf.saved_model.load('model'); "
     run_without_keras_dsr(code + "np.save('outputs.npy', model.serve(np.load('images.npy')))", tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["dense", "window"])
+def test_a_gradient_has_a_gradient(kind):
+    """As the gradient penalty of a GAN's critic has, which is trained on the gradient of its inputs."""
+    compact = built(kind, "float64", storage="compact", use_bias=False)
+    masked = masked_like(compact, kind, "float64", use_bias=False)
+    inputs = np.random.default_rng(0).normal(size=KINDS[kind][1])
+    found, expected = (second_gradient(layer, inputs) for layer in (compact, masked))
+    (weight,) = dsr.sparse_weights(compact)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        found[1][: weight.count()], expected[1].reshape(-1)[weight.positions()], rtol=1e-3, atol=1e-4
+    )
+    assert np.abs(found[1]).max() > 0.01
+
+
+def second_gradient(layer, inputs) -> tuple[np.ndarray, np.ndarray]:
+    """Of the squared norm of the gradient of the inputs, by the inputs and by the weights."""
+    (weight,) = layer.trainable_variables
+
+    def squares(outputs):
+        return ops.sum(outputs**3)
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        given = tf.constant(inputs)
+        with tf.GradientTape() as outer:
+            outer.watch(given)
+            with tf.GradientTape() as inner:
+                inner.watch(given)
+                loss = squares(layer(given))
+            penalty = tf.reduce_sum(inner.gradient(loss, given) ** 2)
+        return tuple(values(each) for each in outer.gradient(penalty, [given, weight.value]))
+    if backend == "jax":
+        import jax
+
+        def penalty(given, weights):
+            def loss(given):
+                with keras.StatelessScope([(weight, weights)]):
+                    return squares(layer(given))
+
+            return ops.sum(jax.grad(loss)(given) ** 2)
+
+        return tuple(values(each) for each in jax.grad(penalty, (0, 1))(inputs, weight.value))
+    import torch
+
+    given = torch.tensor(inputs, requires_grad=True)
+    (gradient,) = torch.autograd.grad(squares(layer(given)), given, create_graph=True)
+    return tuple(values(each) for each in torch.autograd.grad((gradient**2).sum(), [given, weight.value]))
