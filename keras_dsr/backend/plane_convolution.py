@@ -1,87 +1,26 @@
 """Convolutions and products with few weights on a CPU, in time that grows with the weights: on planes, by numba.
 
-`Convolution` is the function on NumPy arrays. What a list of positions means for it (which weights go to each output,
-and to each plane of the inputs) is worked out when the list is new and remembered by the list's digest: a step only
-multiplies, and nobody who writes to the positions is overlooked.
-
 Threads share the images, of which each packs some into planes that stay in its cache, multiplies and unpacks. Where
 there are too few images, and for products with a matrix, they share the rows of the product.
 """
 
-import collections
-import contextlib
 import functools
 import itertools
-import logging
 import math
 import threading
 
-import keras
 import numpy as np
 
 from keras_dsr.backend import recycled
-from keras_dsr.backend.planes import AXES, Planes, Window, planes_of
-from keras_dsr.backend.threads import together, workers
+from keras_dsr.backend.plane_compilation import announced, kernels
+from keras_dsr.backend.plane_structure import Rows, Structure, structure_of
+from keras_dsr.backend.planes import AXES, Window, output_shape, planes_of
+from keras_dsr.backend.threads import SMALL, shares_of, together, workers
 
 CACHED = 2**17  # numbers that stay in a processor's second cache
 BLOCK = 1024  # numbers of a plane at a time, at most
-SMALL = 2**15  # weights, for which one thread is enough
-REMEMBERED = 2**25  # weights of all lists whose meaning is remembered, at some 32 bytes each
-LARGEST_INT32 = 2**31 - 1
 
 _LOCK = threading.RLock()
-_STRUCTURES: collections.OrderedDict = collections.OrderedDict()
-
-
-class Rows:
-    """The weights in groups: those of each row of a product.
-
-    Attributes:
-        starts: where the weights of each row begin, ints of shape `(rows + 1,)`.
-        order: their order, as they are stored; None: as they are.
-    """
-
-    def __init__(self, keys: np.ndarray, rows: int, planes: np.ndarray, shifts: np.ndarray):
-        self.starts, order = _kernels().grouped(keys, rows)
-        self.order = None if (order[1:] > order[:-1]).all() else order.astype("int32")
-        self._planes, self._shifts = planes[order].astype("int32"), shifts[order].astype("int32")
-        self._offsets: dict[tuple[int, int], np.ndarray] = {}
-
-    def offsets(self, first: int, stride: int) -> np.ndarray:
-        """Where the plane that each weight multiplies begins, for planes from `first` on; remembered for some sizes."""
-        if (first, stride) not in self._offsets:
-            offsets = first + self._planes.astype("int64") * stride + self._shifts
-            fits = offsets.max(initial=0) < LARGEST_INT32 // 2
-            while len(self._offsets) > 2:
-                self._offsets.pop(next(iter(self._offsets)))
-            self._offsets[first, stride] = offsets.astype("int32") if fits else offsets
-        return self._offsets[first, stride]
-
-
-class Structure:
-    """What a list of positions means for a convolution, whatever the number of images.
-
-    Attributes:
-        of_outputs: the weights of each output, which multiply planes of the inputs.
-        of_inputs: the weights of each plane of the inputs, which multiply planes of the upstream.
-    """
-
-    def __init__(self, indices: np.ndarray, window: Window, planes: Planes):
-        rows, columns = indices[:, 0].astype("int64"), indices[:, 1].astype("int64")
-        shape = window.matrix_shape
-        if not (len(rows) and rows.min() >= 0 <= columns.min() and rows.max() < shape[0] and columns.max() < shape[1]):
-            raise ValueError(
-                f"Positions of a layer in compact storage must be rows and columns of a matrix of shape {shape}. "
-                f"Received: rows from {rows.min(initial=0)} to {rows.max(initial=0)}, columns from "
-                f"{columns.min(initial=0)} to {columns.max(initial=0)}. Load the weights of the layer again."
-            )
-        of_group = window.channels // window.groups
-        phases, shifts = planes.taps
-        tap, channel = np.divmod(rows, of_group)
-        channel += columns // (window.filters // window.groups) * of_group
-        plane, shift = channel * len(planes.phases) + phases[tap], shifts[tap]
-        self.of_outputs = Rows(columns, window.filters, plane, shift)
-        self.of_inputs = Rows(plane, planes.count, columns, -shift)
 
 
 class Convolution:
@@ -103,9 +42,7 @@ class Convolution:
             as_line = window._replace(window=(1,), strides=(1,), dilations=(1,))
             self.planes = planes_of(as_line, images, (batch // images,))
         axes = self.planes.axes
-        inner = tuple(axis.outputs for axis in axes[AXES - len(sizes) :])
-        last = window.channels_last
-        self.output_shape = (shape[0], *inner, window.filters) if last else (shape[0], window.filters, *inner)
+        self.output_shape: tuple[int, ...] = output_shape(window, self.shape)  # type: ignore[assignment]  # all are known
         self._of_inputs = (
             self.planes.grid,
             self.planes.phases,
@@ -131,8 +68,8 @@ class Convolution:
         outputs = recycled.empty(self.output_shape, inputs.dtype)
         if self.is_empty:
             return outputs
-        with _LOCK, _announced("forward", inputs.dtype):
-            rows = self._structure(indices, count).of_outputs
+        with _LOCK, announced("forward", inputs.dtype):
+            rows = structure_of(self.window, self.planes, indices, count).of_outputs
             values = _in_order(values[:count], rows.order)
             shares, tile = self._shares_of_images()
             if len(shares) < workers():
@@ -164,8 +101,8 @@ class Convolution:
             if gradient is not None:
                 gradient[...] = 0
             return gradient, sampled
-        with _LOCK, _announced("backward", inputs.dtype):
-            structure = self._structure(indices, count)
+        with _LOCK, announced("backward", inputs.dtype):
+            structure = structure_of(self.window, self.planes, indices, count)
             of_planes, of_outputs = structure.of_inputs, structure.of_outputs
             ordered = _in_order(values[:count], of_planes.order)
             shares, tile = self._shares_of_images()
@@ -188,24 +125,12 @@ class Convolution:
             )
         return gradient, sampled
 
-    def _structure(self, indices: np.ndarray, count: int) -> Structure:
-        """What the positions mean: worked out for a list that is new."""
-        parts = together(_kernels().digest, _shares(count), indices)
-        key = sum(int(part) for part in parts) % 2**64, count, self.window, self.planes.taps[1].tobytes()
-        if key in _STRUCTURES:
-            _STRUCTURES.move_to_end(key)
-            return _STRUCTURES[key]
-        _STRUCTURES[key] = structure = Structure(indices[:count], self.window, self.planes)
-        while len(_STRUCTURES) > 1 and sum(known[1] for known in _STRUCTURES) > REMEMBERED:
-            _STRUCTURES.popitem(last=False)
-        return structure
-
     # All images at a time, and the rows shared
 
     def _sizes_of_all(self) -> tuple[int, int, int]:
         """Of planes of all images: the length if a loop was compiled for it, else 0; the stride; a block's length."""
         length = self.planes.length
-        short = next((each for each in _kernels().SHORT if each >= length), 0)
+        short = next((each for each in kernels().SHORT if each >= length), 0)
         stride, block = self._sizes(self.planes.batch)
         return short, max(stride, short + self.planes.largest_shift), short or block
 
@@ -218,18 +143,17 @@ class Convolution:
         planes[first : first + count * stride].reshape(count, stride)[:, self.planes.length :] = 0
         layout = self._of_inputs if forward else self._of_outputs
         images, last = self._five_axes(images), self.window.channels_last
-        together(_kernels().pack, _shares(len(images), 1, images.size), last, images, planes, first, stride, layout)
+        together(kernels().pack, shares_of(len(images), 1, images.size), last, images, planes, first, stride, layout)
         return planes
 
     def _multiply(self, rows: Rows, values, planes, target: np.ndarray, forward: bool) -> None:
         """Write the product, unpacked, to outputs or the gradient of the inputs."""
-        kernels = _kernels()
         short, stride, block = self._sizes_of_all()
         sums = _scratch("memory", ((len(rows.starts) - 1) * stride,), values)
         offsets = rows.offsets(0 if forward else self.planes.largest_shift, stride)
         arrays = rows.starts, offsets, values, planes, sums
         together(
-            kernels.PRODUCT[short],
+            kernels().PRODUCT[short],
             _shares_of_rows(rows.starts, self.planes.length),
             *arrays,
             stride,
@@ -238,7 +162,7 @@ class Convolution:
         )
         layout = self._of_outputs if forward else self._of_inputs
         images, last = self._five_axes(target), self.window.channels_last
-        together(kernels.unpack, _shares(len(images), 1, images.size), last, sums, images, stride, layout)
+        together(kernels().unpack, shares_of(len(images), 1, images.size), last, sums, images, stride, layout)
 
     def _sample(self, rows: Rows, planes, upstream, target: np.ndarray) -> None:
         short, stride, block = self._sizes_of_all()
@@ -246,7 +170,7 @@ class Convolution:
         sums[...] = 0
         arrays = rows.starts, rows.offsets(0, stride), planes, upstream, self.planes.largest_shift, sums[0]
         together(
-            _kernels().SAMPLED[short],
+            kernels().SAMPLED[short],
             _shares_of_rows(rows.starts, self.planes.length),
             *arrays,
             stride,
@@ -263,7 +187,7 @@ class Convolution:
         arrays = self._five_axes(inputs), self._five_axes(outputs), rows.starts, rows.offsets(0, stride), values
         layouts = self._of_inputs, self._of_outputs
         each = [(*share, part) for share, part in zip(shares, memory)]
-        together(_kernels().forward, each, self.window.channels_last, *arrays, *layouts, tile, stride, block)
+        together(kernels().forward, each, self.window.channels_last, *arrays, *layouts, tile, stride, block)
 
     def _backward_of_images(
         self, shares, tile: int, structure: Structure, inputs, upstream, values, gradient, sampled
@@ -281,7 +205,7 @@ class Convolution:
         inputs_of = of_planes.starts, of_planes.offsets(first, stride)
         each = [(*share, part, *images, sums) for share, part, sums in zip(shares, memory, parts)]
         layouts = self._of_inputs, self._of_outputs
-        together(_kernels().backward, each, *layouts, *weights, *inputs_of, first, tile, stride, block)
+        together(kernels().backward, each, *layouts, *weights, *inputs_of, first, tile, stride, block)
         if sampled is not None:
             _put(parts, of_outputs.order, sampled)
 
@@ -290,7 +214,7 @@ class Convolution:
         if not self.window.window:
             return [], 0
         per_image = (self.planes.count + self.window.filters) * math.prod(self.planes.grid)
-        shares = _shares(self.shape[0], 1)
+        shares = shares_of(self.shape[0], 1)
         return shares, max(1, min(CACHED // per_image, shares[0][1] - shares[0][0]))
 
     def _sizes(self, images: int) -> tuple[int, int]:
@@ -306,13 +230,6 @@ class Convolution:
         return images.reshape(*images.shape[:at], *(1,) * (AXES + 2 - images.ndim), *images.shape[at:])
 
 
-def _shares(size: int, alone: int = SMALL, work: int = 2 * SMALL) -> list[tuple[int, int]]:
-    """For each thread a part of so many pieces of work, at least `alone`; one part if there is little work in all."""
-    parts = max(1, min(workers(), size // alone)) if work >= 2 * SMALL else 1
-    ends = [size * part // parts for part in range(parts + 1)]
-    return list(itertools.pairwise(ends))
-
-
 def _shares_of_rows(starts: np.ndarray, length: int) -> list[tuple[int, int]]:
     """For each thread a part of the rows, of about as many weights; planes are of this length."""
     parts = max(1, min(workers(), int(starts[-1]) * length // (16 * SMALL)))
@@ -325,7 +242,7 @@ def _in_order(values: np.ndarray, order: np.ndarray | None) -> np.ndarray:
     if order is None:
         return np.ascontiguousarray(values)
     ordered = _scratch("values", values.shape, values)
-    together(_kernels().take, _shares(len(values)), values, order, ordered)
+    together(kernels().take, shares_of(len(values)), values, order, ordered)
     return ordered
 
 
@@ -333,7 +250,7 @@ def _put(parts: np.ndarray, order: np.ndarray | None, target: np.ndarray) -> Non
     if order is None:
         np.sum(parts, 0, out=target)
     else:
-        together(_kernels().put, _shares(len(target)), parts, order, target)
+        together(kernels().put, shares_of(len(target)), parts, order, target)
 
 
 _SCRATCH: dict = {}
@@ -351,51 +268,3 @@ def _scratch(name: str, shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
 def convolution_of(window: Window, shape: tuple[int, ...]) -> Convolution:
     """The convolution of inputs of a shape."""
     return Convolution(window, shape)
-
-
-@functools.lru_cache(maxsize=1)
-def _kernels():
-    from keras_dsr.backend import plane_kernels
-
-    return plane_kernels
-
-
-_COMPILED: set = set()
-
-
-@contextlib.contextmanager
-def _announced(*which):
-    """Says what takes so long, if the first of its kind takes more than a second."""
-    if which in _COMPILED:
-        yield
-        return
-    _COMPILED.add(which)
-    timer = threading.Timer(1.0, _say, [f"Compiling sparse products for {which[1]}, once on this machine."])
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _say(text: str) -> None:
-    if keras.config.is_interactive_logging_enabled():
-        print(text, flush=True)
-    else:
-        logging.getLogger("keras_dsr").info(text)
-
-
-@functools.lru_cache(maxsize=1)
-def is_available() -> bool:
-    """Whether numba is there and compiles. If not, says so once."""
-    try:
-        _kernels().grouped(np.zeros(1, "int64"), 1)
-    except Exception as error:  # whatever numba or its compiler raises
-        logging.getLogger("keras_dsr").info(
-            "Layers in compact storage use the slower products of %s, and convolutions make their dense kernel in "
-            "every step, as numba does not work (%s). Install it: pip install keras-dsr[fast]",
-            keras.backend.backend(),
-            error,
-        )
-        return False
-    return True

@@ -2,16 +2,12 @@
 
 Each is compiled at its first use for the type of its numbers, and kept on disk. Each does the part of the work that
 its first arguments name, without Python's lock, so that several threads do it together.
-
-A layout, where it is an argument, is a tuple: the grid of an image; phases, an int array of shape `(phases, 3)`;
-strides; and the zeros in front of the images.
 """
 
-import numba
 import numpy as np
 
-# What sums may be reordered and fused for; NaN and infinities stay what they are.
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+from keras_dsr.backend.plane_packing import channels_of, compiled, pack, unpack
+
 # Planes that are no longer than these have loops of a length that is known when they are compiled.
 SHORT = (8, 16, 32, 64)
 
@@ -68,7 +64,7 @@ def _product(length):
                         sums[j] += value * x0[j]
                     weight += 1
 
-    return _compiled(product)
+    return compiled(product)
 
 
 def _sampled(length):
@@ -109,7 +105,7 @@ def _sampled(length):
                     gradient[weight] += s0
                     weight += 1
 
-    return _compiled(sampled)
+    return compiled(sampled)
 
 
 PRODUCT = {length: _product(length) for length in (0, *SHORT)}
@@ -117,7 +113,7 @@ SAMPLED = {length: _sampled(length) for length in (0, *SHORT)}
 _product_of_any, _sampled_of_any = PRODUCT[0], SAMPLED[0]
 
 
-@_compiled
+@compiled
 def forward(
     begin, end, memory, last, images, outputs, starts, offsets, values, of_inputs, of_outputs, tile, stride, block
 ):
@@ -130,7 +126,7 @@ def forward(
         starts, offsets, values, stride, block: as of `PRODUCT`.
     """
     grid, phases = of_inputs[0], of_inputs[1]
-    planes = memory[: (_channels(images, last) * len(phases) + 1) * stride]
+    planes = memory[: (channels_of(images, last) * len(phases) + 1) * stride]
     sums = memory[len(planes) :]
     planes[:] = 0
     for image in range(begin, end, tile):
@@ -141,7 +137,7 @@ def forward(
         unpack(0, n, last, sums, outputs[image : image + n], stride, of_outputs)
 
 
-@_compiled
+@compiled
 def backward(
     begin,
     end,
@@ -175,7 +171,7 @@ def backward(
         memory, last, of_inputs, of_outputs, tile, stride, block: as of `forward`.
     """
     grid, phases = of_inputs[0], of_inputs[1]
-    filters, count = _channels(upstream, last), _channels(images, last) * len(phases)
+    filters, count = channels_of(upstream, last), channels_of(images, last) * len(phases)
     above = memory[: first + (filters + 1) * stride]
     planes = memory[len(above) : len(above) + (count + 1) * stride]
     memory[: len(above) + len(planes)] = 0
@@ -192,122 +188,14 @@ def backward(
             _sampled_of_any(0, filters, starts, offsets, planes, above, first, sampled, stride, block, size)
 
 
-@_compiled
-def _channels(images, last):
-    return images.shape[4] if last else images.shape[1]
-
-
-@_compiled
-def pack(begin, end, last, images, planes, first, stride, layout):
-    """Write images from `begin` to `end` into planes, from `first` on, with zeros where none of them lies.
-
-    Args:
-        images: array of shape `(batch, a, b, c, channels)`, or `(batch, channels, a, b, c)` if not `last`.
-    """
-    grid, phases, strides, before = layout
-    channels = _channels(images, last)
-    high, wide, deep = images.shape[1:4] if last else images.shape[2:5]
-    for phase in range(len(phases)):
-        low, top, at_low = _on_line(deep, grid[2], phases[phase, 2], strides[2], before[2])
-        for image in range(begin, end):
-            for g0 in range(grid[0]):
-                h0 = g0 * strides[0] + phases[phase, 0] - before[0]
-                for g1 in range(grid[1]):
-                    h1 = g1 * strides[1] + phases[phase, 1] - before[1]
-                    inside = 0 <= h0 < high and 0 <= h1 < wide
-                    at = first + phase * stride + ((image * grid[0] + g0) * grid[1] + g1) * grid[2]
-                    step = len(phases) * stride
-                    for channel in range(channels):
-                        line = planes[at + channel * step : at + channel * step + grid[2]]
-                        for j in range(low if inside else grid[2]):
-                            line[j] = 0
-                        for j in range(top, grid[2] if inside else 0):
-                            line[j] = 0
-                    if inside and top > low:
-                        lines = planes[at + low :]
-                        rows = images[image, h0, h1, at_low:] if last else images[image, :, h0, h1, at_low:].T
-                        _to_lines(rows, strides[2], lines, step, top - low)
-
-
-@_compiled
-def unpack(begin, end, last, planes, images, stride, layout):
-    """Read images from planes, as `pack` has written them; a position that is on no plane is 0."""
-    grid, phases, strides, before = layout
-    high, wide, deep = images.shape[1:4] if last else images.shape[2:5]
-    is_whole = len(phases) == strides[0] * strides[1] * strides[2]
-    for axis, size in enumerate((high, wide, deep)):
-        is_whole = is_whole and (size - 1 + before[axis]) // strides[axis] < grid[axis]
-    for image in range(begin, end):
-        if not is_whole:
-            images[image] = 0
-        for phase in range(len(phases)):
-            low, top, at_low = _on_line(deep, grid[2], phases[phase, 2], strides[2], before[2])
-            for g0 in range(grid[0]):
-                h0 = g0 * strides[0] + phases[phase, 0] - before[0]
-                for g1 in range(grid[1]):
-                    h1 = g1 * strides[1] + phases[phase, 1] - before[1]
-                    if not (0 <= h0 < high and 0 <= h1 < wide):
-                        continue
-                    lines = planes[phase * stride + ((image * grid[0] + g0) * grid[1] + g1) * grid[2] + low :]
-                    rows = images[image, h0, h1, at_low:] if last else images[image, :, h0, h1, at_low:].T
-                    _from_lines(lines, len(phases) * stride, top - low, rows, strides[2])
-
-
-@_compiled
-def _on_line(size, grid, phase, stride, before):
-    """Where on a line of the grid the positions of an image begin and end, and which is the first of them."""
-    low = min(grid, max(0, -((phase - before) // stride)))
-    top = max(low, min(grid, (size - 1 + before - phase) // stride + 1))
-    return low, top, low * stride + phase - before
-
-
-@_compiled
-def _to_lines(rows, stride, lines, step, count):
-    """Write every `stride`-th of rows of all channels to a line for each channel.
-
-    Eight rows at a time: more of them, where they lie a power of 2 apart, push each other out of a processor's cache.
-    """
-    for begin in range(0, count, 8):
-        n = min(8, count - begin)
-        for channel in range(rows.shape[1]):
-            line, column = lines[channel * step + begin : channel * step + begin + n], rows[begin * stride :, channel]
-            if stride > 1:
-                for j in range(n):
-                    line[j] = column[j * stride]
-            elif n == 8:
-                for j in range(8):
-                    line[j] = column[j]
-            else:
-                for j in range(n):
-                    line[j] = column[j]
-
-
-@_compiled
-def _from_lines(lines, step, count, rows, stride):
-    """Read what `_to_lines` has written."""
-    for begin in range(0, count, 8):
-        n = min(8, count - begin)
-        for channel in range(rows.shape[1]):
-            line, column = lines[channel * step + begin : channel * step + begin + n], rows[begin * stride :, channel]
-            if stride > 1:
-                for j in range(n):
-                    column[j * stride] = line[j]
-            elif n == 8:
-                for j in range(8):
-                    column[j] = line[j]
-            else:
-                for j in range(n):
-                    column[j] = line[j]
-
-
-@_compiled
+@compiled
 def take(begin, end, values, order, taken):
     """`taken = values[order]`, of some."""
     for index in range(begin, end):
         taken[index] = values[order[index]]
 
 
-@_compiled
+@compiled
 def put(begin, end, parts, order, target):
     """`target[order] = sum of parts`, of some; `parts` has a row for each of the numbers to add."""
     for index in range(begin, end):
@@ -317,7 +205,7 @@ def put(begin, end, parts, order, target):
         target[order[index]] = total
 
 
-@_compiled
+@compiled
 def digest(begin, end, indices):
     """A number of 64 bits that tells lists of rows and columns apart; of a list it is the sum of those of its parts."""
     total = np.uint64(0)
@@ -331,7 +219,7 @@ def digest(begin, end, indices):
     return total
 
 
-@_compiled
+@compiled
 def grouped(keys, groups):
     """Where the entries of each group begin, ints of shape `(groups + 1,)`, and the order that sorts them by group."""
     starts = np.zeros(groups + 1, np.int64)

@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from keras_dsr.backend.keras_exporting import is_exporting
-from keras_dsr.backend.plane_convolution import is_available
+from keras_dsr.backend.plane_compilation import is_available
 from keras_dsr.backend.planes import Window
 
 

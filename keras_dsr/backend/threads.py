@@ -6,10 +6,13 @@ torch's threads wait for work by running; others would share the processors with
 import concurrent.futures
 import ctypes
 import functools
+import itertools
 import os
 from collections.abc import Callable, Sequence
 
 import keras
+
+SMALL = 2**15  # numbers, with which one thread does not keep another waiting
 
 
 @functools.lru_cache(maxsize=1)
@@ -34,6 +37,13 @@ def _threads_of_tensorflow() -> int:
     import tensorflow as tf
 
     return tf.config.threading.get_intra_op_parallelism_threads() or processors()
+
+
+def shares_of(size: int, alone: int = SMALL, work: int = 2 * SMALL) -> list[tuple[int, int]]:
+    """For each thread a part of so many pieces of work, at least `alone`; one part if there is little work in all."""
+    parts = max(1, min(workers(), size // alone)) if work >= 2 * SMALL else 1
+    ends = [size * part // parts for part in range(parts + 1)]
+    return list(itertools.pairwise(ends))
 
 
 def together(function: Callable, shares: Sequence[tuple], *arguments) -> list:

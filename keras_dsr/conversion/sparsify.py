@@ -74,9 +74,10 @@ def sparsify(
         mask: `"random"`; or `"magnitude"`, the largest weights (units) of each tensor stay: for a pretrained model.
         seed: int, of random masks. None draws one from Python's random numbers.
         storage: how weights are stored (see `keras_dsr.SparseDense`). `"masked"`; `"compact"`: as a list where the
-            layer is a product with one matrix; or `"auto"`: as a list where that makes a step faster on this machine,
-            which is timed, some seconds for each size. The report says what was chosen, and why. A compiled model with
-            layers in compact storage gets a fresh optimizer of the same configuration, at iteration 0.
+            layer is a product with one matrix or a convolution; or `"auto"`: as a list where that makes a step faster
+            on this machine, which is timed, some seconds for each size. The report says what was chosen, and why. A
+            compiled model with layers in compact storage gets a fresh optimizer of the same configuration, at iteration
+            0.
         capacity: what layers in compact storage have room for; None: 1.5 times their weights.
         batch_size: int, for how many examples `storage="auto"` times a step; None: 64.
         initial_scale: `"dense"`: weights that stay keep their values. `"active"`, for a model that has not been

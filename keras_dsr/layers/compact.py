@@ -84,7 +84,7 @@ class CompactLayer(RefusesVariants):
         self.mask_seed = drawn_seed(mask_seed, owner)
         self.method_state = check_state(method_state, owner, "method_state")
         self.initial_scale = check_initial_scale(initial_scale, owner)
-        self.supports_jit = keras.backend.backend() == "jax"  # XLA has nothing of TensorFlow's CSR operations
+        self.supports_jit = keras.backend.backend() == "jax"  # XLA has neither TensorFlow's CSR operations nor Python's
 
     @classmethod
     def check_possible(cls, layer: keras.layers.Layer, sparsity: float | dict[str, float]) -> None:
@@ -131,7 +131,7 @@ class CompactLayer(RefusesVariants):
 
     @staticmethod
     def check_is_product(layer: keras.layers.Layer) -> None:
-        """Raise `ValueError` if a layer of the kind is no product with one matrix."""
+        """Raise `ValueError` if a layer of the kind is neither a product with one matrix nor a convolution."""
 
     def _rows_of_matrix(self, shape: tuple[int, ...]) -> int:
         """How many of the kernel's positions, of the given shape, are one column of the matrix."""

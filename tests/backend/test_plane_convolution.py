@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_dsr.backend import plane_convolution, recycled
+from keras_dsr.backend import plane_convolution, plane_structure, recycled
 from keras_dsr.backend.plane_convolution import Convolution
 from keras_dsr.backend.planes import Axis, Window, output_shape
 from keras_dsr.backend.threads import processors, together, workers
@@ -218,14 +218,14 @@ def test_positions_outside_of_the_kernel_are_refused(positions):
 
 
 def test_a_large_list_of_positions_is_forgotten_for_others(monkeypatch):
-    monkeypatch.setattr(plane_convolution, "REMEMBERED", 20)
-    monkeypatch.setattr(plane_convolution, "_STRUCTURES", type(plane_convolution._STRUCTURES)())
+    monkeypatch.setattr(plane_structure, "REMEMBERED", 20)
+    monkeypatch.setattr(plane_structure, "_STRUCTURES", type(plane_structure._STRUCTURES)())
     for size in (4, 5, 6, 7):
         indices = np.stack([np.arange(size), np.arange(size)], 1)
         rows = np.arange(14.0).reshape(2, 7)
         found = Convolution(Window(7, 7), (2, 7)).forward(rows, np.ones(size), indices, size)
         assert np.array_equal(found[:, :size], rows[:, :size])
-    assert [known[1] for known in plane_convolution._STRUCTURES] == [5, 6, 7]
+    assert [known[1] for known in plane_structure._STRUCTURES] == [5, 6, 7]
 
 
 def test_several_callers_at_a_time_get_their_own_results():

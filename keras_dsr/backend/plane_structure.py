@@ -1,0 +1,82 @@
+"""What a list of positions means for a convolution: which weights go to each output, and to each plane of the inputs.
+
+It is worked out when a list is new and remembered by the list's digest: a step only multiplies, and nobody who writes
+to the positions is overlooked.
+"""
+
+import collections
+
+import numpy as np
+
+from keras_dsr.backend.plane_compilation import kernels
+from keras_dsr.backend.planes import Planes, Window
+from keras_dsr.backend.threads import shares_of, together
+
+REMEMBERED = 2**25  # weights of all lists whose meaning is remembered, at some 32 bytes each
+LARGEST_INT32 = 2**31 - 1
+
+_STRUCTURES: collections.OrderedDict = collections.OrderedDict()
+
+
+class Rows:
+    """The weights in groups: those of each row of a product.
+
+    Attributes:
+        starts: where the weights of each row begin, ints of shape `(rows + 1,)`.
+        order: their order, as they are stored; None: as they are.
+    """
+
+    def __init__(self, keys: np.ndarray, rows: int, planes: np.ndarray, shifts: np.ndarray):
+        self.starts, order = kernels().grouped(keys, rows)
+        self.order = None if (order[1:] > order[:-1]).all() else order.astype("int32")
+        self._planes, self._shifts = planes[order].astype("int32"), shifts[order].astype("int32")
+        self._offsets: dict[tuple[int, int], np.ndarray] = {}
+
+    def offsets(self, first: int, stride: int) -> np.ndarray:
+        """Where the plane that each weight multiplies begins, for planes from `first` on; remembered for some sizes."""
+        if (first, stride) not in self._offsets:
+            offsets = first + self._planes.astype("int64") * stride + self._shifts
+            fits = offsets.max(initial=0) < LARGEST_INT32 // 2
+            while len(self._offsets) > 2:
+                self._offsets.pop(next(iter(self._offsets)))
+            self._offsets[first, stride] = offsets.astype("int32") if fits else offsets
+        return self._offsets[first, stride]
+
+
+class Structure:
+    """What a list of positions means for a convolution, whatever the number of images.
+
+    Attributes:
+        of_outputs: the weights of each output, which multiply planes of the inputs.
+        of_inputs: the weights of each plane of the inputs, which multiply planes of the upstream.
+    """
+
+    def __init__(self, indices: np.ndarray, window: Window, planes: Planes):
+        rows, columns = indices[:, 0].astype("int64"), indices[:, 1].astype("int64")
+        shape = window.matrix_shape
+        if not (len(rows) and rows.min() >= 0 <= columns.min() and rows.max() < shape[0] and columns.max() < shape[1]):
+            raise ValueError(
+                f"Positions of a layer in compact storage must be rows and columns of a matrix of shape {shape}. "
+                f"Received: rows from {rows.min(initial=0)} to {rows.max(initial=0)}, columns from "
+                f"{columns.min(initial=0)} to {columns.max(initial=0)}. Load the weights of the layer again."
+            )
+        of_group = window.channels // window.groups
+        phases, shifts = planes.taps
+        tap, channel = np.divmod(rows, of_group)
+        channel += columns // (window.filters // window.groups) * of_group
+        plane, shift = channel * len(planes.phases) + phases[tap], shifts[tap]
+        self.of_outputs = Rows(columns, window.filters, plane, shift)
+        self.of_inputs = Rows(plane, planes.count, columns, -shift)
+
+
+def structure_of(window: Window, planes: Planes, indices: np.ndarray, count: int) -> Structure:
+    """What the first `count` positions mean. The caller sees to it that no other thread calls at the same time."""
+    parts = together(kernels().digest, shares_of(count), indices)
+    key = sum(int(part) for part in parts) % 2**64, count, window, planes.taps[1].tobytes()
+    if key in _STRUCTURES:
+        _STRUCTURES.move_to_end(key)
+        return _STRUCTURES[key]
+    _STRUCTURES[key] = structure = Structure(indices[:count], window, planes)
+    while len(_STRUCTURES) > 1 and sum(known[1] for known in _STRUCTURES) > REMEMBERED:
+        _STRUCTURES.popitem(last=False)
+    return structure
