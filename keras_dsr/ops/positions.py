@@ -66,9 +66,10 @@ def random_positions(places: int, count: int, seed) -> np.ndarray:
     rng = np.random.default_rng(seed)
     if 2 * count >= places:
         return np.sort(rng.permutation(places)[:count])
-    chosen = np.unique(rng.integers(places, size=count))
+    chosen = np.zeros(0, "int64")
     while len(chosen) < count:  # the first `count` distinct ones of a sequence of draws
-        chosen = np.union1d(chosen, rng.integers(places, size=count - len(chosen)))
+        drawn = np.sort(np.concatenate([chosen, rng.integers(places, size=count - len(chosen))]), kind="stable")
+        chosen = drawn[np.diff(drawn, prepend=-1) > 0]  # np.unique hashes integers, 50 times slower
     return chosen
 
 
