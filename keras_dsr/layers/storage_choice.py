@@ -19,7 +19,7 @@ BATCH_SIZE = 64
 # How much faster a step must be measured to be in compact storage: single layers are timed, on machines others share.
 MARGIN = 1.2
 # Below this sparsity compact storage is not expected to pay (docs/truly_sparse.md has the measurements).
-PAYS_FROM = 0.9
+PAYS_FROM = 0.8
 
 
 class StorageChoice(NamedTuple):
@@ -83,14 +83,14 @@ def choose_storage(
 
 def pays(sparsity: float) -> bool:
     """Whether compact storage may be expected to be as fast as masked."""
-    return round(sparsity, 3) >= PAYS_FROM  # whole weights: 0.9 of a small kernel may be a little less
+    return round(sparsity, 3) >= PAYS_FROM  # whole weights: 0.8 of a small kernel may be a little less
 
 
 def doubt(sparsity: float) -> str:
     """What there is to say against compact storage where it is not expected to pay, as a clause."""
     return (
         f"at sparsity {sparsity:.4g} it is likely to be slower than storage='masked': it breaks even at a sparsity of "
-        f"about {PAYS_FROM:g}, above that at batches of 64 and more. storage='auto' measures it, and chooses"
+        f"{PAYS_FROM:g} to 0.9, by backend and batch. storage='auto' measures it, and chooses"
     )
 
 
