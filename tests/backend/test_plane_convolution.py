@@ -3,6 +3,7 @@
 import itertools
 import math
 import threading
+import time
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_dsr.backend import plane_convolution, plane_structure, recycled
+from keras_dsr.backend.plane_compilation import announced
 from keras_dsr.backend.plane_convolution import Convolution
 from keras_dsr.backend.planes import Axis, Window, output_shape
 from keras_dsr.backend.threads import processors, together, workers
@@ -299,6 +301,13 @@ def test_an_interrupt_in_a_share_of_the_work_is_not_lost():
     with pytest.raises(KeyboardInterrupt):
         together(interrupted, [(0, 1), (1, 2), (2, 3)])
     assert together(lambda begin, end: begin, [(0, 1), (1, 2)]) == [0, 1]
+
+
+def test_compilation_that_takes_more_than_a_second_is_announced_once(capsys):
+    for kind, seconds in (("quick", 0.0), ("slow", 1.2), ("slow", 1.2)):
+        with announced(kind, "float32"):
+            time.sleep(seconds)
+    assert capsys.readouterr().out == "Compiling sparse products for float32, once on this machine.\n"
 
 
 @pytest.mark.backends("torch")
