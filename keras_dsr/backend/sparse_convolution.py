@@ -12,9 +12,10 @@ from keras import ops
 from keras_dsr.backend.keras_exporting import is_exporting
 from keras_dsr.backend.plane_compilation import is_available
 from keras_dsr.backend.planes import Window
+from keras_dsr.backend.seen_gradients import SeenGradients
 
 
-def convolve(inputs, values, indices, count, window: Window):
+def convolve(inputs, values, indices, count, window: Window, seen: SeenGradients):
     """The convolution, without bias, differentiable in the inputs and the values.
 
     Args:
@@ -26,6 +27,7 @@ def convolve(inputs, values, indices, count, window: Window):
             `window.matrix_shape`, in row-major order.
         count: int32 scalar tensor, how many there are.
         window: the convolution.
+        seen: is told what passes, where the compiled loops serve.
 
     Returns:
         A tensor of the shape of the convolution.
@@ -39,7 +41,7 @@ def convolve(inputs, values, indices, count, window: Window):
         from keras_dsr.backend.sparse_convolution_jax import convolve as of_backend
     else:
         from keras_dsr.backend.sparse_convolution_torch import convolve as of_backend
-    return of_backend(inputs, values, indices, count, window)
+    return of_backend(inputs, values, indices, count, window, seen)
 
 
 def is_on_host(inputs) -> bool:

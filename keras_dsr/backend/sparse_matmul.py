@@ -10,10 +10,11 @@ import keras
 
 from keras_dsr.backend.keras_exporting import is_exporting
 from keras_dsr.backend.planes import Window
+from keras_dsr.backend.seen_gradients import SeenGradients
 from keras_dsr.backend.sparse_convolution import convolve, is_on_host
 
 
-def multiply(inputs, values, indices, count, shape: tuple[int, int]):
+def multiply(inputs, values, indices, count, shape: tuple[int, int], seen: SeenGradients):
     """`inputs @ matrix`, differentiable in the inputs and the values.
 
     Args:
@@ -23,12 +24,13 @@ def multiply(inputs, values, indices, count, shape: tuple[int, int]):
         indices: integer tensor of shape `(capacity, 2)`, their rows and columns in the matrix, in row-major order.
         count: int32 scalar tensor, how many there are.
         shape: of the matrix.
+        seen: is told what passes, where the compiled loops serve.
 
     Returns:
         A tensor of shape `(batch, shape[1])`.
     """
     if is_on_host(inputs) or is_exporting():
-        return convolve(inputs, values, indices, count, Window(*shape))
+        return convolve(inputs, values, indices, count, Window(*shape), seen)
     backend = keras.backend.backend()
     if backend == "tensorflow":
         from keras_dsr.backend.sparse_matmul_tensorflow import multiply as of_backend

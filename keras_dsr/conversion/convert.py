@@ -78,7 +78,9 @@ def convert(
         _check_renewable(holders, "sparsify(storage='compact')")
     for index, (layer, masks, storage) in enumerate(conversions):
         if storage == "compact":
-            COMPACT_CLASS_OF[type(layer)].convert(layer, masks["kernel"], capacity, seed + index, initial_scale)
+            COMPACT_CLASS_OF[type(layer)].convert(
+                layer, masks["kernel"], capacity, granularity, seed + index, initial_scale
+            )
         else:
             SPARSE_CLASS_OF[type(layer)].convert(layer, masks, granularity, seed + index, initial_scale)
     changed = [conversion.layer for conversion in conversions]

@@ -123,7 +123,7 @@ def sparsify(
             of_layer[one.role] = magnitude_mask(ops.convert_to_numpy(one.variable), active[index], axes[index])
         else:
             of_layer[one.role] = random_mask(one.shape, active[index], axes[index], [seed, index])
-    choices = _choose_storages(by_layer, chosen, storage, capacity, batch_size, granularity)
+    choices = _choose_storages(by_layer, chosen, storage, capacity, batch_size)
     if sparse_optimizer(model) is not None and any(choice.storage == "compact" for choice in choices.values()):
         raise ValueError(
             "sparsify(storage=...) must be 'masked' for a model that is compiled with a SparseOptimizer: its masks are "
@@ -185,9 +185,7 @@ def _check_not_held(chosen: list[Candidate]) -> None:
             )
 
 
-def _choose_storages(
-    by_layer: dict, chosen: list[Candidate], storage: str, capacity, batch_size, granularity: str
-) -> dict:
+def _choose_storages(by_layer: dict, chosen: list[Candidate], storage: str, capacity, batch_size) -> dict:
     """The `StorageChoice` of each layer, by its identity."""
     owners = {id(one.layer): one.owners for one in chosen}
     choices = {}
@@ -200,7 +198,7 @@ def _choose_storages(
         sparsity = {role: 1 - float(mask.mean()) for role, mask in masks.items()}
         shape = (layer.get_build_config() or {}).get("input_shape")
         kind = SPARSE_CLASS_OF[type(layer)]
-        choices[key] = choose_storage(layer, kind, sparsity, shape, storage, capacity, batch_size, granularity)
+        choices[key] = choose_storage(layer, kind, sparsity, shape, storage, capacity, batch_size)
         if choices[key].storage == "compact":
             (mask,) = masks.values()
             room_for(capacity, int(mask.sum()), mask.size, "sparsify", f"layer {layer.name!r}")

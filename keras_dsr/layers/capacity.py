@@ -18,10 +18,23 @@ def check_capacity(capacity: int | float, owner: str) -> int | float:
     return int(capacity) if isinstance(capacity, numbers.Integral) else float(capacity)
 
 
-def room_for(capacity: int | float | None, count: int, places: int, owner: str, layer: str = "the layer") -> int:
-    """For how many weights a layer that starts with `count` has room, or raise `ValueError` if for fewer than that."""
+def room_for(
+    capacity: int | float | None,
+    count: int,
+    places: int,
+    owner: str,
+    layer: str = "the layer",
+    unit_size: int = 1,
+) -> int:
+    """For how many weights a layer that starts with `count` has room, or raise `ValueError` if for fewer than that.
+
+    It is room for whole units, each of `unit_size` weights.
+    """
     capacity = CAPACITY if capacity is None else capacity
-    size = int(capacity) if isinstance(capacity, numbers.Integral) else math.ceil(capacity * count)
+    if isinstance(capacity, numbers.Integral):
+        size = int(capacity) // unit_size * unit_size
+    else:
+        size = math.ceil(capacity * count / unit_size) * unit_size
     if size < count:
         raise ValueError(
             f"{owner}(capacity=...) must have room for the {count:,} weights that {layer} starts with. "

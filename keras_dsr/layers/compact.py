@@ -11,15 +11,19 @@ from keras_dsr.arguments import check_state, drawn_seed
 from keras_dsr.backend.distribution import Initial, strategy_of
 from keras_dsr.backend.keras_layers import kernel_of, naming, remove_attributes, replace_kernel, unlocked, untrack
 from keras_dsr.backend.keras_variants import RefusesVariants
+from keras_dsr.backend.planes import Window
+from keras_dsr.backend.seen_gradients import SeenGradients
 from keras_dsr.backend.sparse_matmul import multiply
 from keras_dsr.layers.capacity import CAPACITY, check_capacity, room_for
 from keras_dsr.layers.compact_entries import check_entries
 from keras_dsr.layers.einsum import initializer_of
 from keras_dsr.layers.initial_scale import check_initial_scale, scale_factor, scaled
 from keras_dsr.layers.initial_values import check_draws_each_alone, draw
+from keras_dsr.layers.masked import unit_axes_of
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_threshold, loaded_record
 from keras_dsr.layers.registry import COMPACT_CLASS_OF, enter
-from keras_dsr.ops.initial_masks import active_units, check_sparsity
+from keras_dsr.ops.initial_masks import active_units, check_granularity, check_sparsity, count_units
+from keras_dsr.ops.patterns import weights_of_units
 from keras_dsr.ops.positions import most_places, position_dtype, random_positions
 
 OWN_STATE = ("indices", "count", "threshold", "record")  # what the layer holds beside the values, whatever the method
@@ -40,6 +44,7 @@ class CompactLayer(RefusesVariants):
             `round((1 - sparsity) * n)` have a weight at first, at least one.
         capacity: what the layer has room for, as reallocation may move weights to it from others: a float of at least 1
             is a multiple of the weights that it starts with, an int a number of weights. None: 1.5.
+        granularity: `"element"`, or `"kernel"`: whole slices of a window, as `MaskedLayer`.
         mask_seed: int, where the first weights lie. None draws one from Python's random numbers.
         method_state: what methods keep with the layer; Keras passes it when it loads a model.
         initial_scale: `"dense"` or `"active"`, as `MaskedLayer`.
@@ -68,22 +73,31 @@ class CompactLayer(RefusesVariants):
         mask_seed: int | None = None,
         method_state: dict[str, str] | None = None,
         initial_scale: str = "dense",
+        granularity: str = "element",
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.configure(sparsity, capacity, mask_seed, method_state, initial_scale)
+        self.configure(sparsity, capacity, granularity, mask_seed, method_state, initial_scale)
 
     def configure(
-        self, sparsity, capacity, mask_seed: int | None, method_state: dict | None, initial_scale: str
+        self,
+        sparsity,
+        capacity,
+        granularity: str,
+        mask_seed: int | None,
+        method_state: dict | None,
+        initial_scale: str,
     ) -> None:
         """Check and keep the arguments that the stock class does not have, and check those that it has."""
         owner = type(self).__name__
         self.check_possible(self, sparsity)
         self.sparsity = check_sparsity(sparsity["kernel"] if isinstance(sparsity, dict) else sparsity, owner)
         self.capacity = check_capacity(CAPACITY if capacity is None else capacity, owner)
+        self.granularity = check_granularity(granularity, owner)
         self.mask_seed = drawn_seed(mask_seed, owner)
         self.method_state = check_state(method_state, owner, "method_state")
         self.initial_scale = check_initial_scale(initial_scale, owner)
+        self.seen_gradients = SeenGradients()
         self.supports_jit = keras.backend.backend() == "jax"  # XLA has neither TensorFlow's CSR operations nor Python's
 
     @classmethod
@@ -142,19 +156,30 @@ class CompactLayer(RefusesVariants):
             return super().add_weight(*args, name=name, shape=shape, initializer=initializer, **kwargs)
         self.check_possible(self, self.sparsity)  # its dtype can depend on its path, which is known only now
         self.check_shape(shape)
-        places = math.prod(shape)
-        count = active_units(places, self.sparsity)
-        positions = random_positions(places, count, self.mask_seed)
+        units = count_units(shape, self.unit_axes)
+        chosen = random_positions(units, active_units(units, self.sparsity), self.mask_seed)
+        positions = weights_of_units(chosen, math.prod(shape) // units, units).reshape(-1)
 
         def first_weights(dtype):
-            return scaled(draw(initializer, self.kernel_shape, count, dtype), self.scale_factor_of("kernel"))
+            drawn = draw(initializer, self.kernel_shape, len(positions), dtype)
+            return scaled(drawn, self.scale_factor_of("kernel"))
 
         return self._hold(shape, positions, first_weights, *args, **kwargs)
 
+    @property
+    def unit_axes(self) -> tuple[int, ...]:
+        """The axes of the kernel that one unit spans."""
+        return unit_axes_of(self, "kernel", self.granularity)
+
+    @property
+    def unit_size(self) -> int:
+        """How many weights are a unit."""
+        return math.prod(self.kernel_shape[axis] for axis in self.unit_axes)
+
     def scale_factor_of(self, role: str) -> float:
         """What the draws for the kernel are multiplied by, at the density that it had at first."""
-        places = math.prod(self.kernel_shape)
-        density = active_units(places, self.sparsity) / places
+        units = count_units(self.kernel_shape, self.unit_axes)
+        density = active_units(units, self.sparsity) / units
         initializer = initializer_of(self, self.initializers[role])
         return scale_factor(self.initial_scale, initializer, self.kernel_shape, density)
 
@@ -164,7 +189,7 @@ class CompactLayer(RefusesVariants):
         places, count = math.prod(shape), len(positions)
         rows = self._rows_of_matrix(self.kernel_shape)
         self.matrix_shape = rows, places // rows
-        size = room_for(self.capacity, count, places, type(self).__name__)
+        size = room_for(self.capacity, count, places, type(self).__name__, unit_size=self.unit_size)
         initial = Initial(lambda _, dtype: ops.pad(values(dtype), (0, size - count)))
         variable = super().add_weight(
             *args, name="kernel_values", shape=(size,), initializer=initial, **{**kwargs, "autocast": False}
@@ -184,6 +209,7 @@ class CompactLayer(RefusesVariants):
         layer: keras.layers.Layer,
         mask: np.ndarray,
         capacity: int | float | None,
+        granularity: str,
         mask_seed: int,
         initial_scale: str,
     ) -> None:
@@ -193,6 +219,7 @@ class CompactLayer(RefusesVariants):
             layer: a built layer whose class is `cls.stock_class`.
             mask: bool array of the shape of its kernel, with at least one true entry.
             capacity: see the class.
+            granularity: of the mask.
             mask_seed: int, for the config.
             initial_scale: `"dense"`, or `"active"` for weights that are as the layer's initializer drew them: then
                 they are scaled.
@@ -207,7 +234,7 @@ class CompactLayer(RefusesVariants):
         room_for(capacity, len(positions), mask.size, cls.__name__)
         layer.__class__ = cls
         vars(layer)["converted"] = True  # not by setattr: Keras tracks what is set
-        layer.configure(1 - float(mask.mean()), capacity, mask_seed, None, initial_scale)
+        layer.configure(1 - float(mask.mean()), capacity, granularity, mask_seed, None, initial_scale)
 
         def values_kept(dtype):
             return scaled(ops.convert_to_tensor(held, dtype), layer.scale_factor_of("kernel"))
@@ -260,6 +287,11 @@ class CompactLayer(RefusesVariants):
         """The weights that exist, and their rows and columns in the matrix: tensors of shapes `(n,)` and `(n, 2)`."""
         return tuple(part.value[: self.kernel_count.value] for part in (self.kernel_values, self.kernel_indices))
 
+    @property
+    def window(self) -> Window:
+        """The layer as a product: with a matrix, or over a window."""
+        return Window(*self.matrix_shape)
+
     def product(self, inputs):
         """The product of inputs of shape `(..., rows of the matrix)` with the matrix."""
         flat = ops.reshape(inputs, (-1, self.matrix_shape[0]))
@@ -269,6 +301,7 @@ class CompactLayer(RefusesVariants):
             self.kernel_indices.value,
             self.kernel_count.value,
             self.matrix_shape,
+            self.seen_gradients,
         )
         return ops.reshape(product, (*ops.shape(inputs)[:-1], self.matrix_shape[1]))
 
@@ -291,8 +324,16 @@ class CompactLayer(RefusesVariants):
     def forget(layer: keras.layers.Layer) -> None:
         """Leave no trace in a layer that is of its stock class from now on."""
         variables = [f"kernel_{kind}" for kind in (*OWN_STATE, *layer.method_state)]
-        own = ("sparsity", "capacity", "mask_seed", "method_state", "initial_scale", "kernel_shape", "matrix_shape")
-        # The last two are of a layer that was masked before it was built.
+        own = (
+            "seen_gradients",
+            "sparsity",
+            "capacity",
+            "mask_seed",
+            "method_state",
+            "initial_scale",
+            "kernel_shape",
+            "matrix_shape",
+        )
         remove_attributes(layer, [*variables, *own, "granularity", "storage_choice", "converted"])
         layer.supports_jit = True
 
@@ -315,7 +356,7 @@ class CompactLayer(RefusesVariants):
         size, bias = self.kernel_values.shape[0], None if self.bias is None else tuple(self.bias.shape)
         owner = f"{type(self).__name__} {self.name!r}"
         record = entries.pop("kernel_record", None)
-        checked = check_entries(entries, self.matrix_shape, size, bias, owner)
+        checked = check_entries(entries, self.matrix_shape, size, bias, self.unit_size, owner)
         threshold = checked_threshold(entries["kernel_threshold"], owner)
         record = loaded_record(record, Record.of(self.kernel_record), len(checked["kernel_values"]), owner)
         own = {*self._lists, "kernel_rows", "kernel_columns", "kernel_threshold", "bias"}
@@ -335,6 +376,6 @@ class CompactLayer(RefusesVariants):
 
     def get_config(self):
         config = {"sparsity": self.sparsity, "capacity": self.capacity, "mask_seed": self.mask_seed}
-        config |= {"initial_scale": self.initial_scale}
+        config |= {"initial_scale": self.initial_scale, "granularity": self.granularity}
         state = {"method_state": dict(self.method_state)} if self.method_state else {}
         return {**super().get_config(), **config, **state}

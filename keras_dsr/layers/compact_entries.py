@@ -6,11 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from keras_dsr.ops.patterns import weights_of_units
+
 REQUIRED = ("kernel_values", "kernel_rows", "kernel_columns", "kernel_threshold")
 
 
 def check_entries(
-    entries: Mapping[str, Any], shape: tuple[int, int], capacity: int, bias: tuple[int, ...] | None, owner: str
+    entries: Mapping[str, Any],
+    shape: tuple[int, int],
+    capacity: int,
+    bias: tuple[int, ...] | None,
+    unit_size: int,
+    owner: str,
 ) -> dict[str, np.ndarray]:
     """The lists among the entries, each of one number for each weight.
 
@@ -19,6 +26,7 @@ def check_entries(
         shape: of the matrix.
         capacity: how many weights the layer has room for.
         bias: the shape of its bias; None: it has none.
+        unit_size: how many weights are a unit.
         owner: the class and name of the layer, for messages.
 
     Raises:
@@ -38,7 +46,7 @@ def check_entries(
     has_lists = {*REQUIRED[:3]} <= set(lists) and len({len(value) for value in lists.values()}) == 1
     if not has_lists:
         raise _no_positions(owner, shape)
-    check_positions(lists["kernel_rows"], lists["kernel_columns"], shape, owner)
+    check_positions(lists["kernel_rows"], lists["kernel_columns"], shape, unit_size, owner)
     count = len(lists["kernel_values"])
     if count > capacity:
         raise ValueError(
@@ -48,10 +56,25 @@ def check_entries(
     return lists
 
 
-def check_positions(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], owner: str) -> None:
-    """Raise `ValueError` if these are not distinct positions of a matrix of the shape, in increasing order."""
+def check_positions(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], unit_size: int, owner: str) -> None:
+    """Raise `ValueError` if these are not distinct positions of a matrix, in increasing order and of whole units.
+
+    Args:
+        rows, columns: int arrays of one dimension.
+        shape: of the matrix.
+        unit_size: how many weights are a unit.
+        owner: the class and name of the layer, for messages.
+    """
     if not _are_increasing_places(rows, columns, shape):
         raise _no_positions(owner, shape)
+    positions = rows.astype("int64") * shape[1] + columns
+    of_units = weights_of_units(positions[: len(positions) // unit_size], unit_size, math.prod(shape) // unit_size)
+    if not np.array_equal(of_units.reshape(-1), positions):
+        raise ValueError(
+            f"The positions that are loaded into {owner} must be whole slices of {unit_size} weights, as its "
+            f"granularity is 'kernel'. Received: {len(positions):,} weights, of which some slices have but a part. "
+            "They are of a model of granularity 'element'."
+        )
 
 
 def _no_positions(owner: str, shape: tuple[int, int]) -> ValueError:

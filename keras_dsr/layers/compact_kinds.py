@@ -56,22 +56,24 @@ class CompactEinsumDense(CompactLayer, keras.layers.EinsumDense):
 class _CompactConv(CompactLayer):
     """A convolution of any window, strides, dilation, padding and groups, of either data format."""
 
-    def call(self, inputs):
-        channels_last = self.data_format == "channels_last"
-        window = Window(
-            channels=inputs.shape[-1 if channels_last else 1],
+    @property
+    def window(self):
+        return Window(
+            channels=self.kernel_shape[-2] * self.groups,
             filters=self.filters,
             window=self.kernel_size,
             strides=self.strides,
             dilations=self.dilation_rate,
             padding=self.padding,
             groups=self.groups,
-            channels_last=channels_last,
+            channels_last=self.data_format == "channels_last",
         )
+
+    def call(self, inputs):
         where = self.kernel_indices.value, self.kernel_count.value
-        outputs = convolve(inputs, self.kernel_values.value, *where, window)
+        outputs = convolve(inputs, self.kernel_values.value, *where, self.window, self.seen_gradients)
         if self.bias is not None:
-            shape = (1,) * (self.rank + 1) + (-1,) if channels_last else (1, -1) + (1,) * self.rank
+            shape = (1,) * (self.rank + 1) + (-1,) if self.window.channels_last else (1, -1) + (1,) * self.rank
             outputs = ops.add(outputs, ops.reshape(self.bias, shape))
         return outputs if self.activation is None else self.activation(outputs)
 

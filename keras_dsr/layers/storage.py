@@ -9,7 +9,7 @@ from keras_dsr.arguments import LARGEST_STEP, is_one_of, is_whole
 from keras_dsr.backend.keras_layers import remove_attributes
 from keras_dsr.layers.capacity import check_capacity
 from keras_dsr.layers.registry import COMPACT_CLASS_OF
-from keras_dsr.layers.storage_choice import choose_storage, doubt, obstacle_of_units, pays
+from keras_dsr.layers.storage_choice import choose_storage, doubt, pays
 
 STORAGES = ("masked", "compact", "auto")
 
@@ -52,9 +52,6 @@ class HasStorage:
             vars(self)["_to_choose"] = {"storage": "auto", "capacity": capacity, "batch_size": batch_size}
             self.supports_jit = False  # it may turn out to be compact
         elif storage == "compact":
-            obstacle = obstacle_of_units(self, self.granularity)
-            if obstacle is not None:
-                raise ValueError(f"{owner}(storage='compact', granularity='kernel'): {obstacle}. Use storage='masked'.")
             make_compact(self, capacity)
             if not pays(self.sparsity):
                 warnings.warn(f"{owner}(storage='compact'): {doubt(self.sparsity)}.", stacklevel=2)
@@ -67,7 +64,7 @@ class HasStorage:
 
     def _choose(self, input_shape) -> None:
         asked = vars(self)["_to_choose"]
-        choice = choose_storage(self, type(self), self.sparsity, input_shape, **asked, granularity=self.granularity)
+        choice = choose_storage(self, type(self), self.sparsity, input_shape, **asked)
         report = f"{type(self).__name__} {self.name!r}: {choice.storage} storage, as {choice.why}"
         del vars(self)["_to_choose"]
         vars(self)["storage_choice"] = choice
@@ -114,4 +111,4 @@ def check_storage(storage: str, capacity: int | float | None, batch_size: int | 
 def make_compact(layer: keras.layers.Layer, capacity: int | float | None) -> None:
     """Have a masked layer that has not been built be of the compact class of its kind."""
     layer.__class__ = COMPACT_CLASS_OF[layer.stock_class]
-    layer.configure(layer.sparsity, capacity, layer.mask_seed, None, layer.initial_scale)
+    layer.configure(layer.sparsity, capacity, layer.granularity, layer.mask_seed, None, layer.initial_scale)

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from keras_dsr.backend.memory import machine_memory
-from keras_dsr.layers.masked import unit_axes_of
 from keras_dsr.layers.registry import COMPACT_CLASS_OF
 from keras_dsr.layers.storage_timing import step_seconds
 
@@ -44,7 +43,6 @@ def choose_storage(
     storage: str,
     capacity: int | float | None = None,
     batch_size: int | None = None,
-    granularity: str = "element",
 ) -> StorageChoice:
     """The storage that a layer is to have: masked if it cannot be compact.
 
@@ -56,14 +54,13 @@ def choose_storage(
         storage: the one that is asked for. With `"auto"`, a step must be measured to be faster by `MARGIN`.
         capacity: as `HasStorage`.
         batch_size: of a step that is timed; None: as in `input_shape`, or `BATCH_SIZE`.
-        granularity: that the layer is to have.
 
     Raises:
         ValueError: a capacity below the weights of a layer that is timed.
     """
     if storage == "masked":
         return StorageChoice("masked", "")
-    obstacle = _obstacle(layer, kind.stock_class, sparsity) or obstacle_of_units(layer, granularity)
+    obstacle = _obstacle(layer, kind.stock_class, sparsity)
     if obstacle is not None:
         return StorageChoice("masked", obstacle)
     share = sparsity["kernel"] if isinstance(sparsity, dict) else sparsity
@@ -92,13 +89,6 @@ def doubt(sparsity: float) -> str:
         f"at sparsity {sparsity:.4g} it is likely to be slower than storage='masked': it breaks even at a sparsity of "
         f"{PAYS_FROM:g} to 0.9, by backend and batch. storage='auto' measures it, and chooses"
     )
-
-
-def obstacle_of_units(layer: keras.layers.Layer, granularity: str) -> str | None:
-    """Why a layer that is pruned in slices cannot be compact; None: it is not."""
-    if not unit_axes_of(layer, "kernel", granularity):
-        return None
-    return f"in compact storage a unit is a single weight, and granularity={granularity!r} moves slices of its window"
 
 
 def _obstacle(layer: keras.layers.Layer, stock_class: type, sparsity) -> str | None:

@@ -19,8 +19,8 @@ class MethodInputs:
 
     What is pruned and grown as a whole is a unit: one weight, or one slice of a kernel. The units of all tensors are
     joined in one tensor of shape `(rows, WIDTH)`, so that an operation works on the whole network; `segments` counts
-    them by tensor, and splits and joins (see `ops.segments`). A tensor in compact storage has the entries that it has
-    room for in place of all units of the dense tensor, and nothing else differs.
+    them by tensor, and splits and joins (see `ops.segments`). A tensor in compact storage has the units that it has
+    room for in place of all units of the dense tensor (of slices, one row each), and nothing else differs.
 
     Attributes:
         step: int32 scalar, the optimizer's steps since training with this method began.
@@ -38,8 +38,11 @@ class MethodInputs:
         gradients: list of float tensors of the same shapes, the moving average m <- decay * m + (1 - decay) * g of the
             loss's gradients, also where a weight is pruned; None for a method whose `gradient_decay` is None.
         unit_axes: list of tuples of ints, the axes that one unit spans (see `ops.patterns`).
-        positions: dict; for the index of each tensor in compact storage the positions of its entries in the dense
-            tensor, of shape `(capacity,)`, increasing where they are active.
+        positions: dict; for the index of each tensor in compact storage the positions of its units among those of the
+            dense tensor, of shape `(room,)`, increasing where they are active.
+        candidates: dict; for the index of each tensor in compact storage, for a method that needs gradients: where they
+            are largest among the positions without a unit, `(positions, magnitudes)` of shapes `(room,)`; a position
+            `ops.positions.nowhere()` is none.
         retained: dict; for `init` alone: the lists that the layers hold, by name; one that they do not hold is absent.
     """
 
@@ -57,6 +60,7 @@ class MethodInputs:
     gradients: list | None
     unit_axes: list
     positions: dict
+    candidates: dict = dataclasses.field(default_factory=dict)
     retained: dict = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -94,10 +98,10 @@ class MethodInputs:
 
 
 class Grown(NamedTuple):
-    """Units that are grown, as `grow_at_random` chooses them.
+    """Units that are grown, as `grow_at_random` and `grow_where_largest` choose them.
 
     Attributes:
-        units: joined bool tensor; false in tensors in compact storage.
+        units: joined bool tensor; in tensors in compact storage of the units that there were.
         positions: dict; for the index of each tensor in compact storage a list of positions (see `ops.positions`),
             increasing, none of a unit that is kept.
     """
@@ -134,7 +138,8 @@ class Method(abc.ABC):
         conserves: whether the total number of active units is the same after every update, which is checked.
         every_step: whether it must act after every step of the optimizer, which is checked.
         gradient_decay: None if it needs no gradients, else the decay in [0, 1) of their moving average (0: the
-            gradient of the last step alone). `SparseOptimizer` keeps it: training with another optimizer is refused.
+            gradient of the last step alone). `SparseOptimizer` keeps it; in compact storage there is that of the last
+            step alone. Others are refused.
     """
 
     conserves: ClassVar[bool] = False

@@ -4,8 +4,9 @@ from keras import ops
 
 from keras_dsr.arguments import is_one_of
 from keras_dsr.methods.base import Grown, MethodInputs
-from keras_dsr.ops.positions import free_positions, no_positions, positions_where
+from keras_dsr.ops.positions import free_positions, no_positions, nowhere, positions_where
 from keras_dsr.ops.randomness import random_keys
+from keras_dsr.ops.segments import Segments
 from keras_dsr.ops.selection import MAX_KEY, ordered_bits, select_smallest
 
 STARTS = ("zeros", "initializer")
@@ -34,8 +35,8 @@ def grow_at_random(inputs: MethodInputs, taken, counts, purpose: str) -> Grown:
     if compact:
         entries = segments.split(taken)
     for index, positions in compact.items():
-        stored, room = positions_where(positions, entries[index]), entries[index].shape[0]
-        chosen[index] = free_positions(stored, counts[index], inputs.sizes[index], seeds[index], room)
+        stored = positions_where(positions, ops.reshape(entries[index], (-1,)))
+        chosen[index] = free_positions(stored, counts[index], inputs.sizes[index], seeds[index], positions.shape[0])
     if len(compact) < len(seeds):
         is_masked = ops.convert_to_tensor([index not in compact for index in range(len(seeds))])
         units = select_smallest(random_keys(segments, seeds), ~taken, ops.where(is_masked, counts, 0), segments)
@@ -48,19 +49,62 @@ def grow_none(inputs: MethodInputs) -> Grown:
     return Grown(ops.zeros_like(inputs.active), none)
 
 
-def grow_where_largest(inputs: MethodInputs, taken, counts, scores):
+def grow_where_largest(inputs: MethodInputs, taken, counts, scores=None) -> Grown:
     """In each tensor, as many of the units not taken as asked for: those with the largest scores, ties by position.
 
     Args:
-        inputs: what the update was given, with no tensor in compact storage.
+        inputs: what the update was given.
         taken: joined bool tensor, the units that must not be chosen.
         counts: int32 tensor of shape `(tensors,)`.
-        scores: joined float tensor, non-negative and without NaN.
+        scores: joined float tensor, non-negative and without NaN; None: `inputs.gradient_magnitudes`.
+
+    Raises:
+        ValueError: scores for a tensor in compact storage, of which only gradients are known where it has no weight.
+    """
+    if scores is not None and inputs.positions:
+        raise ValueError(
+            f"grow_where_largest(scores=...) must be None where {inputs.names[min(inputs.positions)]!r} is in compact "
+            "storage: at positions without a weight only gradients are known. Build the layer with storage='masked'."
+        )
+    scores = inputs.gradient_magnitudes if scores is None else scores
+    segments, free = inputs.segments, ~taken
+    tensors = range(len(segments.sizes))
+    of_masked = ops.where(ops.convert_to_tensor([index not in inputs.positions for index in tensors]), counts, 0)
+    units = select_smallest(MAX_KEY - ordered_bits(scores), free, of_masked, segments)
+    if not inputs.positions:
+        return Grown(units, {})
+    units, positions = segments.split(units), {}
+    there, scores = segments.split(free & inputs.active), segments.split(scores)
+    for index in inputs.positions:
+        chosen, positions[index] = _largest_of_list(inputs, index, there[index], scores[index], counts[index])
+        units[index] = ops.reshape(chosen, units[index].shape)
+    return Grown(segments.join(units), positions)
+
+
+def _largest_of_list(inputs: MethodInputs, index: int, there, scores, count) -> tuple:
+    """Of a tensor in compact storage the units with the largest scores: of those that there are, and new positions.
+
+    Args:
+        inputs: what the update was given.
+        index: int, which tensor it is.
+        there: bool tensor of its units, those that may be chosen.
+        scores: float tensor, theirs.
+        count: int32 scalar tensor, how many.
 
     Returns:
-        A joined bool tensor.
+        A bool tensor of its units, and a list of positions.
     """
-    return select_smallest(MAX_KEY - ordered_bits(scores), ~taken, counts, inputs.segments)
+    positions, (others, of_others) = inputs.positions[index], inputs.candidates[index]
+    room = positions.shape[0]
+    both = ops.concatenate([positions, others])
+    may_be = ops.concatenate([ops.reshape(there, (-1,)), others != nowhere()])
+    scores = ops.concatenate([ops.reshape(scores, (-1,)), of_others])
+    order = ops.argsort(both)
+    segments = Segments([(2 * room,)])
+    keys, may_be = (segments.join([ops.take(each, order)]) for each in (MAX_KEY - ordered_bits(scores), may_be))
+    (chosen,) = segments.split(select_smallest(keys, may_be, ops.reshape(count, (1,)), segments))
+    new = positions_where(ops.take(both, order), chosen & (order >= room))[:room]
+    return ops.take(chosen, ops.argsort(order))[:room], new
 
 
 def taken_in_each(inputs: MethodInputs, kept, counts):

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_dsr.methods.base import Decision, Method, MethodInputs
+from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs
 from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest
 from keras_dsr.methods.growth import grow_where_largest
 
@@ -19,7 +19,7 @@ class RigL(Method):
     that was just dropped may be grown at once; then it stays as it was, with its weight.
 
     At step t the fraction is fraction / 2 * (1 + cos(pi * t / end_step)); from `end_step` on nothing moves. The
-    gradients are those of the last step; only `SparseOptimizer` sees them at pruned positions.
+    gradients are those of the last step, which `SparseOptimizer` and layers in compact storage see at pruned positions.
 
     Args:
         fraction: float in (0, 1), alpha of the paper: the fraction of the active units of a tensor that is dropped at
@@ -52,6 +52,7 @@ class RigL(Method):
         """
         dropped = drop_smallest(inputs, annealed(self.fraction, inputs.step, self.end_step))
         survivors, counts = inputs.active & ~dropped, inputs.count(dropped)
-        chosen = grow_where_largest(inputs, survivors, counts, inputs.gradient_magnitudes)
-        grown = chosen & ~inputs.active
-        return Decision(survivors | (inputs.active & chosen), grown), {"pruned": ops.sum(inputs.count(grown))}
+        chosen = grow_where_largest(inputs, survivors, counts)
+        again = inputs.active & chosen.units
+        grown = Grown(chosen.units & ~inputs.active, chosen.positions)
+        return Decision(survivors | again, grown), {"pruned": ops.sum(counts) - ops.sum(inputs.count(again))}

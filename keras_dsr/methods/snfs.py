@@ -69,7 +69,7 @@ class SNFS(Method):
         kept, pruned = inputs.active & ~dropped, ops.sum(inputs.count(dropped))
         taken, capacities = taken_in_all(inputs, kept)
         shares = share_proportionally(pruned, contributions(inputs), capacities)
-        grown = grow_where_largest(inputs, taken, shares, inputs.gradient_magnitudes)
+        grown = grow_where_largest(inputs, taken, shares)
         return Decision(kept, grown), {"pruned": pruned}
 
 

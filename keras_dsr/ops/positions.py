@@ -177,11 +177,11 @@ def laid_out(entries, born, order: Layout, fill=0):
     """A tensor of entries in its new layout, of the same shape, with `fill` behind the last one.
 
     Args:
-        entries: tensor of shape `(capacity,)`, in the old layout.
-        grown: tensor of the shape of the list of the grown.
+        entries: tensor of shape `(capacity, ...)`, in the old layout.
+        born: tensor of shape `(born, ...)`, those of the list of the grown.
         order: the `Layout`.
         fill: a number.
     """
-    result = ops.full((entries.shape[0],), fill, dtype=entries.dtype)
-    result = ops.scatter_update(result, order.at_survivors[:, None], ops.take(entries, order.survivors))
+    result = ops.full(entries.shape, fill, dtype=entries.dtype)
+    result = ops.scatter_update(result, order.at_survivors[:, None], ops.take(entries, order.survivors, axis=0))
     return ops.scatter_update(result, order.at_born[:, None], ops.cast(born, entries.dtype))

@@ -1,6 +1,7 @@
 """What a method's decision makes of each tensor: its values, where its weights are, and the optimizer's slots."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ from keras import ops
 
 from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs
 from keras_dsr.ops.masking import mask_weights
-from keras_dsr.ops.patterns import weight_mask
+from keras_dsr.ops.patterns import list_of_units, unit_mask, weight_mask
 from keras_dsr.ops.positions import (
     contains,
     count_positions,
@@ -22,6 +23,8 @@ from keras_dsr.ops.selection import count_true
 
 class Stored(NamedTuple):
     """One sparse weight as it is before a reallocation, beside what the method is given.
+
+    What is of the shape of the variable is, in compact storage, by units (see `ops.patterns.units_of_list`).
 
     Attributes:
         draw: function from a `StepSeed` to new values of the dense tensor; in compact storage of a seed and a number.
@@ -94,7 +97,8 @@ def apply_decision(method: Method, inputs: MethodInputs, decision: Decision, sto
         if index in inputs.positions:
             positions = grown.positions[index]
             states = method.state_of_grown(inputs, index, positions)
-            rewritten.append(_compact(inputs, index, weights[index], kept[index], positions, states, draw, of_it))
+            stay = kept[index], units[index]
+            rewritten.append(_compact(inputs, index, weights[index], *stay, positions, states, draw, of_it))
         else:
             masks = [weight_mask(of, weights[index].shape) for of in (kept[index], units[index])]
             rewritten.append(_masked(inputs, index, weights[index], *masks, draw, of_it))
@@ -112,37 +116,45 @@ def _masked(inputs: MethodInputs, index: int, weight, kept, mask, draw: Callable
 
 
 def _compact(
-    inputs: MethodInputs, index: int, weight, kept, grown, states: dict, draw: Callable | None, stored: Stored
+    inputs: MethodInputs, index: int, weight, kept, stay, grown, states: dict, draw: Callable | None, stored: Stored
 ) -> Rewritten:
     """All that a tensor in compact storage has moves with its weights.
 
     Args:
         inputs: what the method was given.
         index: int, which tensor it is.
-        weight: its values, of shape `(capacity,)`.
-        kept: bool tensor of that shape, the entries that stay.
-        grown: a list of the positions that are grown.
+        weight: its values by units, of shape `(room,)` or `(room, weights of a unit)`.
+        kept: bool tensor of a number for each of these units, those that are kept.
+        stay: bool tensor of the same shape: they, and those that are pruned and grown again, at 0.
+        grown: a list of the positions of the units that are grown.
         states: what the lists of the method's state begin with there, by name.
         draw: function from a number to values for what is grown; None: zeros.
         stored: what is stored beside.
     """
-    positions = inputs.positions[index]
-    order, number = layout(positions, kept, grown), ops.shape(grown)
+    positions, size = inputs.positions[index], math.prod(weight.shape[1:])
+    order, number = layout(positions, ops.reshape(stay, (-1,)), grown), ops.shape(grown)[0]
+    count = size * (count_true(stay) + count_positions(grown))
 
     def moved(entries, of_grown=None, fill=0):
-        of_grown = ops.full(number, fill, dtype=entries.dtype) if of_grown is None else of_grown
+        of_grown = ops.full((number, *weight.shape[1:]), fill, dtype=entries.dtype) if of_grown is None else of_grown
         return laid_out(entries, of_grown, order, fill)
 
     drawn = None
     if draw is not None:
-        drawn = ops.cast(draw(number[0]), weight.dtype)
-        drawn = mask_weights(drawn, ~contains(positions_where(positions, inputs.masks[index]), grown))
-    values, now = moved(mask_weights(weight, kept), drawn), moved(positions, grown)
+        drawn = ops.reshape(ops.cast(draw(size * number), weight.dtype), (number, *weight.shape[1:]))
+        active = ops.reshape(unit_mask(inputs.masks[index], inputs.unit_axes[index]), (-1,))
+        is_new = ~contains(positions_where(positions, active), grown)
+        drawn = mask_weights(drawn, is_new if size == 1 else is_new[:, None])
+    values = moved(mask_weights(weight, kept), drawn)
+    now = laid_out(positions, grown, order)
+    if size > 1:
+        now = now[:, None] + inputs.sizes[index] * ops.arange(size, dtype=now.dtype)
+    now = list_of_units(now, count)
     rows = now // stored.columns
     indices = ops.stack([rows, now - rows * stored.columns], axis=1)
     slots = []
     for value, initial in stored.slots:
         initial = ops.cast(initial, value.dtype)
-        slots.append(ops.where(values == 0, initial, moved(value, fill=initial)))
-    states = {name: moved(entries, states.get(name)) for name, entries in stored.states.items()}
-    return Rewritten(values, [indices, count_true(kept) + count_positions(grown)], slots, states)
+        slots.append(list_of_units(ops.where(values == 0, initial, moved(value, fill=initial)), count, initial))
+    states = {name: list_of_units(moved(entries, states.get(name)), count) for name, entries in stored.states.items()}
+    return Rewritten(list_of_units(values, count), [indices, count], slots, states)

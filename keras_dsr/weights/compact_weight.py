@@ -27,12 +27,13 @@ class CompactWeight:
         indices, weights_held: the integer variables that say where the weights are, and how many.
         mask: None.
         threshold: the float32 scalar Keras variable that holds H, 0 until a method has set it.
-        unit_axes: `()`: a unit is one weight, whatever the granularity of other layers.
+        granularity: `"element"` or `"kernel"`.
+        unit_axes: the axes of the dense tensor that one unit spans.
+        unit_size: how many weights are a unit.
     """
 
     mask = None
     gradient = None
-    unit_axes = ()
 
     def __init__(self, layer: CompactLayer):
         self.holder = self.layer = layer
@@ -42,6 +43,8 @@ class CompactWeight:
         self.indices, self.weights_held = layer.kernel_indices, layer.kernel_count
         self.threshold = layer.kernel_threshold
         self.record = layer.kernel_record
+        self.granularity = layer.granularity
+        self.unit_axes, self.unit_size = layer.unit_axes, layer.unit_size
 
     @property
     def trainable(self) -> bool:
@@ -99,7 +102,7 @@ class CompactWeight:
                 f"The number of weights of {self.name!r} must be from 1 to {self.capacity:,}, for which there is room. "
                 f"Received: {count:,}. Load the weights again."
             )
-        check_positions(*indices[:count].T, self.layer.matrix_shape, repr(self.name))
+        check_positions(*indices[:count].T, self.layer.matrix_shape, self.unit_size, repr(self.name))
         check_counts(Record.of(self.record), count, repr(self.name))
         checked_threshold(ops.convert_to_numpy(self.threshold), repr(self.name))
 

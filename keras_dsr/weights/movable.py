@@ -1,6 +1,7 @@
 """Which sparse weights of a model may move, and together."""
 
 import math
+from typing import cast
 
 import keras
 
@@ -36,8 +37,9 @@ def check_movable_together(model: keras.Model, weights: list[SparseWeight | Comp
             "layers, such as `keras_dsr.SparseDense(units, sparsity=0.9)` for `keras.layers.Dense(units)`, call "
             "`keras_dsr.sparsify(model)`, or compile it with `keras_dsr.SparseOptimizer(optimizer)`."
         )
-    masked = [weight for weight in weights if not isinstance(weight, CompactWeight)]
-    granularities = {weight.granularity: weight.layer.name for weight in reversed(masked)}
+    # A product with a matrix in compact storage has single weights whatever it was told.
+    told = [weight for weight in weights if weight.mask is not None or hasattr(weight.layer, "kernel_size")]
+    granularities = {weight.granularity: cast(keras.layers.Layer, weight.layer).name for weight in reversed(told)}
     if len(granularities) > 1:
         raise ValueError(
             "All sparse layers of one reallocation must have the same granularity: their units are counted together. "
@@ -45,7 +47,9 @@ def check_movable_together(model: keras.Model, weights: list[SparseWeight | Comp
             "Build them all with the same `granularity=`."
         )
     places = sum(
-        weight.capacity if isinstance(weight, CompactWeight) else math.prod(unit_shape(weight.shape, weight.unit_axes))
+        weight.capacity // weight.unit_size
+        if isinstance(weight, CompactWeight)
+        else math.prod(unit_shape(weight.shape, weight.unit_axes))
         for weight in weights
     )
     if places >= LARGEST_TOTAL:

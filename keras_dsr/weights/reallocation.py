@@ -17,8 +17,10 @@ from keras_dsr.layers.record import SINCE, Record
 from keras_dsr.methods.base import Method, MethodInputs
 from keras_dsr.methods.identity import digest
 from keras_dsr.ops.initial_masks import count_units
+from keras_dsr.ops.patterns import list_of_units, units_of_list
 from keras_dsr.optimizers import SparseOptimizer
 from keras_dsr.weights.apply import Stored, apply_decision
+from keras_dsr.weights.compact_gradients import CompactGradients
 from keras_dsr.weights.compact_weight import CompactWeight
 from keras_dsr.weights.movable import check_movable_together, movable_weights
 from keras_dsr.weights.sparse_weight import SparseWeight
@@ -58,6 +60,8 @@ class Reallocation:
     Attributes:
         weights: list of `SparseWeight` and `CompactWeight`.
         initial_state: the scalars that the method starts from, a dict of numpy arrays.
+        seen: the gradients that weights in compact storage see; None where there are none, or the
+            method needs none.
 
     Raises:
         ValueError: an unbuilt model, no sparse weight that may move, or weights of different granularity; masks that
@@ -80,6 +84,7 @@ class Reallocation:
         self._given_optimizer = optimizer
         check_movable_together(model, self.weights)
         self.initial_state, self._kept = {}, {}
+        self.seen: CompactGradients | None = None
         self._digest = digest(method) if identity is None else identity
         self.begin()
         self._bound = None
@@ -100,7 +105,9 @@ class Reallocation:
         for name in self.weights[0].states:
             if all(name in weight.states for weight in self.weights):
                 kept[name] = [ops.convert_to_tensor(weight.states[name]) for weight in self.weights]
-        state = self.method.init(self._inputs(*self._variables(), for_init=True, retained=kept))
+        variables = self._variables()
+        retained = {name: self._all_by_units(entries, variables[-1]) for name, entries in kept.items()}
+        state = self.method.init(self._inputs(*variables, for_init=True, retained=retained))
         lists = {name: value for name, value in state.items() if isinstance(value, list)}
         self.initial_state = {name: ops.convert_to_numpy(state[name]) for name in state if name not in lists}
         has_new_variables = False
@@ -109,7 +116,8 @@ class Reallocation:
                 if name not in weight.states:
                     weight.add_state(name, keras.backend.standardize_dtype(value.dtype))
                     has_new_variables = True
-                weight.states[name].assign(ops.convert_to_numpy(value))
+                listed = list_of_units(value, weight.count()) if isinstance(weight, CompactWeight) else value
+                weight.states[name].assign(ops.convert_to_numpy(listed))
             self._kept[name] = [weight.states[name] for weight in self.weights]
         if has_new_variables:
             renew_compiled_functions([weight.layer for weight in self.weights])
@@ -149,21 +157,19 @@ class Reallocation:
 
     def _remember_gradients(self, decay: float) -> None:
         """Have the optimizer keep the dense gradients that the method needs."""
-        compact = [weight.name for weight in self.weights if isinstance(weight, CompactWeight)]
-        if compact:
-            raise ValueError(
-                f"{type(self.method).__name__} needs gradients of the size of the dense kernel, and {compact[0]!r} is "
-                "in compact storage. Build the layer with storage='masked', or use DSR, SET, DeepR, GradualPruning or "
-                "Static."
-            )
+        if any(isinstance(weight, CompactWeight) for weight in self.weights):
+            self.seen = CompactGradients(self.method, self.weights)
         if any(isinstance(weight.holder, MaskedLayer) for weight in self.weights):
             raise ValueError(
                 f"{type(self.method).__name__} needs the gradients of pruned weights, which sparse layers do not have. "
                 "Build the model of stock layers (`keras_dsr.densify(model)` makes them of sparse ones), and compile "
                 "it with keras_dsr.SparseOptimizer(optimizer, sparsity=0.9)."
             )
+        held = [weight for weight in self.weights if isinstance(weight, SparseWeight)]
+        if not held:
+            return
         optimizer = cast(SparseOptimizer, sparse_optimizer(self.model))
-        if self.weights[0].gradient is None or optimizer.gradient_decay != decay:
+        if held[0].gradient is None or optimizer.gradient_decay != decay:
             optimizer.remember_gradients(decay)
             renew_compiled_functions([self.model])  # traced without, perhaps
 
@@ -175,7 +181,7 @@ class Reallocation:
                 model is as it was before.
         """
         self._bind()
-        tensors, records, before, after, state = self._decide()
+        tensors, records, before, after, state = self._decide(self.seen.take() if self.seen else {})
         before, after = ops.convert_to_numpy(before), ops.convert_to_numpy(after)
         self._check_postconditions(before, after)
         state = {name: ops.convert_to_numpy(value) for name, value in state.items()}
@@ -233,7 +239,8 @@ class Reallocation:
         )
 
     def _variables(self) -> tuple:
-        """What the method's inputs are made of: step, learning rate, weights, masks, gradients, positions."""
+        """What the method's inputs are made of: step, learning rate, weights, masks, gradients, and in place of a mask
+        the positions and the number of weights in compact storage."""
         optimizer = self.optimizer
         taken = ops.cast(0 if optimizer is None else optimizer.iterations, "int32")
         has_gradients = self.method.gradient_decay is not None
@@ -241,29 +248,60 @@ class Reallocation:
             taken - ops.convert_to_tensor(self.weights[0].record)[SINCE],
             ops.convert_to_tensor(_learning_rate(optimizer), "float32"),
             [ops.convert_to_tensor(weight.variable) for weight in self.weights],
-            [_mask(weight) for weight in self.weights],
-            [ops.convert_to_tensor(weight.gradient) for weight in self.weights] if has_gradients else None,
-            {i: _positions(weight) for i, weight in enumerate(self.weights) if isinstance(weight, CompactWeight)},
+            [None if weight.mask is None else ops.convert_to_tensor(weight.mask) for weight in self.weights],
+            [None if each.gradient is None else ops.convert_to_tensor(each.gradient) for each in self.weights]
+            if has_gradients
+            else None,
+            {
+                index: [ops.convert_to_tensor(variable) for variable in weight.where]
+                for index, weight in enumerate(self.weights)
+                if isinstance(weight, CompactWeight)
+            },
         )
 
-    def _inputs(self, step, learning_rate, weights, masks, gradients, positions, **others) -> MethodInputs:
+    def _by_units(self, index: int, entries, where: dict):
+        """What there is for each entry of a weight's variable, in compact storage by units."""
+        weight = self.weights[index]
+        if not isinstance(weight, CompactWeight):
+            return entries
+        return units_of_list(entries, weight.unit_size, where[index][1])
+
+    def _all_by_units(self, entries: list, where: dict) -> list:
+        return [self._by_units(index, each, where) for index, each in enumerate(entries)]
+
+    def _inputs(self, step, learning_rate, weights, masks, gradients, where, seen=None, **others) -> MethodInputs:
+        weights, masks, positions, candidates = self._all_by_units(weights, where), [*masks], {}, {}
+        unit_axes = [weight.unit_axes for weight in self.weights]
+        for index, (indices, count) in where.items():
+            of_it = cast(CompactWeight, self.weights[index])
+            room, size = of_it.capacity // of_it.unit_size, of_it.unit_size
+            exists = ops.arange(room, dtype="int32") < count // size
+            masks[index] = exists if size == 1 else ops.repeat(exists[:, None], size, axis=1)
+            unit_axes[index] = () if size == 1 else (1,)
+            positions[index] = indices[:room, 0] * of_it.layer.matrix_shape[1] + indices[:room, 1]
+        for index, (of_existing, *of_others) in (seen or {}).items():
+            gradients[index] = self._by_units(index, of_existing, where)
+            candidates[index] = tuple(of_others)
         return MethodInputs.of(
             step=step,
             seed=self.seed,
             learning_rate=learning_rate,
             names=[weight.name for weight in self.weights],
             sizes=[count_units(weight.shape, weight.unit_axes) for weight in self.weights],
-            unit_axes=[weight.unit_axes for weight in self.weights],
+            unit_axes=unit_axes,
             weights=weights,
             masks=masks,
             gradients=gradients,
             positions=positions,
+            candidates=candidates,
             **others,
         )
 
-    def _decision(self, variables, stored_threshold, kept, slots, records):
+    def _decision(self, seen, variables, stored_threshold, kept, slots, records):
         """The whole reallocation as a function of tensors; compiled once."""
-        inputs = self._inputs(*variables)
+        inputs, where = self._inputs(*variables, seen), variables[-1]
+        kept = {name: self._all_by_units(entries, where) for name, entries in kept.items()}
+        slots = [[self._by_units(index, value, where) for value in row] for index, row in enumerate(slots)]
         state = {**self.initial_state, **kept}
         if "threshold" in state:  # 0 in a layer means that no method has set it
             state["threshold"] = ops.where(stored_threshold > 0, stored_threshold, state["threshold"])
@@ -309,19 +347,6 @@ class Reallocation:
         if after.min() < 1:
             dead = self.weights[int(after.argmin())].name
             raise RuntimeError(f"{self.method} left no active weight in {dead!r}. The model was not changed.")
-
-
-def _mask(weight: SparseWeight | CompactWeight):
-    """Which entries of the weight's variable are weights of the network."""
-    if isinstance(weight, CompactWeight):
-        return ops.arange(weight.capacity, dtype="int32") < ops.convert_to_tensor(weight.weights_held)
-    return ops.convert_to_tensor(weight.mask)
-
-
-def _positions(weight: CompactWeight):
-    """Where its entries stand in the dense tensor, flat."""
-    indices = weight.indices.value
-    return indices[:, 0] * weight.layer.matrix_shape[1] + indices[:, 1]
 
 
 def _learning_rate(optimizer) -> float:

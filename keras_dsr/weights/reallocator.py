@@ -97,6 +97,7 @@ class Reallocator:
         self._counters = [] if self._expected is None else [StepCounter(self._expected)]
         self._settled = self._given is not None
         self._batches = 0
+        self._watch()
 
     @property
     def _expected(self) -> keras.optimizers.Optimizer | None:
@@ -168,6 +169,7 @@ class Reallocator:
         """Ask the optimizers for their steps, where a checkpoint may have been restored since the last call."""
         for part, counter in zip(self.reallocations, self._counters):
             part.start(counter.synchronize())
+        self._watch()
 
     def advance(self, batches: int, acts: bool = True) -> list[Outcome]:
         """As `step`, for who calls `check_moving` at a time of its own; only counts if not `acts`."""
@@ -177,11 +179,22 @@ class Reallocator:
         outcomes = []
         for part, counter in zip(self.reallocations, self._counters):
             previous, now = counter.advance(batches)
+            if part.seen is not None:
+                part.seen.passed(batches)
             if acts and self._is_crossed(part, previous, now):
                 self._synchronize()
                 if self._is_crossed(part, previous, counter.ask()):
                     outcomes.append(part())
+        self._watch(acts, batches)
         return outcomes
+
+    def _watch(self, acts: bool = True, batches: int = 1) -> None:
+        """Have gradients kept if a reallocation by them may follow the next batches, of which there are so many."""
+        for part, counter in zip(self.reallocations, self._counters):
+            if part.seen is not None:
+                ahead = max(batches, getattr(self.model, "steps_per_execution", None) or 1)
+                is_due = counter.asks or self._is_crossed(part, counter.step, counter.step_after(ahead))
+                part.seen.watch(acts and is_due)
 
     def check_moving(self) -> None:
         """Raise `RuntimeError` if batches have passed and no optimizer that holds the sparse weights took a step."""
@@ -210,6 +223,9 @@ class Reallocator:
         self._settled = True
         if [optimizer for optimizer, _ in trained] == [self._expected]:
             return True  # a weight that it does not hold is not trained; it may move
+        for part in self.reallocations:
+            if part.seen is not None:
+                raise part.seen.of_several_optimizers()
         self.reallocations, self._counters = [], []
         for index, (optimizer, of_it) in enumerate(trained):
             part = Reallocation(self.model, self.method, self.seed + index, of_it, optimizer)

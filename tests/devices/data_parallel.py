@@ -28,11 +28,14 @@ METHODS = {
     "RigL": ("optimizer", dsr.methods.RigL(), 10),
     "SNFS": ("optimizer", dsr.methods.SNFS(), 10),
 }
+RIGL_COMPACT = ("compact", dsr.methods.RigL(), 10)
+if keras.backend.backend() == "jax":
+    METHODS["RigL, compact"] = RIGL_COMPACT
 QUICK_METHODS = {
-    "jax": ("SET", "DeepR, optimizer", "RigL", "DSR, compact"),
+    "jax": ("SET", "DeepR, optimizer", "RigL", "DSR, compact", "RigL, compact"),
     "tensorflow": ("DeepR", "RigL", "DSR, compact"),
 }[keras.backend.backend()]
-COMPARED = ("RigL", "DSR, compact")
+COMPARED = ("RigL", "DSR, compact", "RigL, compact")
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -93,6 +96,16 @@ def by_other_methods(count: int, thorough: bool) -> dict:
             found[name]["gradients"] = max(float(abs(left - right).max()) for left, right in pairs)
             found[name]["largest_gradient"] = max(float(abs(left).max()) for left, _ in pairs)
     return found
+
+
+def refused(count: int) -> str:
+    """What TensorFlow, whose replicas see the gradients of their own examples, says of RigL in compact storage."""
+    storage, method, period = RIGL_COMPACT
+    try:
+        one_run(data_parallel(count), storage, method, period, 1)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def saved(folder: Path, models: dict) -> dict:
@@ -167,6 +180,8 @@ def main(folder: str, counts: str, thorough: str = ""):
         "resumed": resumed(Path(folder), data_parallel(counts[0]), models["layers"]),
         "dense_sparse_dense": dense_sparse_dense(data_parallel(counts[1]), counts[1]),
     }
+    if keras.backend.backend() == "tensorflow":
+        found["refused"] = refused(counts[1])
     print(json.dumps(found))
 
 

@@ -54,6 +54,11 @@ def test_the_gradients_that_rigl_remembers_are_those_of_the_whole_batch(found):
     assert run["gradients"] <= 1e-5 * run["largest_gradient"]
 
 
+@pytest.mark.backends("tensorflow")
+def test_gradients_that_each_replica_sees_for_itself_are_refused(found):
+    assert "compact storage: each replica sees those of its own examples" in found["refused"]
+
+
 def test_files_of_a_distributed_model_load_on_one_device(found):
     for saved in found["saved"].values():
         assert saved["plain_classes"] == ["Dense", "Dense"]

@@ -335,10 +335,6 @@ def test_a_file_with_more_weights_than_there_is_room_for_is_refused(tmp_path):
         (lambda: dsr.SparseDense(3, storage="compact", kernel_constraint="max_norm"), "kernel_constraint=.* None"),
         (lambda: dsr.SparseDense(3, storage="compact", kernel_initializer="orthogonal"), "draw each weight by itself"),
         (
-            lambda: dsr.SparseConv2D(3, 3, granularity="kernel", storage="compact"),
-            "a unit is a single weight.*'masked'",
-        ),
-        (
             lambda: dsr.SparseConv2DTranspose(3, 1, storage="compact"),
             "Unrecognized .* SparseConv2DTranspose: .*storage.: .compact",
         ),
@@ -414,6 +410,12 @@ from tests.layers.test_compact import KINDS, test_outputs_and_gradients_are_thos
 for kind in KINDS:
     test_outputs_and_gradients_are_those_of_a_masked_layer(kind, "float32")
 print(len(KINDS), "kinds")
+import keras, keras_dsr as dsr
+model = keras.Sequential([keras.Input((4,)), dsr.SparseDense(3, sparsity=0.9, storage="compact")])
+try:
+    dsr.Reallocator(model, dsr.methods.RigL())
+except ValueError as error:
+    print(error)
 """
 
 
@@ -423,6 +425,7 @@ def test_without_numba_the_products_of_the_backend_serve_and_it_says_so_once():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"{len(KINDS)} kinds" in done.stdout
+    assert "without numba the layer does not see them. Install keras-dsr[fast], or use DSR, SET" in done.stdout
     assert done.stderr.count("as numba does not work") == 1
     assert "pip install keras-dsr[fast]" in done.stderr
 

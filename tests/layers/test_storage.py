@@ -109,7 +109,6 @@ def test_before_it_is_built_a_layer_is_copied_with_what_is_to_be_chosen():
         ),
         (lambda: dsr.SparseDense(8, storage="auto", dtype="mixed_float16"), (None, 4), "float32 or float64"),
         (lambda: dsr.SparseDense(8, storage="auto", kernel_initializer="orthogonal"), (None, 4), "draw each weight"),
-        (lambda: dsr.SparseConv2D(8, 3, granularity="kernel", storage="auto"), (None, 4, 4, 2), "moves slices"),
         (
             lambda: dsr.SparseDense(8, storage="auto", kernel_regularizer=keras.regularizers.OrthogonalRegularizer()),
             (None, 4),

@@ -52,14 +52,14 @@ def test_growth_where_the_score_is_largest_skips_what_is_taken_and_takes_ties_by
     seen = seen_with([1, 0, 0, 0, 0, 0], [0, 0, 1, 0])
     scores = [np.array([9, 0, 0.5, 3e38, 0.25, 0.5], "float32"), np.array([0, 1e-30, 0, 0], "float32")]
     scores = seen.segments.join([ops.convert_to_tensor(score) for score in scores])
-    first, second = split(seen, grow_where_largest(seen, seen.active, int32([2, 2]), scores))
+    first, second = split(seen, grow_where_largest(seen, seen.active, int32([2, 2]), scores).units)
     np.testing.assert_array_equal(first, [0, 0, 1, 1, 0, 0])
     np.testing.assert_array_equal(second, [1, 1, 0, 0])
 
 
 def test_growth_where_the_score_is_largest_takes_zeros_if_there_is_nothing_else():
     seen = seen_with([1, 0, 0, 0])
-    (grown,) = split(seen, grow_where_largest(seen, seen.active, int32([3]), ops.zeros_like(seen.magnitudes)))
+    (grown,) = split(seen, grow_where_largest(seen, seen.active, int32([3]), ops.zeros_like(seen.magnitudes)).units)
     np.testing.assert_array_equal(grown, [0, 1, 1, 1])
 
 

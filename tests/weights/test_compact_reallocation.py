@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import keras_dsr as dsr
 from keras_dsr.backend.keras_slots import optimizer_slots
-from keras_dsr.methods import DSD, DSR, SET, Decision, DeepR, GradualPruning, RigL, Static
+from keras_dsr.methods import DSD, DSR, SET, SNFS, Decision, DeepR, GradualPruning, Static
 from keras_dsr.weights.reallocation import Reallocation
 from tests.helpers.compact_networks import perceptron
 from tests.helpers.networks import compiled, fit, state_bits, values
@@ -206,7 +206,7 @@ def test_methods_that_need_what_is_not_held_are_refused():
     model = compiled(perceptron())
     before = state_bits(model)
     for method, why in (
-        (RigL(), "needs gradients of the size of the dense kernel"),
+        (SNFS(), "needs gradients where weights are pruned"),
         (DSD(0.9), "restores all weights of a tensor"),
     ):
         with pytest.raises(ValueError, match=f"{type(method).__name__} {why}.*storage='masked', or use DSR, SET"):

@@ -206,6 +206,16 @@ def test_a_loop_of_train_on_batch():
     assert sum(active_counts(model)) == total
 
 
+def test_a_loop_reallocates_after_its_first_step_if_that_is_due():
+    model = compiled(perceptron())
+    images, classes = digits()
+    model.train_on_batch(images[:32], classes[:32])
+    reallocator = dsr.Reallocator(model, SET(0.3), period=1)
+    for _ in range(3):
+        model.train_on_batch(images[:32], classes[:32])
+        assert len(reallocator.step()) == 1
+
+
 def test_what_a_loop_does_is_what_fit_does():
     keras.utils.set_random_seed(1)
     by_fit = compiled(perceptron(), keras.optimizers.SGD(0.1))
