@@ -5,7 +5,6 @@ there are too few images, and for products with a matrix, they share the rows of
 """
 
 import functools
-import itertools
 import math
 import threading
 
@@ -15,7 +14,7 @@ from keras_dsr.backend import recycled
 from keras_dsr.backend.plane_compilation import announced, kernels
 from keras_dsr.backend.plane_structure import Rows, Structure, structure_of
 from keras_dsr.backend.planes import AXES, Window, output_shape, planes_of
-from keras_dsr.backend.threads import SMALL, shares_of, together, workers
+from keras_dsr.backend.threads import shares_of, together, workers
 
 CACHED = 2**17  # numbers that stay in a processor's second cache
 BLOCK = 1024  # numbers of a plane at a time, at most
@@ -56,21 +55,32 @@ class Convolution:
         """Whether there are no outputs."""
         return not math.prod(self.output_shape)
 
-    def forward(self, inputs: np.ndarray, values: np.ndarray, indices: np.ndarray, count: int) -> np.ndarray:
+    def structure(self, indices: np.ndarray, count: int) -> Structure | None:
+        """What a list of positions means, for both passes of a step.
+
+        Args:
+            indices: ints of shape `(capacity, 2)`, rows and columns in the kernel as a matrix.
+            count: how many there are; those behind are not read.
+        """
+        if self.is_empty:
+            return None
+        with _LOCK:
+            return structure_of(self.window, self.planes, indices, count)
+
+    def forward(self, inputs: np.ndarray, values: np.ndarray, structure: Structure | None) -> np.ndarray:
         """The outputs.
 
         Args:
             inputs: of the shape of the class, float32 or float64.
-            values: the weights, of the same dtype, in the order of `indices`; those from `count` on are not read.
-            indices: ints of shape `(capacity, 2)`, their rows and columns in the kernel as a matrix.
-            count: how many there are.
+            values: the weights, of the same dtype, in the order of their positions; what is behind them is not read.
+            structure: what their positions mean.
         """
         outputs = recycled.empty(self.output_shape, inputs.dtype)
-        if self.is_empty:
+        if structure is None:
             return outputs
         with _LOCK, announced("forward", inputs.dtype):
-            rows = structure_of(self.window, self.planes, indices, count).of_outputs
-            values = _in_order(values[:count], rows.order)
+            rows = structure.of_outputs
+            values = _in_order(values[: structure.count], rows.order)
             shares, tile = self._shares_of_images()
             if len(shares) < workers():
                 planes = self._packed(inputs, forward=True)
@@ -84,25 +94,26 @@ class Convolution:
         inputs: np.ndarray,
         upstream: np.ndarray,
         values: np.ndarray,
-        indices: np.ndarray,
-        count: int,
+        structure: Structure | None,
         of_inputs: bool = True,
         of_values: bool = True,
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """The gradients of the inputs and of the values, 0 from `count` on; None of what is not asked for.
+        """The gradients of the inputs and of the values, 0 behind the weights; None of what is not asked for.
 
         Args:
-            inputs, values, indices, count: as `forward` was given.
+            inputs, values, structure: as `forward` was given.
             upstream: the gradient of the outputs.
         """
         gradient = recycled.empty(self.shape, inputs.dtype) if of_inputs else None
-        sampled = np.zeros(values.shape, values.dtype) if of_values else None
-        if self.is_empty:
+        sampled = recycled.empty(values.shape, values.dtype) if of_values else None
+        count = 0 if structure is None else structure.count
+        if sampled is not None:
+            sampled[count:] = 0
+        if structure is None:
             if gradient is not None:
                 gradient[...] = 0
             return gradient, sampled
         with _LOCK, announced("backward", inputs.dtype):
-            structure = structure_of(self.window, self.planes, indices, count)
             of_planes, of_outputs = structure.of_inputs, structure.of_outputs
             ordered = _in_order(values[:count], of_planes.order)
             shares, tile = self._shares_of_images()
@@ -127,6 +138,7 @@ class Convolution:
 
     # All images at a time, and the rows shared
 
+    @functools.cached_property
     def _sizes_of_all(self) -> tuple[int, int, int]:
         """Of planes of all images: the length if a loop was compiled for it, else 0; the stride; a block's length."""
         length = self.planes.length
@@ -136,7 +148,7 @@ class Convolution:
 
     def _packed(self, images: np.ndarray, forward: bool) -> np.ndarray:
         """The planes of the inputs, or of the upstream, which begin behind zeros."""
-        _, stride, _ = self._sizes_of_all()
+        _, stride, _ = self._sizes_of_all
         count, first = (self.planes.count, 0) if forward else (self.window.filters, self.planes.largest_shift)
         planes = _scratch("inputs" if forward else "upstream", (first + (count + 1) * stride,), images)
         planes[:first] = planes[first + count * stride :] = 0
@@ -148,13 +160,13 @@ class Convolution:
 
     def _multiply(self, rows: Rows, values, planes, target: np.ndarray, forward: bool) -> None:
         """Write the product, unpacked, to outputs or the gradient of the inputs."""
-        short, stride, block = self._sizes_of_all()
+        short, stride, block = self._sizes_of_all
         sums = _scratch("memory", ((len(rows.starts) - 1) * stride,), values)
         offsets = rows.offsets(0 if forward else self.planes.largest_shift, stride)
         arrays = rows.starts, offsets, values, planes, sums
         together(
             kernels().PRODUCT[short],
-            _shares_of_rows(rows.starts, self.planes.length),
+            rows.shares(workers(), self.planes.length),
             *arrays,
             stride,
             block,
@@ -165,13 +177,13 @@ class Convolution:
         together(kernels().unpack, shares_of(len(images), 1, images.size), last, sums, images, stride, layout)
 
     def _sample(self, rows: Rows, planes, upstream, target: np.ndarray) -> None:
-        short, stride, block = self._sizes_of_all()
+        short, stride, block = self._sizes_of_all
         sums = _scratch("parts", (1, len(target)), target)
         sums[...] = 0
         arrays = rows.starts, rows.offsets(0, stride), planes, upstream, self.planes.largest_shift, sums[0]
         together(
             kernels().SAMPLED[short],
-            _shares_of_rows(rows.starts, self.planes.length),
+            rows.shares(workers(), self.planes.length),
             *arrays,
             stride,
             block,
@@ -228,14 +240,6 @@ class Convolution:
             return images.reshape(self.planes.batch, 1, 1, -1, images.shape[1])
         at = 1 if self.window.channels_last else 2
         return images.reshape(*images.shape[:at], *(1,) * (AXES + 2 - images.ndim), *images.shape[at:])
-
-
-def _shares_of_rows(starts: np.ndarray, length: int) -> list[tuple[int, int]]:
-    """For each thread a part of the rows, of about as many weights; planes are of this length."""
-    parts = max(1, min(workers(), int(starts[-1]) * length // (16 * SMALL)))
-    ends = np.searchsorted(starts, np.linspace(0, starts[-1], parts + 1)).tolist()
-    ends[0], ends[-1] = 0, len(starts) - 1
-    return [share for share in itertools.pairwise(ends) if share[1] > share[0]]
 
 
 def _in_order(values: np.ndarray, order: np.ndarray | None) -> np.ndarray:

@@ -5,12 +5,13 @@ to the positions is overlooked.
 """
 
 import collections
+import itertools
 
 import numpy as np
 
 from keras_dsr.backend.plane_compilation import kernels
 from keras_dsr.backend.planes import Planes, Window
-from keras_dsr.backend.threads import shares_of, together
+from keras_dsr.backend.threads import SMALL, shares_of, together
 
 REMEMBERED = 2**25  # weights of all lists whose meaning is remembered, at some 32 bytes each
 LARGEST_INT32 = 2**31 - 1
@@ -31,6 +32,7 @@ class Rows:
         self.order = None if (order[1:] > order[:-1]).all() else order.astype("int32")
         self._planes, self._shifts = planes[order].astype("int32"), shifts[order].astype("int32")
         self._offsets: dict[tuple[int, int], np.ndarray] = {}
+        self._shares: dict[int, list[tuple[int, int]]] = {}
 
     def offsets(self, first: int, stride: int) -> np.ndarray:
         """Where the plane that each weight multiplies begins, for planes from `first` on; remembered for some sizes."""
@@ -42,16 +44,32 @@ class Rows:
             self._offsets[first, stride] = offsets.astype("int32") if fits else offsets
         return self._offsets[first, stride]
 
+    def shares(self, most: int, length: int) -> list[tuple[int, int]]:
+        """For each of at most so many threads a part of the rows, of about as many weights, to multiply planes.
+
+        Args:
+            most: int, threads.
+            length: int, of the planes.
+        """
+        parts = max(1, min(most, int(self.starts[-1]) * length // (16 * SMALL)))
+        if parts not in self._shares:
+            ends = np.searchsorted(self.starts, np.linspace(0, self.starts[-1], parts + 1)).tolist()
+            ends[0], ends[-1] = 0, len(self.starts) - 1
+            self._shares[parts] = [share for share in itertools.pairwise(ends) if share[1] > share[0]]
+        return self._shares[parts]
+
 
 class Structure:
     """What a list of positions means for a convolution, whatever the number of images.
 
     Attributes:
+        count: int, the positions.
         of_outputs: the weights of each output, which multiply planes of the inputs.
         of_inputs: the weights of each plane of the inputs, which multiply planes of the upstream.
     """
 
     def __init__(self, indices: np.ndarray, window: Window, planes: Planes):
+        self.count = len(indices)
         rows, columns = indices[:, 0].astype("int64"), indices[:, 1].astype("int64")
         shape = window.matrix_shape
         if not (len(rows) and rows.min() >= 0 <= columns.min() and rows.max() < shape[0] and columns.max() < shape[1]):

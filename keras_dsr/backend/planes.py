@@ -111,12 +111,12 @@ class Planes:
         """The phases of a channel, an int64 array of shape `(phases, 3)`."""
         return np.array(list(itertools.product(*(axis.phases for axis in self.axes))), "int64")
 
-    @property
+    @functools.cached_property
     def count(self) -> int:
         """The number of planes of the inputs."""
         return self.channels * len(self.phases)
 
-    @property
+    @functools.cached_property
     def length(self) -> int:
         """Positions of a plane."""
         return self.batch * math.prod(self.grid)
@@ -132,7 +132,7 @@ class Planes:
             shifts.append(self._on_grid([position // axis.stride for position, axis in zip(at, self.axes)]))
         return np.array(phases, "int64"), np.array(shifts, "int64")
 
-    @property
+    @functools.cached_property
     def largest_shift(self) -> int:
         """The shift of the last tap."""
         return self._on_grid([axis.largest_shift for axis in self.axes])

@@ -18,8 +18,9 @@ def _convolved(inputs, values, indices, count, window, seen):
     def on_host(inputs, values, indices, count):
         if seen is not None:
             seen.forward()
-        arrays = [np.asarray(each) for each in (inputs, values, indices)]
-        return convolution_of(window, arrays[0].shape).forward(*arrays, int(count))
+        arrays = [np.asarray(each) for each in (inputs, values)]
+        convolution = convolution_of(window, arrays[0].shape)
+        return convolution.forward(*arrays, convolution.structure(np.asarray(indices), int(count)))
 
     result = jax.ShapeDtypeStruct(convolution_of(window, inputs.shape).output_shape, inputs.dtype)
     return jax.pure_callback(on_host, result, inputs, values, indices, count, vmap_method="sequential")
@@ -28,10 +29,11 @@ def _convolved(inputs, values, indices, count, window, seen):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def _gradients(inputs, upstream, values, indices, count, window, seen=None):
     def on_host(inputs, upstream, values, indices, count):
-        arrays = [np.asarray(each) for each in (inputs, upstream, values, indices)]
+        arrays = [np.asarray(each) for each in (inputs, upstream, values)]
         if seen is not None:
             seen.backward(*arrays[:2])
-        return convolution_of(window, arrays[0].shape).backward(*arrays, int(count))
+        convolution = convolution_of(window, arrays[0].shape)
+        return convolution.backward(*arrays, convolution.structure(np.asarray(indices), int(count)))
 
     shapes = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in (inputs, values)]
     given = inputs, upstream, values, indices, count

@@ -12,10 +12,12 @@ def convolve(inputs, values, indices, count, window, seen):
 
     def forward(inputs, values, indices, count):
         seen.forward()
-        return convolution_of(window, inputs.shape).forward(inputs, values, indices, int(count))
+        convolution = convolution_of(window, inputs.shape)
+        return convolution.forward(inputs, values, convolution.structure(indices, int(count)))
 
     def backward(inputs, upstream, values, indices, count):
-        return convolution_of(window, inputs.shape).backward(inputs, upstream, values, indices, int(count))
+        convolution = convolution_of(window, inputs.shape)
+        return convolution.backward(inputs, upstream, values, convolution.structure(indices, int(count)))
 
     def first_backward(inputs, upstream, values, indices, count):
         seen.backward(inputs, upstream)

@@ -13,12 +13,14 @@ def convolve(inputs, values, indices, count, window, seen=None):
 class _Convolved(torch.autograd.Function):
     @staticmethod
     def forward(context, inputs, values, indices, count, window, seen):
+        inputs_given, values_given, indices_given = (tensor.detach().numpy() for tensor in (inputs, values, indices))
+        convolution = convolution_of(window, inputs_given.shape)
+        structure = convolution.structure(indices_given, int(count))
         context.save_for_backward(inputs, values, indices, count)
-        context.window, context.seen = window, seen
+        context.window, context.structure, context.seen = window, structure, seen
         if seen is not None:
             seen.forward()
-        arrays = [tensor.detach().numpy() for tensor in (inputs, values, indices)]
-        return torch.from_numpy(convolution_of(window, arrays[0].shape).forward(*arrays, int(count)))
+        return torch.from_numpy(convolution.forward(inputs_given, values_given, structure))
 
     @staticmethod
     def backward(context, upstream):
@@ -26,17 +28,19 @@ class _Convolved(torch.autograd.Function):
         needed = context.needs_input_grad[:2]
         if context.seen is not None:
             context.seen.backward(inputs.detach().numpy(), upstream.detach().numpy())
-        gradients = _Gradients.apply(inputs, upstream, values, *where, context.window, needed, context.seen)
+        gradients = _Gradients.apply(
+            inputs, upstream, values, *where, context.window, needed, context.structure, context.seen
+        )
         return *gradients, None, None, None, None
 
 
 class _Gradients(torch.autograd.Function):
     @staticmethod
-    def forward(context, inputs, upstream, values, indices, count, window, needed, seen=None):
+    def forward(context, inputs, upstream, values, indices, count, window, needed, structure, seen=None):
         context.save_for_backward(inputs, upstream, values, indices, count)
-        context.window, context.seen = window, seen
-        arrays = [tensor.detach().numpy() for tensor in (inputs, upstream, values, indices)]
-        gradients = convolution_of(window, arrays[0].shape).backward(*arrays, int(count), *needed)
+        context.window, context.structure, context.seen = window, structure, seen
+        arrays = [tensor.detach().numpy() for tensor in (inputs, upstream, values)]
+        gradients = convolution_of(window, arrays[0].shape).backward(*arrays, structure, *needed)
         return tuple(None if each is None else torch.from_numpy(each) for each in gradients)
 
     @staticmethod
@@ -48,6 +52,8 @@ class _Gradients(torch.autograd.Function):
         of_inputs = torch.zeros_like(inputs) if of_inputs is None else of_inputs
         of_values = torch.zeros_like(values) if of_values is None else of_values
         window = context.window
-        for_inputs, for_values = _Gradients.apply(of_inputs, upstream, of_values, *where, window, (True, True))
+        for_inputs, for_values = _Gradients.apply(
+            of_inputs, upstream, of_values, *where, window, (True, True), context.structure
+        )
         for_upstream = convolve(of_inputs, values, *where, window) + convolve(inputs, of_values, *where, window)
-        return for_inputs, for_upstream, for_values, None, None, None, None, None
+        return for_inputs, for_upstream, for_values, None, None, None, None, None, None

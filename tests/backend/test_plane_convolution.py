@@ -108,9 +108,9 @@ def check(window: Window, shape, density: float, dtype: str, seed: int) -> None:
     assert convolution.output_shape == output_shape(window, shape)
     images, upstream = rng.normal(size=shape).astype(dtype), rng.normal(size=convolution.output_shape).astype(dtype)
     poison()
-    found = convolution.forward(images, values, indices, count)
+    found = convolution.forward(images, values, convolution.structure(indices, count))
     poison()
-    of_inputs, of_values = convolution.backward(images, upstream, values, indices, count)
+    of_inputs, of_values = convolution.backward(images, upstream, values, convolution.structure(indices, count))
     first = [
         np.moveaxis(each, -1, 1) if window.channels_last else each for each in (images, upstream, found, of_inputs)
     ]
@@ -122,7 +122,7 @@ def check(window: Window, shape, density: float, dtype: str, seed: int) -> None:
     assert not of_values[count:].any()
     assert found.dtype == of_inputs.dtype == of_values.dtype == dtype
     for needed in ((True, False), (False, True)):  # each alone is what it is beside the other
-        alone = convolution.backward(images, upstream, values, indices, count, *needed)
+        alone = convolution.backward(images, upstream, values, convolution.structure(indices, count), *needed)
         for one, wanted, asked in zip(alone, (of_inputs, of_values), needed):
             assert np.array_equal(one, wanted) if asked else one is None
 
@@ -157,9 +157,11 @@ def test_it_is_a_product_with_a_matrix(batch, inputs, outputs, density, seed):
     rows, upstream = rng.normal(size=(batch, inputs)), rng.normal(size=(batch, outputs))
     convolution = Convolution(window, (batch, inputs))
     poison()
-    np.testing.assert_allclose(convolution.forward(rows, values, indices, count), rows @ kernel, atol=1e-9)
+    np.testing.assert_allclose(
+        convolution.forward(rows, values, convolution.structure(indices, count)), rows @ kernel, atol=1e-9
+    )
     poison()
-    gradient, of_values = convolution.backward(rows, upstream, values, indices, count)
+    gradient, of_values = convolution.backward(rows, upstream, values, convolution.structure(indices, count))
     np.testing.assert_allclose(gradient, upstream @ kernel.T, atol=1e-9)
     np.testing.assert_allclose(of_values[:count], (rows.T @ upstream)[tuple(indices[:count].T)], atol=1e-9)
 
@@ -173,10 +175,8 @@ def test_a_batch_may_be_empty_or_of_another_size_than_the_one_before():
         _, values, indices, count = weights_of(window, np.random.default_rng(0), 0.5, "float32")
         empty = np.zeros((0, 5, 5, 3), "float32")
         convolution = Convolution(window, empty.shape)
-        assert convolution.forward(empty, values, indices, count).shape == (0, 5, 5, 4)
-        gradient, of_values = convolution.backward(
-            empty, convolution.forward(empty, values, indices, count), values, indices, count
-        )
+        assert convolution.forward(empty, values, convolution.structure(indices, count)).shape == (0, 5, 5, 4)
+        gradient, of_values = convolution.backward(empty, convolution.forward(empty, values, None), values, None)
         assert gradient.shape == empty.shape and not of_values.any()
 
 
@@ -187,8 +187,8 @@ def test_inputs_need_not_be_contiguous():
     images = rng.normal(size=(4, 8, 6, 3)).astype("float32").transpose(3, 2, 1, 0)[:, ::2]
     assert not images.flags.c_contiguous
     convolution = Convolution(window, images.shape)
-    found = convolution.forward(images, values, indices, count)
-    assert np.array_equal(found, convolution.forward(images.copy(), values, indices, count))
+    found = convolution.forward(images, values, convolution.structure(indices, count))
+    assert np.array_equal(found, convolution.forward(images.copy(), values, convolution.structure(indices, count)))
 
 
 def test_positions_that_are_written_by_anybody_count_at_once():
@@ -198,14 +198,14 @@ def test_positions_that_are_written_by_anybody_count_at_once():
     rows = rng.normal(size=(3, 5))
     convolution = Convolution(window, rows.shape)
     indices, values = np.array([[0, 1], [2, 3], [4, 4]]), np.array([1.0, 2.0, 3.0])
-    before = convolution.forward(rows, values, indices, 3)
+    before = convolution.forward(rows, values, convolution.structure(indices, 3))
     indices[1] = [3, 0]
     kernel = np.zeros((5, 5))
     kernel[tuple(indices.T)] = values
-    after = convolution.forward(rows, values, indices, 3)
+    after = convolution.forward(rows, values, convolution.structure(indices, 3))
     np.testing.assert_allclose(after, rows @ kernel)
     assert not np.allclose(before, after)
-    fewer = convolution.forward(rows, values, indices, 2)
+    fewer = convolution.forward(rows, values, convolution.structure(indices, 2))
     kernel[4, 4] = 0
     np.testing.assert_allclose(fewer, rows @ kernel)
 
@@ -216,7 +216,7 @@ def test_positions_outside_of_the_kernel_are_refused(positions):
     with pytest.raises(
         ValueError, match=r"must be rows and columns of a matrix of shape \(5, 5\)\. Received: rows from"
     ):
-        convolution.forward(np.ones((2, 5)), np.ones(1), np.array(positions), 1)
+        convolution.structure(np.array(positions), 1)
 
 
 def test_a_large_list_of_positions_is_forgotten_for_others(monkeypatch):
@@ -225,7 +225,8 @@ def test_a_large_list_of_positions_is_forgotten_for_others(monkeypatch):
     for size in (4, 5, 6, 7):
         indices = np.stack([np.arange(size), np.arange(size)], 1)
         rows = np.arange(14.0).reshape(2, 7)
-        found = Convolution(Window(7, 7), (2, 7)).forward(rows, np.ones(size), indices, size)
+        convolution = Convolution(Window(7, 7), (2, 7))
+        found = convolution.forward(rows, np.ones(size), convolution.structure(indices, size))
         assert np.array_equal(found[:, :size], rows[:, :size])
     assert [known[1] for known in plane_structure._STRUCTURES] == [5, 6, 7]
 
@@ -235,13 +236,17 @@ def test_several_callers_at_a_time_get_their_own_results():
     rng = np.random.default_rng(0)
     _, values, indices, count = weights_of(window, rng, 0.3, "float32")
     batches = [rng.normal(size=(size, 9, 9, 8)).astype("float32") for size in (1, 2, 5, 8)]
-    alone = [Convolution(window, each.shape).forward(each, values, indices, count).copy() for each in batches]
+
+    def forward(images):
+        convolution = Convolution(window, images.shape)
+        return convolution.forward(images, values, convolution.structure(indices, count)).copy()
+
+    alone = [forward(images) for images in batches]
     found: dict[int, list] = {number: [] for number in range(len(batches))}
 
     def call(number):
         for _ in range(20):
-            images = batches[number]
-            found[number].append(Convolution(window, images.shape).forward(images, values, indices, count))
+            found[number].append(forward(batches[number]))
 
     threads = [threading.Thread(target=call, args=(number,)) for number in found]
     for thread in threads:

@@ -35,7 +35,9 @@ def dense_gradient(window: Window, calls: list) -> np.ndarray:
     total = np.zeros(len(indices))
     for inputs, upstream in calls:
         convolution = convolution_of(window, inputs.shape)
-        total += convolution.backward(inputs, upstream, np.zeros(len(indices)), indices, len(indices), False)[1]
+        total += convolution.backward(
+            inputs, upstream, np.zeros(len(indices)), convolution.structure(indices, len(indices)), False
+        )[1]
     return total
 
 
