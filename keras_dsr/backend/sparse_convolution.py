@@ -13,6 +13,7 @@ from keras_dsr.backend.keras_exporting import is_exporting
 from keras_dsr.backend.plane_compilation import is_available
 from keras_dsr.backend.planes import Window
 from keras_dsr.backend.seen_gradients import SeenGradients
+from keras_dsr.ops.positions import position_dtype
 
 
 def convolve(inputs, values, indices, count, window: Window, seen: SeenGradients):
@@ -23,7 +24,7 @@ def convolve(inputs, values, indices, count, window: Window, seen: SeenGradients
             first.
         values: tensor of shape `(capacity,)` of the same dtype, the weights; those from `count` on are not read, and
             have a gradient of 0.
-        indices: integer tensor of shape `(capacity, 2)`, their rows and columns in the kernel as a matrix of
+        indices: int32 tensor of shape `(capacity, 2)`, their rows and columns in the kernel as a matrix of
             `window.matrix_shape`, in row-major order.
         count: int32 scalar tensor, how many there are.
         window: the convolution.
@@ -65,7 +66,8 @@ def _by_dense_kernel(inputs, values, indices, count, window: Window):
     exists = ops.arange(capacity) < count
     size = math.prod(window.matrix_shape)
     # What lies beyond the weights is written behind the kernel, and dropped.
-    flat = ops.where(exists, indices[:, 0] * window.matrix_shape[1] + indices[:, 1], size)
+    rows, columns = (ops.cast(indices[:, axis], position_dtype()) for axis in (0, 1))
+    flat = ops.where(exists, rows * window.matrix_shape[1] + columns, size)
     kernel = ops.scatter(flat[:, None], values, (size + 1,))[:size]
     kernel = ops.reshape(kernel, (*window.window, window.channels // window.groups, window.filters))
     if not window.window:

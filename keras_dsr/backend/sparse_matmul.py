@@ -21,7 +21,7 @@ def multiply(inputs, values, indices, count, shape: tuple[int, int], seen: SeenG
         inputs: float32 or float64 tensor of shape `(batch, shape[0])`.
         values: tensor of shape `(capacity,)` of the same dtype, the weights; those from `count` on are not read, and
             have a gradient of 0.
-        indices: integer tensor of shape `(capacity, 2)`, their rows and columns in the matrix, in row-major order.
+        indices: int32 tensor of shape `(capacity, 2)`, their rows and columns in the matrix, in row-major order.
         count: int32 scalar tensor, how many there are.
         shape: of the matrix.
         seen: is told what passes, where the compiled loops serve.

@@ -11,7 +11,7 @@ FUSED = 16
 def multiply(inputs, values, indices, count, shape):
     """As `backend.sparse_matmul.multiply`."""
     count = tf.convert_to_tensor(count)
-    indices = tf.convert_to_tensor(indices)
+    indices = tf.cast(indices, tf.int64)
 
     @tf.custom_gradient
     def product(inputs, values):

@@ -7,7 +7,7 @@ import torch
 
 def multiply(inputs, values, indices, count, shape):
     """As `backend.sparse_matmul.multiply`."""
-    rows, columns = indices[: int(count)].T.contiguous()
+    rows, columns = indices[: int(count)].T.contiguous().long()
     return _Product.apply(inputs, values, rows, columns, shape)
 
 

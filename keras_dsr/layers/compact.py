@@ -24,7 +24,7 @@ from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_threshold, loa
 from keras_dsr.layers.registry import COMPACT_CLASS_OF, enter
 from keras_dsr.ops.initial_masks import active_units, check_granularity, check_sparsity, count_units
 from keras_dsr.ops.patterns import weights_of_units
-from keras_dsr.ops.positions import most_places, position_dtype, random_positions
+from keras_dsr.ops.positions import most_places, random_positions
 
 OWN_STATE = ("indices", "count", "threshold", "record")  # what the layer holds beside the values, whatever the method
 _OF_SINGLE_WEIGHTS = (type(None), keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
@@ -33,7 +33,7 @@ _OF_SINGLE_WEIGHTS = (type(None), keras.regularizers.L1, keras.regularizers.L2, 
 class CompactLayer(RefusesVariants):
     """Mixin for a Keras layer that is a product with one matrix, or a convolution, whose weights are few.
 
-    The trainable variable is `kernel_values`, of shape `(capacity,)`. Beside it lie `kernel_indices` (integers of shape
+    The trainable variable is `kernel_values`, of shape `(capacity,)`. Beside it lie `kernel_indices` (int32 of shape
     `(capacity, 2)`: the row and column of each weight in the matrix of `matrix_shape`, in row-major order),
     `kernel_count` (int32 scalar: how many there are; what lies beyond is zero), `kernel_threshold` (float32 scalar: H
     of DSR) and `kernel_record` (see `layers.record`). A step, a save and a reallocation take memory in proportion to
@@ -195,7 +195,7 @@ class CompactLayer(RefusesVariants):
             *args, name="kernel_values", shape=(size,), initializer=initial, **{**kwargs, "autocast": False}
         )
         indices = np.stack(np.divmod(positions, self.matrix_shape[1]), axis=1)
-        self._add_beside("kernel_indices", (size, 2), np.pad(indices, [(0, size - count), (0, 0)]), position_dtype())
+        self._add_beside("kernel_indices", (size, 2), np.pad(indices, [(0, size - count), (0, 0)]), "int32")
         self._add_beside("kernel_count", (), np.asarray(count), "int32")
         self._add_beside("kernel_threshold", (), np.zeros(()), "float32")
         self._add_beside("kernel_record", RECORD_SHAPE, Record(count, count).array(), "int32")
@@ -343,7 +343,7 @@ class CompactLayer(RefusesVariants):
         count = int(ops.convert_to_numpy(self.kernel_count))
         for name, variable in self._lists.items():
             store[name] = ops.convert_to_numpy(variable)[:count]
-        indices = ops.convert_to_numpy(self.kernel_indices)[:count].astype("int32")
+        indices = ops.convert_to_numpy(self.kernel_indices)[:count]
         store["kernel_rows"], store["kernel_columns"] = indices[:, 0], indices[:, 1]
         store["kernel_threshold"], store["kernel_record"] = self.kernel_threshold, self.kernel_record
         if self.bias is not None:
@@ -364,7 +364,7 @@ class CompactLayer(RefusesVariants):
             self.add_state(name.removeprefix("kernel_"), str(entries[name].dtype))
         count = len(checked["kernel_values"])
         indices = np.stack([checked["kernel_rows"], checked["kernel_columns"]], axis=1)
-        self.kernel_indices.assign(np.pad(indices, [(0, size - count), (0, 0)]).astype(position_dtype()))
+        self.kernel_indices.assign(np.pad(indices, [(0, size - count), (0, 0)]).astype("int32"))
         for name, variable in self._lists.items():  # a method that left nothing there begins anew
             given = checked.get(name, np.zeros(count))
             variable.assign(np.pad(given, (0, size - count)).astype(variable.dtype))

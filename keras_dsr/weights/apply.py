@@ -151,7 +151,7 @@ def _compact(
         now = now[:, None] + inputs.sizes[index] * ops.arange(size, dtype=now.dtype)
     now = list_of_units(now, count)
     rows = now // stored.columns
-    indices = ops.stack([rows, now - rows * stored.columns], axis=1)
+    indices = ops.cast(ops.stack([rows, now - rows * stored.columns], axis=1), "int32")
     slots = []
     for value, initial in stored.slots:
         initial = ops.cast(initial, value.dtype)

@@ -18,6 +18,7 @@ from keras_dsr.methods.base import Method, MethodInputs
 from keras_dsr.methods.identity import digest
 from keras_dsr.ops.initial_masks import count_units
 from keras_dsr.ops.patterns import list_of_units, units_of_list
+from keras_dsr.ops.positions import position_dtype
 from keras_dsr.optimizers import SparseOptimizer
 from keras_dsr.weights.apply import Stored, apply_decision
 from keras_dsr.weights.compact_gradients import CompactGradients
@@ -278,7 +279,8 @@ class Reallocation:
             exists = ops.arange(room, dtype="int32") < count // size
             masks[index] = exists if size == 1 else ops.repeat(exists[:, None], size, axis=1)
             unit_axes[index] = () if size == 1 else (1,)
-            positions[index] = indices[:room, 0] * of_it.layer.matrix_shape[1] + indices[:room, 1]
+            rows, columns = (ops.cast(indices[:room, axis], position_dtype()) for axis in (0, 1))
+            positions[index] = rows * of_it.layer.matrix_shape[1] + columns
         for index, (of_existing, *of_others) in (seen or {}).items():
             gradients[index] = self._by_units(index, of_existing, where)
             candidates[index] = tuple(of_others)
