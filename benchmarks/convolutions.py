@@ -1,8 +1,10 @@
 """Convolutional networks in compact storage against dense: part of `benchmarks.truly_sparse`."""
 
 import functools
+import math
 import statistics
 import time
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -15,6 +17,7 @@ from benchmarks.training import repeated
 # The builder of each network, and the size of its images.
 NETWORKS = {
     "wide_resnet": (functools.partial(models.wide_resnet, 28, 2), 32),
+    "wide_resnet_28_10": (functools.partial(models.wide_resnet, 28, 10), 32),
     "resnet_50": (functools.partial(models.resnet_50, classes=10), 64),
 }
 
@@ -36,6 +39,59 @@ def network(name: str, sparsity: float | None, channels_last: bool = True, optim
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, jit_compile=keras.backend.backend() == "jax")
     return model
+
+
+def both_storages(data, method: str, sparsity: float, epochs: int, seed: int) -> Iterator[dict]:
+    """Train WRN-10-1 masked and compact from equal weights and positions, epoch by epoch, on the same batches.
+
+    Args:
+        data: CIFAR-10, as `train.data.in_memory.load_data` reads it.
+        method: `"rigl"`, which draws nothing (masked by `SparseOptimizer`), or `"dsr"`.
+        sparsity: of each convolution but the first and the shortcuts.
+        epochs: int.
+        seed: int, of weights, positions and the order of images.
+
+    Yields:
+        For each epoch the fraction of positions that both have, and test accuracies.
+    """
+    trained = {}
+    for storage in ("masked", "compact"):
+        keras.utils.set_random_seed(seed)
+        model = models.wide_resnet(10, 1)
+        chosen = [layer for layer in model.layers if getattr(layer, "kernel_size", ()) == (3, 3)][1:]
+        optimizer = keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
+        if method == "rigl" and storage == "masked":
+            optimizer = dsr.SparseOptimizer(optimizer, sparsity, select=chosen)
+        else:
+            dsr.sparsify(model, sparsity, include=chosen, exclude=_others(model, chosen), storage=storage, seed=seed)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizer, loss, metrics=["accuracy"])
+        trained[storage] = model
+    pairs = list(zip(*(dsr.sparse_weights(model) for model in trained.values()), strict=True))
+    for masked, compact in pairs:
+        mask = np.zeros(masked.size, bool)
+        mask[compact.positions()] = True
+        masked.set_mask(mask.reshape(masked.shape))
+        masked.variable.assign(compact.layer.kernel)
+    rule = dsr.methods.RigL(end_step=10**6) if method == "rigl" else dsr.methods.DSR(target=0.1)
+    callbacks = {storage: dsr.Reallocate(rule, period=100, seed=seed) for storage in trained}
+    images, test_images = (
+        ((each - np.array(data.mean)) / np.array(data.std)).astype("float32")
+        for each in (data.train_images, data.test_images)
+    )
+    for epoch in range(epochs):
+        order = np.random.default_rng([seed, epoch]).permutation(len(images))
+        accuracies = {}
+        for storage, model in trained.items():
+            given = {"batch_size": 100, "shuffle": False, "verbose": 0, "callbacks": [callbacks[storage]]}
+            model.fit(images[order], data.train_labels[order], **given)
+            accuracies[storage] = model.evaluate(test_images, data.test_labels, batch_size=500, verbose=0)[1]
+        shared = sum(len(np.intersect1d(one.positions(), other.positions())) for one, other in pairs)
+        yield {"epoch": epoch + 1, "shared": shared / sum(one.count() for one, _ in pairs), **accuracies}
+
+
+def _others(model: keras.Model, chosen: list) -> list:
+    return [layer for layer in model.layers if hasattr(layer, "kernel") and layer not in chosen]
 
 
 class Clocks(keras.callbacks.Callback):
@@ -80,3 +136,12 @@ def steps_table(name: str, batch_size: int, sparsities: list[float], rounds: int
         label = "dense" if sparsity is None else f"{sparsity:g}"
         table.add_row(label, "last" if last else "first", f"{wall:.0f}", f"{cpu:.0f}", *ratios)
     return table
+
+
+def bytes_of_training(name: str, sparsity: float | None, batch_size: int) -> int:
+    """Train a network with Adam for two steps; the bytes of its variables, and of those of its optimizer."""
+    model = network(name, sparsity, optimizer="adam")
+    images = np.random.default_rng(0).normal(size=(batch_size, *model.input_shape[1:])).astype("float32")
+    model.fit(repeated(images, np.arange(batch_size) % 10), steps_per_epoch=2, verbose=0)
+    variables = [*model.variables, *model.optimizer.variables]
+    return sum(math.prod(each.shape) * np.dtype(each.dtype).itemsize for each in variables)

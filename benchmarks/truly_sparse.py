@@ -5,6 +5,8 @@
     python -m benchmarks.truly_sparse --part=set --data_dir=...  # the network of the SET paper on CIFAR-10
     python -m benchmarks.truly_sparse --part=huge      # about 2 minutes: 103 GB of dense kernels
     python -m benchmarks.truly_sparse --part=convolution [--network=resnet_50] [--batch=128]    # 2 to 10 minutes
+    python -m benchmarks.truly_sparse --part=network_memory --network=wide_resnet_28_10 --sparsity=0.95 --batch=4
+    python -m benchmarks.truly_sparse --part=both --data_dir=... [--rule=rigl]    # WRN-10-1, masked and compact
     KERAS_BACKEND=torch python -m benchmarks.truly_sparse --part=steps
 
 `steps` and `memory`: two hidden layers of 4096 (or `--width`) units, and 10 classes. Each round of `steps` trains each
@@ -30,12 +32,14 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_dsr as dsr
-from benchmarks.convolutions import NETWORKS, steps_table
+from benchmarks.convolutions import NETWORKS, both_storages, bytes_of_training, steps_table
 from benchmarks.training import interleaved, step_timer
 
 CASES = ("0.99/64", "0.99/8", "0.98/64", "0.95/64", "0.95/8", "0.9/64", "0.9/8", "0.8/8")
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("part", "steps", ["steps", "memory", "set", "huge", "convolution"], "What is measured.")
+flags.DEFINE_enum(
+    "part", "steps", ["steps", "memory", "set", "huge", "convolution", "network_memory", "both"], "What is measured."
+)
 flags.DEFINE_multi_integer("width", None, "Units of a hidden layer; default: 4096, and 8192 for memory.")
 flags.DEFINE_multi_string("case", list(CASES), "SPARSITY/BATCH.")
 flags.DEFINE_integer("rounds", 9, "Timed rounds of each form.", lower_bound=1)
@@ -44,9 +48,10 @@ flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets are, for the se
 flags.DEFINE_integer("epochs", 10, "Of the set.", lower_bound=1)
 flags.DEFINE_multi_enum("method", ["set", "dsr"], ["set", "dsr"], "Of the set.")
 flags.DEFINE_integer("seed", 0, "Of the set.")
-flags.DEFINE_enum("network", "wide_resnet", list(NETWORKS), "Of the convolution: WRN-28-2, or ResNet-50 of 64 x 64.")
+flags.DEFINE_enum("network", "wide_resnet", list(NETWORKS), "Of convolutions: WRN-28-2 if not said.")
 flags.DEFINE_integer("batch", 32, "Of the convolution.", lower_bound=1)
 flags.DEFINE_multi_float("sparsity", [0.8, 0.9, 0.95, 0.98], "Of the convolution.")
+flags.DEFINE_enum("rule", "dsr", ["dsr", "rigl"], "Of both.")
 flags.DEFINE_string("form", None, "For the process of one form (this program starts it).")
 
 FORMS = ("dense", "masked", "compact")
@@ -118,6 +123,38 @@ def seconds_a_step(sparsity: float, batch_size: int, width: int) -> tuple[dict[s
 
 def convolution_part(console: Console) -> None:
     console.print(steps_table(FLAGS.network, FLAGS.batch, FLAGS.sparsity, FLAGS.rounds, FLAGS.steps))
+
+
+def network_memory_part(console: Console) -> None:
+    if FLAGS.form is not None:
+        before = peak_megabytes()
+        sparsity = None if FLAGS.form == "dense" else FLAGS.sparsity[0]
+        held = bytes_of_training(FLAGS.network, sparsity, FLAGS.batch)
+        print(json.dumps({"peak": peak_megabytes(), "before": before, "held": held}))
+        return
+    title = f"Training {FLAGS.network} with Adam, batch {FLAGS.batch}, {keras.backend.backend()}, 10^6 bytes"
+    table = Table(title=title)
+    for column in ("sparsity", "weights and slots", "peak above the libraries'"):
+        table.add_column(column, justify="right")
+    settings = f"--network={FLAGS.network}", f"--batch={FLAGS.batch}", "--part=network_memory"
+    for sparsity in ("dense", *FLAGS.sparsity):
+        form = ("--form=dense",) if sparsity == "dense" else ("--form=compact", f"--sparsity={sparsity}")
+        found = in_a_process(*settings, *form)
+        table.add_row(str(sparsity), f"{found['held'] / 1e6:,.0f}", f"{found['peak'] - found['before']:,.0f}")
+    console.print(table)
+
+
+def both_part(console: Console) -> None:
+    from train.data.in_memory import load_data
+
+    data = load_data("cifar10", FLAGS.data_dir)
+    table = Table(title=f"WRN-10-1, CIFAR-10, {FLAGS.sparsity[0]:g}, {FLAGS.rule}, {keras.backend.backend()}")
+    for column in ("epoch", "positions that both have", "masked", "compact"):
+        table.add_column(column, justify="right")
+    for found in both_storages(data, FLAGS.rule, FLAGS.sparsity[0], FLAGS.epochs, FLAGS.seed):
+        print(found, flush=True)
+        table.add_row(str(found["epoch"]), *(f"{found[name]:.2%}" for name in ("shared", "masked", "compact")))
+    console.print(table)
 
 
 # Memory
@@ -261,10 +298,11 @@ def huge_part(console: Console) -> None:
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
-    if FLAGS.part == "set" and FLAGS.data_dir is None:
-        raise app.UsageError("--part=set needs --data_dir=..., where TensorFlow Datasets has cifar10")
+    if FLAGS.part in ("set", "both") and FLAGS.data_dir is None:
+        raise app.UsageError(f"--part={FLAGS.part} needs --data_dir=..., where TensorFlow Datasets has cifar10")
     parts = {"steps": steps_part, "memory": memory_part, "set": set_part, "huge": huge_part}
-    {**parts, "convolution": convolution_part}[FLAGS.part](Console())
+    parts |= {"convolution": convolution_part, "network_memory": network_memory_part, "both": both_part}
+    parts[FLAGS.part](Console())
 
 
 if __name__ == "__main__":

@@ -137,6 +137,7 @@ def sparsify(
             type(one.layer).__name__,
             choices[id(one.layer)].storage,
             choices[id(one.layer)].why,
+            choices[id(one.layer)].seconds,
         )
         for one in chosen
     )

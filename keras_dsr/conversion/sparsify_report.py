@@ -18,11 +18,13 @@ class SparseRow(WeightRow):
         layer: the class that its layer had.
         storage: `"masked"` or `"compact"`.
         why: why it is that, where there was a choice; else "".
+        seconds: what a step of training of its layer was measured to take, by storage; None where nothing was.
     """
 
     layer: str
     storage: str
     why: str
+    seconds: dict[str, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,11 +99,24 @@ class SparsifyReport(Totals):
 
     def _storage_table(self) -> Table:
         """How each weight is held, and why."""
-        table = Table(title="How it is held")
-        for column in ("weight", "storage", "why"):
-            table.add_column(column, overflow="fold")
+        timed = [row.seconds for row in self.rows if row.seconds]
+        table = Table(title="How it is held", show_footer=bool(timed))
+        chosen = sum(row.seconds[row.storage] for row in self.rows if row.seconds)
+        masked = sum(seconds["masked"] for seconds in timed)
+        table.add_column("weight", "of those timed" if timed else "", overflow="fold")
+        table.add_column("storage")
+        if timed:
+            table.add_column("step of training", f"{chosen * 1e3:.1f} ms", justify="right")
+            table.add_column("times as fast as masked", f"{masked / chosen:.2f}", justify="right")
+        table.add_column("why", overflow="fold")
         for row in self.rows:
-            table.add_row(row.name, row.storage, row.why)
+            took = ("", "")
+            if row.seconds:
+                took = (
+                    f"{row.seconds[row.storage] * 1e3:.2f} ms",
+                    f"{row.seconds['masked'] / row.seconds[row.storage]:.2f}",
+                )
+            table.add_row(row.name, row.storage, *(took if timed else ()), row.why)
         return table
 
     def _skipped_table(self) -> Table:

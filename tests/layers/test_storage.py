@@ -99,6 +99,23 @@ def test_before_it_is_built_a_layer_is_copied_with_what_is_to_be_chosen():
     assert "storage" not in layer.get_config()
 
 
+def test_the_report_says_how_much_each_layer_gained_and_all_of_them():
+    model = keras.Sequential(
+        [keras.Input((1024,)), keras.layers.Dense(2048), keras.layers.Dense(10), keras.layers.Dense(3, dtype="float16")]
+    )
+    report = dsr.sparsify(model, 0.99, storage="auto", batch_size=32, seed=1)
+    for row in report.rows[:2]:
+        check_choice(row)
+        took, of_masked = row.seconds[row.storage], row.seconds["masked"]
+        (line,) = [line for line in str(report).splitlines() if row.name in line and "ms" in line]
+        assert f"{took * 1e3:.2f} ms" in line and f"{of_masked / took:.2f}" in line
+    timed = [row.seconds for row in report.rows if row.seconds]
+    assert len(timed) == 2
+    chosen, masked = (sum(row.seconds[kind or row.storage] for row in report.rows[:2]) for kind in ("", "masked"))
+    (line,) = [line for line in str(report).splitlines() if "of those timed" in line]
+    assert f"{chosen * 1e3:.1f} ms" in line and f"{masked / chosen:.2f}" in line
+
+
 @pytest.mark.parametrize(
     ("make", "shape", "why"),
     [
