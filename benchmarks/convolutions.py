@@ -59,7 +59,8 @@ def both_storages(data, method: str, sparsity: float, epochs: int, seed: int) ->
         keras.utils.set_random_seed(seed)
         model = models.wide_resnet(10, 1)
         chosen = [layer for layer in model.layers if getattr(layer, "kernel_size", ()) == (3, 3)][1:]
-        optimizer = keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
+        rate = keras.optimizers.schedules.CosineDecay(0.1, epochs * len(data.train_images) // 100)
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
         if method == "rigl" and storage == "masked":
             optimizer = dsr.SparseOptimizer(optimizer, sparsity, select=chosen)
         else:

@@ -3,10 +3,10 @@
     python -m train.run --model=lenet_300_100 --dataset=mnist --sparsity=0.99 --data_dir=DIR --out=runs/mnist99
     python -m benchmarks.shrink --run=runs/mnist99 --data_dir=DIR    # about a minute on 2 cores
 
-The same for a convolutional network, whose slices move (without `--granularity=kernel` nothing can be removed from it):
+The same for a convolutional network, whose slices move (without `--pattern=kernel` nothing can be removed from it):
 
     python -m train.run --model=wide_resnet --depth=16 --width=1 --dataset=cifar10 --sparsity=0.95 --target=0.1 \\
-        --granularity=kernel --epochs=2 --steps_per_epoch=100 --data_dir=DIR --out=runs/cifar95
+        --pattern=kernel --epochs=2 --steps_per_epoch=100 --data_dir=DIR --out=runs/cifar95
 
 Prints what `shrink` reports; the parameters, zeros included, and the accuracy of the run's network and of the shrunk
 one on the whole test set, and the largest difference of their outputs; and the time of a batch, of both, in turn in one

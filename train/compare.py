@@ -60,7 +60,7 @@ def folder_of(common: Settings) -> Path:
     """The folder of a comparison: the one given, or one by the names of network and data set."""
     if common.out is not None:
         return Path(common.out)
-    network, _ = resolve(dataclasses.replace(common, method="dense", granularity="element", distribution="uniform"))
+    network, _ = resolve(dataclasses.replace(common, method="dense", pattern="element", distribution="uniform"))
     return Path("runs", f"{network.model}-{network.dataset}-compare")
 
 
@@ -151,11 +151,9 @@ def _check(methods: list[str], sparsities: list[float] | None, seeds: int, early
 
 def _entry(common: Settings, method: str, sparsity: float | None, seed: int, share: float | None) -> Entry:
     trained = METHODS["dsr" if method in LOTTERY else method]
-    granularity = common.granularity if trained.has_slices else "element"
+    pattern = common.pattern if trained.has_units else "element"
     distribution = common.distribution if trained.has_distribution else "uniform"
-    settings = dataclasses.replace(
-        common, sparsity=sparsity, seed=seed, granularity=granularity, distribution=distribution
-    )
+    settings = dataclasses.replace(common, sparsity=sparsity, seed=seed, pattern=pattern, distribution=distribution)
     settings, _ = resolve(dataclasses.replace(settings, method="dsr" if method in LOTTERY else method))
     if share is not None:
         settings = dataclasses.replace(settings, stop_at=round(share * settings.epochs))

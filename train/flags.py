@@ -6,7 +6,6 @@ import os
 import tensorflow as tf
 from absl import flags, logging
 
-from keras_dsr.ops.patterns import GRANULARITIES
 from keras_dsr.ops.sparsity_distributions import DISTRIBUTIONS
 from train.backend import BACKENDS
 from train.data.in_memory import DATASETS
@@ -35,7 +34,10 @@ def define_flags(*left_out: str) -> None:
         "depth": (whole, "Depth of wide_resnet, 6n + 4 (28)."),
         "width": (real, "Width of wide_resnet; of other networks, a factor on every width (the recipe's)."),
         "target": (real, "DSR, SET: weights moved in a reallocation; below 1, of the active (the recipe's)."),
-        "granularity": (text, f"What moves: {', '.join(GRANULARITIES)} (one weight, or a slice of a convolution)."),
+        "pattern": (
+            text,
+            "What moves as a whole: element (a weight), kernel (a slice), or a block such as 4x1.",
+        ),
         "distribution": (text, f"Of the budget over the layers: {', '.join(DISTRIBUTIONS)} (uniform)."),
         "stop_at": (whole, "The epoch from which on no weights move (the recipe's)."),
         "mask_from": (text, "Folder of a finished run whose final mask to train with; it does not change."),

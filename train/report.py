@@ -71,7 +71,7 @@ def _target(run: Run) -> float | None:
         return None
     if target >= 1:
         return float(target)
-    return target * run.result["active_weights"] if run.settings.get("granularity") == "element" else None
+    return target * run.result["active_weights"] if run.settings.get("pattern") == "element" else None
 
 
 def main(argv):

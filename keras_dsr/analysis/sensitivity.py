@@ -10,7 +10,8 @@ from keras_dsr.analysis.evaluation import finite, judged_by, modes_of, readable
 from keras_dsr.analysis.sensitivity_report import Sensitivity, SensitivityRow
 from keras_dsr.analysis.temporary_cut import kept_whole, trial
 from keras_dsr.arguments import check_model, check_verbose, is_one_of
-from keras_dsr.ops.initial_masks import active_units, check_sparsity, count_units, magnitude_mask
+from keras_dsr.ops.initial_masks import active_units, check_sparsity, magnitude_mask
+from keras_dsr.ops.patterns import SINGLE
 from keras_dsr.selectors.candidates import Candidate
 from keras_dsr.selectors.language import Selector, built_candidates, choose, left_dense_by_default
 from keras_dsr.weights.compact_weight import CompactWeight
@@ -148,11 +149,10 @@ def _cut_values(
     weight = ops.convert_to_numpy(one.variable)
     if sparse is not None:  # pruned positions may hold anything
         weight = np.where(ops.convert_to_numpy(sparse.mask), weight, np.zeros((), weight.dtype))
-    axes = () if sparse is None else sparse.unit_axes
-    units = count_units(one.shape, axes)
+    units = SINGLE if sparse is None else sparse.units
     weight = np.array(weight)
     for sparsity in sparsities:
-        kept = magnitude_mask(weight, active_units(units, sparsity), axes)
+        kept = magnitude_mask(weight, active_units(units.count(one.shape), sparsity), units)
         if not weight[~kept].any():
             yield baseline
             continue

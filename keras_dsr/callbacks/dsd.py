@@ -16,7 +16,7 @@ from keras_dsr.conversion.sparsify import sparsify
 from keras_dsr.layers.record import Record
 from keras_dsr.methods.dsd import DSD, Sparsity
 from keras_dsr.methods.identity import digest
-from keras_dsr.ops.initial_masks import active_units, check_mask, count_units
+from keras_dsr.ops.initial_masks import active_units, check_mask
 from keras_dsr.ops.sparsity_distributions import check_sparsities
 from keras_dsr.selectors.candidates import Candidate, candidates
 from keras_dsr.selectors.language import Selector, checked_selectors, choose
@@ -237,7 +237,7 @@ class DSDCallback(keras.callbacks.Callback):
             sparsity = sparsity(self.model)
             self._check_names(sparsity)
         shares = {weight.name: self._share(sparsity, weight) for weight in weights}
-        if any(weight.count() != _goal(weight, shares[weight.name]) for weight in weights):
+        if any(weight.active_units() != _goal(weight, shares[weight.name]) for weight in weights):
             Reallocation(self.model, DSD(shares, self._cut), self._seed, identity=self._identity)()
 
     def _share(self, sparsity: Sparsity, weight: SparseWeight | CompactWeight) -> float:
@@ -291,9 +291,8 @@ class DSDCallback(keras.callbacks.Callback):
 
 
 def _goal(weight: SparseWeight | CompactWeight, sparsity: float) -> int:
-    """The number of active weights at a sparsity."""
-    units = count_units(weight.shape, weight.unit_axes)
-    return active_units(units, sparsity) * (weight.size // units)
+    """The number of active units at a sparsity."""
+    return active_units(weight.units.count(weight.shape), sparsity)
 
 
 def _learning_rate(optimizer):

@@ -37,7 +37,7 @@ class Reallocate(keras.callbacks.Callback):
 
     Raises:
         ValueError: at once for a bad `period` or `stop_at`; when training begins, before the first step, for a model
-            without sparse layers or with layers of different granularity, and for one compiled with
+            without sparse layers or with layers of different patterns, and for one compiled with
             `steps_per_execution` above 1 if the method acts at every step.
 
     Example:
@@ -147,8 +147,8 @@ class DSRCallback(Reallocate):
     """Dynamic sparse reparameterization: `Reallocate` with `methods.DSR` (Mostafa & Wang, ICML 2019).
 
     Args:
-        target: how many weights to move in a reallocation: an int is a number of weights (of slices at kernel
-            granularity), a float in (0, 1) a fraction of the active ones.
+        target: how many weights to move in a reallocation: an int is a number of weights (of slices or blocks
+            by their pattern), a float in (0, 1) a fraction of the active ones.
         period: steps between reallocations, or a schedule (see `Reallocate`).
         initial_threshold: float, the threshold H before the first reallocation; or `"auto"` (see `methods.DSR`).
         tolerance: float in [0, 1), H stays while the number pruned is within `(1 ± tolerance) * target`.

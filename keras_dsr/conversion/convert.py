@@ -29,6 +29,7 @@ from keras_dsr.layers import (
     TiedKernel,
 )
 from keras_dsr.layers.registry import COMPACT_CLASS_OF, SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
+from keras_dsr.ops.patterns import Pattern
 from keras_dsr.optimizers import fresh_without_masks, without_masks
 from keras_dsr.weights.sparse_weights import check_has_weights, layers_of, sparse_optimizer, sparse_weights
 
@@ -50,7 +51,7 @@ class Conversion(NamedTuple):
 def convert(
     model: keras.Model,
     conversions: list[Conversion],
-    granularity: str,
+    pattern: Pattern,
     seed: int,
     capacity: int | float | None = None,
     initial_scale: str = "dense",
@@ -64,7 +65,7 @@ def convert(
     Args:
         model: a built Keras model.
         conversions: what its layers are to be made.
-        granularity: of the masks.
+        pattern: of the masks.
         seed: int; the layers get it and those that follow, for their configs.
         capacity: of layers in compact storage.
         initial_scale: `"active"`: the values of active weights are scaled to the active fan (see `MaskedLayer`).
@@ -79,10 +80,10 @@ def convert(
     for index, (layer, masks, storage) in enumerate(conversions):
         if storage == "compact":
             COMPACT_CLASS_OF[type(layer)].convert(
-                layer, masks["kernel"], capacity, granularity, seed + index, initial_scale
+                layer, masks["kernel"], capacity, pattern, seed + index, initial_scale
             )
         else:
-            SPARSE_CLASS_OF[type(layer)].convert(layer, masks, granularity, seed + index, initial_scale)
+            SPARSE_CLASS_OF[type(layer)].convert(layer, masks, pattern, seed + index, initial_scale)
     changed = [conversion.layer for conversion in conversions]
     for holder in holders:
         for layer, _ in walk(holder):

@@ -16,19 +16,18 @@ from keras_dsr.conversion.sparsify_report import SkippedRow, SparseRow, Sparsify
 from keras_dsr.conversion.untrained import check_can_be_scaled, notes_on_first_weights
 from keras_dsr.layers.capacity import room_for
 from keras_dsr.layers.initial_scale import check_initial_scale
-from keras_dsr.layers.masked import unit_axes_of
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 from keras_dsr.layers.storage import check_storage
 from keras_dsr.layers.storage_choice import StorageChoice, choose_storage
+from keras_dsr.layers.units import units_of
 from keras_dsr.ops.initial_masks import (
     active_units,
-    check_granularity,
     check_mask,
     check_sparsity,
-    count_units,
     magnitude_mask,
     random_mask,
 )
+from keras_dsr.ops.patterns import Pattern, check_pattern
 from keras_dsr.ops.sparsity_distributions import active_counts, check_distribution
 from keras_dsr.selectors.candidates import Candidate
 from keras_dsr.selectors.language import Selector, built_candidates, check_matched, check_selector, choose, matches
@@ -43,7 +42,7 @@ def sparsify(
     distribution: Distribution = "uniform",
     include: Selector | Iterable[Selector] = (),
     exclude: Selector | Iterable[Selector] = (),
-    granularity: str = "element",
+    pattern: Pattern = "element",
     mask: str = "random",
     seed: int | None = None,
     storage: str = "masked",
@@ -70,7 +69,8 @@ def sparsify(
             or regular expressions that match the whole name of a layer, or the whole path of a weight (with or without
             the name of the model), such as `"block1/conv/kernel"`. Biases are meant by their path alone: `".*/bias"`.
         exclude: what stays dense, in the same terms. It goes before `include`.
-        granularity: `"element"` or `"kernel"`, the unit that is pruned and grown: a weight, or a k x k slice.
+        pattern: what is pruned and grown as a whole: `"element"` (single weights), `"kernel"` (k x k slices of
+            convolutions), or a pair such as `(4, 1)` (blocks of 4 neighbouring inputs by 1 output).
         mask: `"random"`; or `"magnitude"`, the largest weights (units) of each tensor stay: for a pretrained model.
         seed: int, of random masks. None draws one from Python's random numbers.
         storage: how weights are stored (see `keras_dsr.SparseDense`). `"masked"`; `"compact"`: as a list where the
@@ -99,7 +99,7 @@ def sparsify(
     >>> print(keras_dsr.sparsify(model, sparsity=0.9, exclude=[model.layers[1], "head"]))
     """
     check_model(model, "sparsify")
-    check_granularity(granularity, "sparsify")
+    pattern = check_pattern(pattern, "sparsify")
     check_mask(mask, "sparsify")
     check_storage(storage, capacity, batch_size, "sparsify")
     check_initial_scale(initial_scale, "sparsify")
@@ -110,8 +110,8 @@ def sparsify(
     skipped = [SkippedRow(one.name, type(one.layer).__name__, one.size, reason) for one, reason in left_out]
     _check_not_sparse(model, skipped, sparsity, distribution)
     _check_not_held(chosen)
-    axes = [unit_axes_of(one.layer, one.role, granularity) for one in chosen]
-    units = [count_units(one.shape, of_one) for one, of_one in zip(chosen, axes)]
+    made_of = [units_of(cast(keras.layers.Layer, one.layer), one.role, one.shape, pattern) for one in chosen]
+    units = [of_one.count(one.shape) for one, of_one in zip(chosen, made_of)]
     active = _distribute(distribution, sparsity, chosen, units)
     if initial_scale == "active":
         check_can_be_scaled(model, chosen, mask)
@@ -120,10 +120,10 @@ def sparsify(
     for index, one in enumerate(chosen):
         of_layer = by_layer.setdefault(id(one.layer), (one.layer, {}))[1]
         if mask == "magnitude":
-            of_layer[one.role] = magnitude_mask(ops.convert_to_numpy(one.variable), active[index], axes[index])
+            of_layer[one.role] = magnitude_mask(ops.convert_to_numpy(one.variable), active[index], made_of[index])
         else:
-            of_layer[one.role] = random_mask(one.shape, active[index], axes[index], [seed, index])
-    choices = _choose_storages(by_layer, chosen, storage, capacity, batch_size)
+            of_layer[one.role] = random_mask(one.shape, active[index], made_of[index], [seed, index])
+    choices = _choose_storages(by_layer, chosen, storage, capacity, batch_size, pattern)
     if sparse_optimizer(model) is not None and any(choice.storage == "compact" for choice in choices.values()):
         raise ValueError(
             "sparsify(storage=...) must be 'masked' for a model that is compiled with a SparseOptimizer: its masks are "
@@ -143,7 +143,7 @@ def sparsify(
     )
     conversions = [Conversion(*of_layer, choices[key].storage) for key, of_layer in by_layer.items()]
     notes = notes_on_first_weights(model, chosen, [row.sparsity for row in rows], mask, initial_scale)
-    convert(model, conversions, granularity, seed, capacity, initial_scale)
+    convert(model, conversions, pattern, seed, capacity, initial_scale)
     skipped += [SkippedRow(layer.name, type(layer).__name__, 0, "not built: never called yet") for layer in unbuilt]
     return SparsifyReport(rows, tuple(skipped), _own_classes(chosen), notes)
 
@@ -153,10 +153,8 @@ def _check_not_sparse(model: keras.Model, skipped: list[SkippedRow], sparsity: f
     excluded = {row.name for row in skipped if row.reason == "excluded"}
     other = []
     for weight in layer_weights(model):
-        units = count_units(weight.shape, weight.unit_axes)
-        is_asked_for = (
-            distribution == "uniform" and weight.count() * units == active_units(units, sparsity) * weight.size
-        )
+        asked = active_units(weight.units.count(weight.shape), sparsity)
+        is_asked_for = distribution == "uniform" and weight.active_units() == asked
         if weight.name not in excluded and not is_asked_for:
             other.append(weight)
     if other:
@@ -186,7 +184,9 @@ def _check_not_held(chosen: list[Candidate]) -> None:
             )
 
 
-def _choose_storages(by_layer: dict, chosen: list[Candidate], storage: str, capacity, batch_size) -> dict:
+def _choose_storages(
+    by_layer: dict, chosen: list[Candidate], storage: str, capacity, batch_size, pattern: Pattern
+) -> dict:
     """The `StorageChoice` of each layer, by its identity."""
     owners = {id(one.layer): one.owners for one in chosen}
     choices = {}
@@ -199,7 +199,7 @@ def _choose_storages(by_layer: dict, chosen: list[Candidate], storage: str, capa
         sparsity = {role: 1 - float(mask.mean()) for role, mask in masks.items()}
         shape = (layer.get_build_config() or {}).get("input_shape")
         kind = SPARSE_CLASS_OF[type(layer)]
-        choices[key] = choose_storage(layer, kind, sparsity, shape, storage, capacity, batch_size)
+        choices[key] = choose_storage(layer, kind, sparsity, shape, storage, capacity, batch_size, pattern)
         if choices[key].storage == "compact":
             (mask,) = masks.values()
             room_for(capacity, int(mask.sum()), mask.size, "sparsify", f"layer {layer.name!r}")

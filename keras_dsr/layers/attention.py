@@ -9,7 +9,9 @@ from keras_dsr.layers.containers import MaskedContainer
 from keras_dsr.layers.dense import SparseEinsumDense
 from keras_dsr.layers.initial_scale import check_initial_scale
 from keras_dsr.layers.masked import Sparsity
-from keras_dsr.ops.initial_masks import active_units, check_granularity, check_sparsity, random_mask
+from keras_dsr.layers.units import units_of
+from keras_dsr.ops.initial_masks import active_units, check_sparsity, random_mask
+from keras_dsr.ops.patterns import Pattern, check_pattern
 
 
 class _SparseAttention(MaskedContainer):
@@ -19,7 +21,7 @@ class _SparseAttention(MaskedContainer):
         *args: as the stock layer.
         sparsity: float in [0, 1), of every projection's kernel; or a dict from projections (`"query"`, `"key"`,
             `"value"`, `"gate"`, `"attention_output"`) to what `SparseEinsumDense(sparsity=)` takes: others stay dense.
-        granularity, mask_seed, method_state, initial_scale: as `SparseEinsumDense`.
+        pattern, mask_seed, method_state, initial_scale: as `SparseEinsumDense`.
         **kwargs: every other argument of the stock layer.
     """
 
@@ -27,7 +29,7 @@ class _SparseAttention(MaskedContainer):
         self,
         *args,
         sparsity: float | dict[str, Sparsity] = 0.9,
-        granularity: str = "element",
+        pattern: Pattern = "element",
         mask_seed: int | None = None,
         method_state: dict[str, str] | None = None,
         initial_scale: str = "dense",
@@ -44,7 +46,7 @@ class _SparseAttention(MaskedContainer):
             )
         self._sparse_arguments = {
             "sparsity": {name: SparseEinsumDense.check_sparsity(value) for name, value in sparsity.items()},
-            "granularity": check_granularity(granularity, owner),
+            "pattern": check_pattern(pattern, owner),
             "mask_seed": drawn_seed(mask_seed, owner),
             "method_state": check_state(method_state, owner, "method_state"),
             "initial_scale": check_initial_scale(initial_scale, owner),
@@ -58,11 +60,11 @@ class _SparseAttention(MaskedContainer):
                 continue
             sparsity = arguments["sparsity"][name]
             masks = {
-                role: _random_mask(getattr(projection, role), share, [arguments["mask_seed"], index])
+                role: _random_mask(projection, role, share, arguments["pattern"], [arguments["mask_seed"], index])
                 for role, share in (sparsity if isinstance(sparsity, dict) else {"kernel": sparsity}).items()
             }
             SparseEinsumDense.convert(
-                projection, masks, arguments["granularity"], arguments["mask_seed"], arguments["initial_scale"]
+                projection, masks, arguments["pattern"], arguments["mask_seed"], arguments["initial_scale"]
             )
             for state, dtype in arguments["method_state"].items():
                 projection.add_state(state, dtype)
@@ -83,9 +85,12 @@ class _SparseAttention(MaskedContainer):
         return {**super().get_config(), **first, "sparsity": {name: part["sparsity"] for name, part in sparse.items()}}
 
 
-def _random_mask(variable: keras.Variable, sparsity: float, seed: list[int]) -> np.ndarray:
-    shape = tuple(variable.shape)
-    return random_mask(shape, active_units(int(np.prod(shape)), sparsity), seed=seed)
+def _random_mask(
+    projection: keras.layers.EinsumDense, role: str, sparsity: float, pattern: Pattern, seed: list[int]
+) -> np.ndarray:
+    shape = tuple(getattr(projection, role).shape)
+    units = units_of(projection, role, shape, pattern)
+    return random_mask(shape, active_units(units.count(shape), sparsity), units, seed)
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")

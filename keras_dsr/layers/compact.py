@@ -19,11 +19,11 @@ from keras_dsr.layers.compact_entries import check_entries
 from keras_dsr.layers.einsum import initializer_of
 from keras_dsr.layers.initial_scale import check_initial_scale, scale_factor, scaled
 from keras_dsr.layers.initial_values import check_draws_each_alone, draw
-from keras_dsr.layers.masked import unit_axes_of
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_threshold, loaded_record
 from keras_dsr.layers.registry import COMPACT_CLASS_OF, enter
-from keras_dsr.ops.initial_masks import active_units, check_granularity, check_sparsity, count_units
-from keras_dsr.ops.patterns import weights_of_units
+from keras_dsr.layers.units import renamed, units_of
+from keras_dsr.ops.initial_masks import active_units, check_sparsity
+from keras_dsr.ops.patterns import Pattern, Units, check_pattern, weights_of_units
 from keras_dsr.ops.positions import most_places, random_positions
 
 OWN_STATE = ("indices", "count", "threshold", "record")  # what the layer holds beside the values, whatever the method
@@ -44,7 +44,7 @@ class CompactLayer(RefusesVariants):
             `round((1 - sparsity) * n)` have a weight at first, at least one.
         capacity: what the layer has room for, as reallocation may move weights to it from others: a float of at least 1
             is a multiple of the weights that it starts with, an int a number of weights. None: 1.5.
-        granularity: `"element"`, or `"kernel"`: whole slices of a window, as `MaskedLayer`.
+        pattern: `"element"`, or `"kernel"`: whole slices of a window, as `MaskedLayer`; not blocks.
         mask_seed: int, where the first weights lie. None draws one from Python's random numbers.
         method_state: what methods keep with the layer; Keras passes it when it loads a model.
         initial_scale: `"dense"` or `"active"`, as `MaskedLayer`.
@@ -73,17 +73,17 @@ class CompactLayer(RefusesVariants):
         mask_seed: int | None = None,
         method_state: dict[str, str] | None = None,
         initial_scale: str = "dense",
-        granularity: str = "element",
+        pattern: Pattern = "element",
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.configure(sparsity, capacity, granularity, mask_seed, method_state, initial_scale)
+        self.configure(sparsity, capacity, pattern, mask_seed, method_state, initial_scale)
 
     def configure(
         self,
         sparsity,
         capacity,
-        granularity: str,
+        pattern: Pattern,
         mask_seed: int | None,
         method_state: dict | None,
         initial_scale: str,
@@ -93,7 +93,8 @@ class CompactLayer(RefusesVariants):
         self.check_possible(self, sparsity)
         self.sparsity = check_sparsity(sparsity["kernel"] if isinstance(sparsity, dict) else sparsity, owner)
         self.capacity = check_capacity(CAPACITY if capacity is None else capacity, owner)
-        self.granularity = check_granularity(granularity, owner)
+        self.pattern = check_pattern(pattern, owner)
+        self.check_can_have(self.pattern)
         self.mask_seed = drawn_seed(mask_seed, owner)
         self.method_state = check_state(method_state, owner, "method_state")
         self.initial_scale = check_initial_scale(initial_scale, owner)
@@ -134,6 +135,15 @@ class CompactLayer(RefusesVariants):
         cls.check_is_product(layer)
 
     @classmethod
+    def check_can_have(cls, pattern: Pattern) -> None:
+        """Raise `ValueError` if lists of weights cannot have a pattern."""
+        if not isinstance(pattern, str):
+            raise ValueError(
+                f"{cls.__name__}(pattern=...) must be 'element' or 'kernel': in compact storage a layer has single "
+                f"weights, or slices. Use storage='masked' for blocks. Received: pattern={pattern!r}"
+            )
+
+    @classmethod
     def check_shape(cls, shape: tuple[int, ...]) -> None:
         """Raise `ValueError` if a kernel has more positions than positions can tell apart."""
         if math.prod(shape) > most_places():
@@ -156,9 +166,9 @@ class CompactLayer(RefusesVariants):
             return super().add_weight(*args, name=name, shape=shape, initializer=initializer, **kwargs)
         self.check_possible(self, self.sparsity)  # its dtype can depend on its path, which is known only now
         self.check_shape(shape)
-        units = count_units(shape, self.unit_axes)
-        chosen = random_positions(units, active_units(units, self.sparsity), self.mask_seed)
-        positions = weights_of_units(chosen, math.prod(shape) // units, units).reshape(-1)
+        units = self.kernel_units_of(tuple(shape))
+        chosen = random_positions(units.count(shape), active_units(units.count(shape), self.sparsity), self.mask_seed)
+        positions = weights_of_units(chosen, units.size(shape), units.count(shape)).reshape(-1)
 
         def first_weights(dtype):
             drawn = draw(initializer, self.kernel_shape, len(positions), dtype)
@@ -166,19 +176,23 @@ class CompactLayer(RefusesVariants):
 
         return self._hold(shape, positions, first_weights, *args, **kwargs)
 
+    def kernel_units_of(self, shape: tuple[int, ...]) -> Units:
+        """What a kernel of a shape is made of."""
+        return units_of(self, "kernel", shape, self.pattern)
+
     @property
-    def unit_axes(self) -> tuple[int, ...]:
-        """The axes of the kernel that one unit spans."""
-        return unit_axes_of(self, "kernel", self.granularity)
+    def kernel_units(self) -> Units:
+        """What the kernel is made of."""
+        return self.kernel_units_of(self.kernel_shape)
 
     @property
     def unit_size(self) -> int:
         """How many weights are a unit."""
-        return math.prod(self.kernel_shape[axis] for axis in self.unit_axes)
+        return self.kernel_units.size(self.kernel_shape)
 
     def scale_factor_of(self, role: str) -> float:
         """What the draws for the kernel are multiplied by, at the density that it had at first."""
-        units = count_units(self.kernel_shape, self.unit_axes)
+        units = self.kernel_units.count(self.kernel_shape)
         density = active_units(units, self.sparsity) / units
         initializer = initializer_of(self, self.initializers[role])
         return scale_factor(self.initial_scale, initializer, self.kernel_shape, density)
@@ -209,7 +223,7 @@ class CompactLayer(RefusesVariants):
         layer: keras.layers.Layer,
         mask: np.ndarray,
         capacity: int | float | None,
-        granularity: str,
+        pattern: Pattern,
         mask_seed: int,
         initial_scale: str,
     ) -> None:
@@ -219,7 +233,7 @@ class CompactLayer(RefusesVariants):
             layer: a built layer whose class is `cls.stock_class`.
             mask: bool array of the shape of its kernel, with at least one true entry.
             capacity: see the class.
-            granularity: of the mask.
+            pattern: of the mask.
             mask_seed: int, for the config.
             initial_scale: `"dense"`, or `"active"` for weights that are as the layer's initializer drew them: then
                 they are scaled.
@@ -234,7 +248,7 @@ class CompactLayer(RefusesVariants):
         room_for(capacity, len(positions), mask.size, cls.__name__)
         layer.__class__ = cls
         vars(layer)["converted"] = True  # not by setattr: Keras tracks what is set
-        layer.configure(1 - float(mask.mean()), capacity, granularity, mask_seed, None, initial_scale)
+        layer.configure(1 - float(mask.mean()), capacity, pattern, mask_seed, None, initial_scale)
 
         def values_kept(dtype):
             return scaled(ops.convert_to_tensor(held, dtype), layer.scale_factor_of("kernel"))
@@ -334,7 +348,7 @@ class CompactLayer(RefusesVariants):
             "kernel_shape",
             "matrix_shape",
         )
-        remove_attributes(layer, [*variables, *own, "granularity", "storage_choice", "converted"])
+        remove_attributes(layer, [*variables, *own, "pattern", "storage_choice", "converted"])
         layer.supports_jit = True
 
     def save_own_variables(self, store):
@@ -376,6 +390,10 @@ class CompactLayer(RefusesVariants):
 
     def get_config(self):
         config = {"sparsity": self.sparsity, "capacity": self.capacity, "mask_seed": self.mask_seed}
-        config |= {"initial_scale": self.initial_scale, "granularity": self.granularity}
+        config |= {"initial_scale": self.initial_scale, "pattern": self.pattern}
         state = {"method_state": dict(self.method_state)} if self.method_state else {}
         return {**super().get_config(), **config, **state}
+
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config(renamed(config))

@@ -72,8 +72,8 @@ def check_positions(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int
     if not np.array_equal(of_units.reshape(-1), positions):
         raise ValueError(
             f"The positions that are loaded into {owner} must be whole slices of {unit_size} weights, as its "
-            f"granularity is 'kernel'. Received: {len(positions):,} weights, of which some slices have but a part. "
-            "They are of a model of granularity 'element'."
+            f"pattern is 'kernel'. Received: {len(positions):,} weights, of which some slices have but a part. "
+            "They are of a model of pattern 'element'."
         )
 
 

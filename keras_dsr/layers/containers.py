@@ -5,6 +5,7 @@ from typing import ClassVar
 import keras
 
 from keras_dsr.layers.registry import SPARSE_CONTAINER_OF, enter
+from keras_dsr.layers.units import renamed
 
 
 class MaskedContainer:
@@ -30,6 +31,10 @@ class MaskedContainer:
     def to_stock(self) -> None:
         """Give the layer its stock class, in place."""
         self.__class__ = self.stock_class
+
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config(renamed(config))
 
     @classmethod
     def forget(cls, layer: keras.layers.Layer) -> None:

@@ -24,8 +24,9 @@ class SparseConv2D(HasStorage, MaskedLayer, keras.layers.Conv2D):
         sparsity: float in [0, 1), the share of kernel weights that are zero. The number of active units is
             `round((1 - sparsity) * units)`, at least one, and does not change in training. Or a dict such as
             `{"kernel": 0.9, "bias": 0.5}`.
-        granularity: `"element"` prunes and grows single weights, `"kernel"` whole slices (one window of one input and
-            one output channel). In a window of size 1 a slice is one weight.
+        pattern: what is pruned and grown as a whole: `"element"`, single weights; `"kernel"`, slices (one window of one
+            input and one output channel); or a pair such as `(4, 1)`, blocks of 4 neighbouring inputs by 1 output at
+            each tap of the window.
         mask_seed: int, where the first active weights lie. `None` draws one from Python's random numbers, which
             `keras.utils.set_random_seed` fixes.
         initial_scale: as `SparseDense`.
@@ -33,7 +34,7 @@ class SparseConv2D(HasStorage, MaskedLayer, keras.layers.Conv2D):
         **kwargs: every other argument of `keras.layers.Conv2D`.
 
     Raises:
-        ValueError: `sparsity` outside [0, 1), an unknown `granularity`, `initial_scale` or `storage`.
+        ValueError: `sparsity` outside [0, 1), an unknown `pattern`, `initial_scale` or `storage`.
 
     Example:
 

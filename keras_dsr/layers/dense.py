@@ -17,8 +17,9 @@ class SparseDense(HasStorage, MaskedLayer, keras.layers.Dense):
         sparsity: float in [0, 1), the share of kernel weights that are zero. The number of active weights is
             `round((1 - sparsity) * inputs * units)`, at least one, and does not change in training. Or a dict such as
             `{"kernel": 0.9, "bias": 0.5}`.
-        granularity: `"element"` or `"kernel"`. In a dense kernel both prune and grow single weights; all sparse layers
-            of a model that are reallocated together need the same one.
+        pattern: what is pruned and grown as a whole: `"element"`, single weights (`"kernel"` is the same here), or a
+            pair such as `(4, 1)`, blocks of 4 neighbouring inputs by 1 output; those at the end of an axis may be
+            smaller. All sparse layers of one reallocation have the same.
         mask_seed: int, where the first active weights lie. `None` draws one from Python's random numbers, which
             `keras.utils.set_random_seed` fixes.
         initial_scale: `"dense"`: first weights are those of a dense layer. `"active"`: they have the variance that
@@ -31,7 +32,7 @@ class SparseDense(HasStorage, MaskedLayer, keras.layers.Dense):
         **kwargs: every other argument of `keras.layers.Dense`.
 
     Raises:
-        ValueError: `sparsity` outside [0, 1), an unknown `granularity`, `initial_scale` or `storage`.
+        ValueError: `sparsity` outside [0, 1), an unknown `pattern`, `initial_scale` or `storage`.
 
     Example:
 

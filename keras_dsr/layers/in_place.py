@@ -7,7 +7,9 @@ from keras import ops
 from keras_dsr.backend.keras_layers import remove_attributes, track_not_trainable, unlocked, untrack
 from keras_dsr.layers.initial_scale import scaled
 from keras_dsr.layers.masked_weight import OfActiveWeights
+from keras_dsr.layers.units import units_of
 from keras_dsr.ops.masking import mask_weights
+from keras_dsr.ops.patterns import Pattern
 
 
 class SwappedInPlace:
@@ -18,7 +20,7 @@ class SwappedInPlace:
         cls,
         layer: keras.layers.Layer,
         masks: dict[str, np.ndarray],
-        granularity: str,
+        pattern: Pattern,
         mask_seed: int,
         initial_scale: str,
     ) -> None:
@@ -30,14 +32,15 @@ class SwappedInPlace:
         Args:
             layer: a built layer whose class is `cls.stock_class`.
             masks: dict from names of weights to bool arrays of their shapes, drawn in whole units.
-            granularity: of the masks.
+            pattern: of the masks.
             mask_seed: int, for the config.
             initial_scale: `"dense"`, or `"active"` for weights that are as the layer's initializers drew them.
         """
         layer.__class__ = cls
         vars(layer)["converted"] = True  # not by setattr: Keras tracks what is set
-        sparsity = {role: 1 - float(mask.mean()) for role, mask in masks.items()}
-        layer.configure(sparsity, granularity, mask_seed, None, initial_scale)
+        units = {role: units_of(layer, role, mask.shape, pattern) for role, mask in masks.items()}
+        sparsity = {role: 1 - float(units[role].active(mask, np).mean()) for role, mask in masks.items()}
+        layer.configure(sparsity, pattern, mask_seed, None, initial_scale)
         with unlocked(layer):
             for role, mask in masks.items():
                 variable = layer.variable_of(role)
@@ -73,5 +76,5 @@ class SwappedInPlace:
         roles = [role for role in cls.initializers if f"{role}_mask" in vars(layer)]
         kinds = ("mask", "threshold", "record", *layer.method_state)
         variables = [f"{role}_{kind}" for role in roles for kind in kinds]
-        own = ("sparsity", "granularity", "mask_seed", "method_state", "initial_scale", "converted")
+        own = ("sparsity", "pattern", "mask_seed", "method_state", "initial_scale", "converted")
         remove_attributes(layer, [*variables, *own])

@@ -18,8 +18,10 @@ from keras_dsr.layers.initial_scale import check_initial_scale, scale_factor, sc
 from keras_dsr.layers.masked_weight import HeldByLayer, MaskedWeight, OfActiveWeights
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_threshold, loaded_record
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, enter
-from keras_dsr.ops.initial_masks import active_units, check_granularity, check_sparsity, count_units, random_mask
+from keras_dsr.layers.units import renamed, units_of
+from keras_dsr.ops.initial_masks import active_units, check_sparsity, random_mask
 from keras_dsr.ops.masking import mask_weights
+from keras_dsr.ops.patterns import Pattern, Units, check_pattern
 
 Sparsity = float | dict[str, float]
 OWN_STATE = ("mask", "threshold", "record")  # what the layer holds beside each sparse weight, whatever the method
@@ -38,8 +40,9 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         sparsity: float in [0, 1), the fraction of weights that are zero in every sparse weight (every one in
             `initializers` but biases); or a dict from their names to such numbers: then the others stay dense. Of `n`
             units, `round((1 - sparsity) * n)` are active, at least one, and that number does not change in training.
-        granularity: `"element"` prunes and grows single weights; `"kernel"` whole slices of a convolution (one window
-            of one input and one output channel). Where there is no window, or one of size 1, a slice is one weight.
+        pattern: what is pruned and grown as a whole. `"element"`: single weights. `"kernel"`: slices of a convolution
+            (one window of one input and one output channel). A pair, such as `(4, 1)`: blocks of 4 neighbouring inputs
+            by 1 output, in convolutions at each tap of the window; blocks at the end of an axis may be smaller.
         mask_seed: int, where the first active weights lie. None draws one from Python's random numbers, which
             `keras.utils.set_random_seed` fixes.
         method_state: what methods keep with the layer (see `add_state`); Keras passes it when it loads a model.
@@ -49,7 +52,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
             fans: `VarianceScaling`, those of Glorot, He and LeCun, and `Orthogonal`.
 
     Raises:
-        ValueError: a sparsity outside [0, 1) or of no weight of the layer, an unknown granularity or initial scale.
+        ValueError: a sparsity outside [0, 1) or of no weight of the layer, an unknown pattern or initial scale.
 
     Attributes:
         stock_class: The Keras layer class of the same name that `strip` turns the layer into.
@@ -70,19 +73,19 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         self,
         *args,
         sparsity: Sparsity = 0.9,
-        granularity: str = "element",
+        pattern: Pattern = "element",
         mask_seed: int | None = None,
         method_state: dict[str, str] | None = None,
         initial_scale: str = "dense",
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.configure(sparsity, granularity, mask_seed, method_state, initial_scale)
+        self.configure(sparsity, pattern, mask_seed, method_state, initial_scale)
 
     def configure(
         self,
         sparsity: Sparsity,
-        granularity: str,
+        pattern: Pattern,
         mask_seed: int | None,
         method_state: dict | None,
         initial_scale: str,
@@ -93,7 +96,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         if getattr(self, "quantization_mode", None):
             self.refuse_quantization()
         self.sparsity = self.check_sparsity(sparsity)
-        self.granularity = check_granularity(granularity, type(self).__name__)
+        self.pattern = check_pattern(pattern, type(self).__name__)
         self.mask_seed = drawn_seed(mask_seed, type(self).__name__)
         self.method_state = check_state(method_state, type(self).__name__, "method_state")
         self.initial_scale = check_initial_scale(initial_scale, type(self).__name__)
@@ -131,23 +134,23 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
     def scale_factor_of(self, role: str) -> float:
         """What the draws for a sparse weight are multiplied by, at the density that it had at first."""
         shape = tuple(self.variable_of(role).shape)
-        units = count_units(shape, self.unit_axes(role))
+        units = self.units_of_role(role).count(shape)
         density = active_units(units, self._sparsity_of(role) or 0.0) / units
         initializer = initializer_of(self, self.initializers[role])
         return scale_factor(self.initial_scale, initializer, shape, density)
 
-    def unit_axes(self, role: str = "kernel") -> tuple[int, ...]:
-        """The axes of a weight that one unit spans."""
-        return unit_axes_of(self, role, self.granularity)
+    def units_of_role(self, role: str = "kernel", shape: tuple[int, ...] | None = None) -> Units:
+        """What a weight is made of; `shape`: of one that does not exist yet."""
+        return units_of(self, role, tuple(self.variable_of(role).shape) if shape is None else shape, self.pattern)
 
     def add_weight(self, *args, name=None, shape=None, initializer=None, **kwargs):
         sparsity = self._sparsity_of(name)
         if sparsity is None:
             return super().add_weight(*args, name=name, shape=shape, initializer=initializer, **kwargs)
-        axes = self.unit_axes(name)
+        units = self.units_of_role(name, tuple(shape))
         index = list(self.initializers).index(name)
         seed = [self.mask_seed, index] if index else self.mask_seed
-        mask = random_mask(shape, active_units(count_units(shape, axes), sparsity), axes, seed)
+        mask = random_mask(shape, active_units(units.count(shape), sparsity), units, seed)
         dense_initializer = keras.initializers.get(initializer or "glorot_uniform")
 
         # Both start as they should be: an assignment after creation is lost where Keras builds in a traced scope.
@@ -171,8 +174,8 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         given = Initial(lambda shape, dtype: ops.convert_to_tensor(mask, dtype=dtype))
         self._add_beside(weight, f"{role}_mask", mask.shape, given, "bool")
         self._add_beside(weight, f"{role}_threshold", (), "zeros", "float32")
-        active = int(mask.sum())
-        record = Initial(lambda shape, dtype: ops.convert_to_tensor(Record(active, active).array(), dtype=dtype))
+        begun = Record.begun(mask, self.units_of_role(role, mask.shape)).array()
+        record = Initial(lambda shape, dtype: ops.convert_to_tensor(begun, dtype=dtype))
         self._add_beside(weight, f"{role}_record", RECORD_SHAPE, record, "int32")
         for name, dtype in self.method_state.items():
             self._add_beside(weight, f"{role}_{name}", mask.shape, "zeros", dtype)
@@ -279,7 +282,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
                 f"The weights that are loaded into {owner} have another shape: {stored} there, {own} here. Build the "
                 "model as the one that was saved."
             )
-        mask = checked_mask(state[f"{role}_mask"], self.unit_axes(role), owner)
+        mask = checked_mask(state[f"{role}_mask"], self.units_of_role(role), owner)
         checked_threshold(state[f"{role}_threshold"], owner)
         own = Record.of(getattr(self, f"{role}_record"))
         return loaded_record(state.get(f"{role}_record"), own, int(mask.sum()), owner)
@@ -305,19 +308,16 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
     def sparse_config(self) -> dict:
         """The part of the config that is not the stock layer's."""
         sparsity = dict(self.sparsity) if isinstance(self.sparsity, dict) else self.sparsity
-        config = {"sparsity": sparsity, "granularity": self.granularity, "mask_seed": self.mask_seed}
+        config = {"sparsity": sparsity, "pattern": self.pattern, "mask_seed": self.mask_seed}
         config |= {"initial_scale": self.initial_scale}
         return {**config, "method_state": dict(self.method_state)} if self.method_state else config
 
     def get_config(self):
         return {**super().get_config(), **self.sparse_config()}
 
-
-def unit_axes_of(layer: keras.layers.Layer, role: str, granularity: str) -> tuple[int, ...]:
-    """The axes of a weight of a layer, sparse or stock, that one unit spans: those of a window larger than one."""
-    window = getattr(layer, "kernel_size", ()) if role in ("kernel", "depthwise_kernel") else ()
-    is_slice = granularity == "kernel" and any(size > 1 for size in window)
-    return tuple(range(len(window))) if is_slice else ()
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config(renamed(config))
 
 
 def _roles_by_default(layer: MaskedLayer) -> list[str]:

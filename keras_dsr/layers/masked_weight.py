@@ -54,6 +54,7 @@ class HeldByLayer:
         self.mask = layer.mask_of(role)
         self.threshold = getattr(layer, f"{role}_threshold")
         self.record = getattr(layer, f"{role}_record")
+        self.units = layer.units_of_role(role)
 
     @property
     def state(self) -> dict[str, keras.Variable]:

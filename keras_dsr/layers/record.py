@@ -1,18 +1,19 @@
 """What is remembered of a sparse weight beside its mask: its budget, and since when a method moves it."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_dsr.ops.patterns import Units
+
 
 class Record(NamedTuple):
     """Four numbers that are stored with a sparse weight, as an int32 vector.
 
     Attributes:
-        built: the active weights that it was built with, by its config.
+        built: the active weights that it was built with, by its config; blocks that are cut off count as whole ones.
         active: those that it has now. Whoever changes the mask changes this: a mask that disagrees came from elsewhere.
         method: a digest of the method that moves it (see `methods.identity.digest`); 0: none has yet.
         since: the optimizer's step at which that method began.
@@ -28,6 +29,11 @@ class Record(NamedTuple):
         """What a variable of shape `(4,)` holds."""
         return cls(*map(int, ops.convert_to_numpy(variable)))
 
+    @classmethod
+    def begun(cls, mask: np.ndarray, units: Units) -> "Record":
+        """That of a weight that is built with a mask."""
+        return cls(int(units.active(mask, np).sum()) * units.size(mask.shape), int(mask.sum()))
+
     def array(self) -> np.ndarray:
         """As it is stored."""
         return np.asarray(self, dtype="int32")
@@ -37,12 +43,12 @@ RECORD_SHAPE = (len(Record._fields),)
 SINCE = Record._fields.index("since")
 
 
-def checked_mask(mask: np.ndarray, axes: Sequence[int], owner: str) -> np.ndarray:
+def checked_mask(mask: np.ndarray, units: Units, owner: str) -> np.ndarray:
     """Return a mask as bools, or raise `ValueError` if it is none of a sparse weight.
 
     Args:
         mask: array of the shape of the weight.
-        axes: the axes that one unit spans.
+        units: what the weight is made of.
         owner: what the mask is for, such as `"SparseDense 'dense'"`, for the message.
     """
     mask = np.asarray(mask)
@@ -56,13 +62,12 @@ def checked_mask(mask: np.ndarray, axes: Sequence[int], owner: str) -> np.ndarra
     active = int(mask.sum())
     if not active:
         raise ValueError(f"The mask of {owner} must have at least one true entry. Received: none of {mask.size:,}.")
-    units = mask.any(axis=tuple(axes), keepdims=True) if axes else mask
-    if int(units.sum()) * (mask.size // units.size) != active:
-        size = mask.size // units.size
+    found = units.active(mask, np)
+    if not np.array_equal(units.mask(found, mask.shape, np), mask):
         raise ValueError(
-            f"The mask of {owner} must consist of whole slices of {size} weights, as its granularity is 'kernel'. "
-            f"Received: {active:,} active weights in {int(units.sum()):,} slices, some of which are partly there. The "
-            "mask is of a model of granularity 'element'."
+            f"The mask of {owner} must consist of whole {units} of {units.size(mask.shape)} weights, as its pattern "
+            f"says. Received: {active:,} active weights in {int(found.sum()):,} of them, some of which are partly "
+            "there. The mask is of a model of another pattern."
         )
     return mask
 

@@ -6,6 +6,7 @@ import keras
 
 from keras_dsr.layers.containers import MaskedContainer
 from keras_dsr.layers.masked import MaskedLayer, Sparsity
+from keras_dsr.ops.patterns import Pattern
 
 
 class _SparseCell(MaskedLayer):
@@ -42,7 +43,7 @@ class _SparseRecurrent(MaskedContainer):
 
     Args:
         *args: as the stock layer.
-        sparsity, granularity, mask_seed, method_state, initial_scale: of its cell, see `MaskedLayer`.
+        sparsity, pattern, mask_seed, method_state, initial_scale: of its cell, see `MaskedLayer`.
         **kwargs: every other argument of the stock layer.
     """
 
@@ -52,7 +53,7 @@ class _SparseRecurrent(MaskedContainer):
         self,
         *args,
         sparsity: Sparsity = 0.9,
-        granularity: str = "element",
+        pattern: Pattern = "element",
         mask_seed: int | None = None,
         method_state: dict[str, str] | None = None,
         initial_scale: str = "dense",
@@ -60,7 +61,7 @@ class _SparseRecurrent(MaskedContainer):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.cell.__class__ = self.cell_class
-        self.cell.configure(sparsity, granularity, mask_seed, method_state, initial_scale)
+        self.cell.configure(sparsity, pattern, mask_seed, method_state, initial_scale)
 
     def inner_loop(self, *args, **kwargs):
         with self.cell.reading_once():  # not once a step of the sequence

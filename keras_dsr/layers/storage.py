@@ -64,7 +64,7 @@ class HasStorage:
 
     def _choose(self, input_shape) -> None:
         asked = vars(self)["_to_choose"]
-        choice = choose_storage(self, type(self), self.sparsity, input_shape, **asked)
+        choice = choose_storage(self, type(self), self.sparsity, input_shape, **asked, pattern=self.pattern)
         report = f"{type(self).__name__} {self.name!r}: {choice.storage} storage, as {choice.why}"
         del vars(self)["_to_choose"]
         vars(self)["storage_choice"] = choice
@@ -111,4 +111,4 @@ def check_storage(storage: str, capacity: int | float | None, batch_size: int | 
 def make_compact(layer: keras.layers.Layer, capacity: int | float | None) -> None:
     """Have a masked layer that has not been built be of the compact class of its kind."""
     layer.__class__ = COMPACT_CLASS_OF[layer.stock_class]
-    layer.configure(layer.sparsity, capacity, layer.granularity, layer.mask_seed, None, layer.initial_scale)
+    layer.configure(layer.sparsity, capacity, layer.pattern, layer.mask_seed, None, layer.initial_scale)

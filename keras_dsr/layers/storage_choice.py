@@ -13,6 +13,7 @@ import numpy as np
 from keras_dsr.backend.memory import machine_memory
 from keras_dsr.layers.registry import COMPACT_CLASS_OF
 from keras_dsr.layers.storage_timing import step_seconds
+from keras_dsr.ops.patterns import Pattern
 
 BATCH_SIZE = 64
 # How much faster a step must be measured to be in compact storage: single layers are timed, on machines others share.
@@ -43,6 +44,7 @@ def choose_storage(
     storage: str,
     capacity: int | float | None = None,
     batch_size: int | None = None,
+    pattern: Pattern = "element",
 ) -> StorageChoice:
     """The storage that a layer is to have: masked if it cannot be compact.
 
@@ -54,13 +56,14 @@ def choose_storage(
         storage: the one that is asked for. With `"auto"`, a step must be measured to be faster by `MARGIN`.
         capacity: as `HasStorage`.
         batch_size: of a step that is timed; None: as in `input_shape`, or `BATCH_SIZE`.
+        pattern: that the layer is to have.
 
     Raises:
         ValueError: a capacity below the weights of a layer that is timed.
     """
     if storage == "masked":
         return StorageChoice("masked", "")
-    obstacle = _obstacle(layer, kind.stock_class, sparsity)
+    obstacle = _obstacle(layer, kind.stock_class, sparsity, pattern)
     if obstacle is not None:
         return StorageChoice("masked", obstacle)
     share = sparsity["kernel"] if isinstance(sparsity, dict) else sparsity
@@ -91,12 +94,13 @@ def doubt(sparsity: float) -> str:
     )
 
 
-def _obstacle(layer: keras.layers.Layer, stock_class: type, sparsity) -> str | None:
+def _obstacle(layer: keras.layers.Layer, stock_class: type, sparsity, pattern: Pattern) -> str | None:
     """Why a layer cannot be compact; None: it can."""
     if stock_class not in COMPACT_CLASS_OF:
         return f"{stock_class.__name__} is no product with one matrix, and no convolution"
     try:
         COMPACT_CLASS_OF[stock_class].check_possible(layer, sparsity)
+        COMPACT_CLASS_OF[stock_class].check_can_have(pattern)
         if layer.built:
             COMPACT_CLASS_OF[stock_class].check_shape(layer.kernel.shape)
     except ValueError as error:
@@ -106,7 +110,7 @@ def _obstacle(layer: keras.layers.Layer, stock_class: type, sparsity) -> str | N
 
 def _timed_config(layer: keras.layers.Layer, sparsity: float) -> str:
     """The config, as JSON, of a layer that takes as long as the given one and draws no random numbers."""
-    dropped = ("granularity", "method_state", "storage", "capacity", "batch_size", "initial_scale")
+    dropped = ("pattern", "method_state", "storage", "capacity", "batch_size", "initial_scale")
     config = {name: value for name, value in layer.get_config().items() if name not in dropped}
     own = {"name": "timed", "sparsity": sparsity, "mask_seed": 0, "dtype": layer.compute_dtype}
     plain = {f"{role}_{what}": None for role in ("kernel", "bias") for what in ("regularizer", "constraint")}

@@ -8,7 +8,6 @@ from keras import ops
 
 from keras_dsr.arguments import is_number
 from keras_dsr.ops.masking import mask_weights
-from keras_dsr.ops.patterns import unit_magnitudes, unit_mask, unit_shape
 from keras_dsr.ops.randomness import StepSeed
 from keras_dsr.ops.segments import Segments
 
@@ -17,7 +16,7 @@ from keras_dsr.ops.segments import Segments
 class MethodInputs:
     """What a method decides from: all sparse weights of a reallocation, as tensors.
 
-    What is pruned and grown as a whole is a unit: one weight, or one slice of a kernel. The units of all tensors are
+    What is pruned and grown as a whole is a unit: a weight, a slice or a block. The units of all tensors are
     joined in one tensor of shape `(rows, WIDTH)`, so that an operation works on the whole network; `segments` counts
     them by tensor, and splits and joins (see `ops.segments`). A tensor in compact storage has the units that it has
     room for in place of all units of the dense tensor (of slices, one row each), and nothing else differs.
@@ -37,7 +36,7 @@ class MethodInputs:
         masks: list of bool tensors of the same shapes, true where a weight is active.
         gradients: list of float tensors of the same shapes, the moving average m <- decay * m + (1 - decay) * g of the
             loss's gradients, also where a weight is pruned; None for a method whose `gradient_decay` is None.
-        unit_axes: list of tuples of ints, the axes that one unit spans (see `ops.patterns`).
+        units: list of `ops.patterns.Units`, what each tensor is made of.
         positions: dict; for the index of each tensor in compact storage the positions of its units among those of the
             dense tensor, of shape `(room,)`, increasing where they are active.
         candidates: dict; for the index of each tensor in compact storage, for a method that needs gradients: where they
@@ -58,29 +57,29 @@ class MethodInputs:
     weights: list
     masks: list
     gradients: list | None
-    unit_axes: list
+    units: list
     positions: dict
     candidates: dict = dataclasses.field(default_factory=dict)
     retained: dict = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, *, weights, masks, unit_axes, gradients, for_init: bool = False, **others) -> "MethodInputs":
+    def of(cls, *, weights, masks, units, gradients, for_init: bool = False, **others) -> "MethodInputs":
         """The inputs for these weights and masks; `gradients` is a list of tensors of their shapes, or None."""
-        segments = Segments([unit_shape(mask.shape, axes) for mask, axes in zip(masks, unit_axes)])
+        segments = Segments([of.shape(mask.shape) for mask, of in zip(masks, units)])
 
         def magnitudes(tensors):
-            return segments.join([unit_magnitudes(tensor, axes) for tensor, axes in zip(tensors, unit_axes)])
+            return segments.join([of.magnitudes(tensor) for tensor, of in zip(tensors, units)])
 
         finite = [mask_weights(gradient, ops.isfinite(gradient)) for gradient in gradients or [] if not for_init]
         return cls(
             segments=segments,
-            active=segments.join([unit_mask(mask, axes) for mask, axes in zip(masks, unit_axes)]),
+            active=segments.join([of.active(mask) for mask, of in zip(masks, units)]),
             magnitudes=None if for_init else magnitudes(weights),
             gradient_magnitudes=magnitudes(finite) if finite else None,
             weights=weights,
             masks=masks,
             gradients=gradients,
-            unit_axes=unit_axes,
+            units=units,
             **others,
         )
 

@@ -25,7 +25,7 @@ class DeepR(Method):
 
     In compact storage the sign of a position is drawn anew each time that a weight is grown there.
 
-    It acts after every step of the optimizer: `period=1`, no `steps_per_execution`, granularity `"element"`.
+    It acts after every step of the optimizer: `period=1`, no `steps_per_execution`, pattern `"element"`.
 
     Args:
         temperature: T, the strength of the noise: a number of at least 0, `(step, T)` pairs, each in force from that
@@ -66,12 +66,12 @@ class DeepR(Method):
         """The sign of every position: that of its weight where one is active, else what it was, at first at random.
 
         Raises:
-            ValueError: kernel granularity, or a model with no learning rate and none given.
+            ValueError: slices or blocks, or a model with no learning rate and none given.
         """
-        if any(inputs.unit_axes):
+        if not all(units.are_single for units in inputs.units):
             raise ValueError(
-                "DeepR needs granularity 'element': single weights change their signs, not slices of a kernel. "
-                "Build the layers with granularity='element'."
+                "DeepR needs pattern='element': single weights change their signs, not slices or blocks. "
+                "Build the layers with pattern='element'."
             )
         if self.learning_rate is None and bool(ops.isnan(inputs.learning_rate)):
             raise ValueError(

@@ -25,7 +25,7 @@ class DSR(Method):
     grows each share at random among the positions that were pruned before. The total number of units never changes.
 
     Args:
-        target: How many to prune and regrow in an update. An int counts units (weights; slices at kernel granularity);
+        target: How many to prune and regrow in an update. An int counts units (weights, slices or blocks);
             a float in (0, 1) is a fraction of the active ones.
         initial_threshold: float, H before the first update, positive: 1e-3 in the paper. It can only double from one
             update to the next, and moves nothing in a short training if it is far too small. `"auto"`: the first update
@@ -150,6 +150,6 @@ def _check_target(target):
     fraction = is_number(target) and 0 < target < 1
     if not positive_count and not fraction:
         raise ValueError(
-            "DSR(target=...) must be a positive int (a number of weights, or of slices at kernel granularity) or a "
+            "DSR(target=...) must be a positive int (a number of weights, slices or blocks) or a "
             f"float in (0, 1) (a fraction of the active ones). Received: target={target!r}"
         )

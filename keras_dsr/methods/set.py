@@ -26,7 +26,7 @@ class SET(Method):
             whole number; one always stays.
         rule: `"magnitude"` drops those of smallest |w|, as Mostafa & Wang (2019) do. `"signed"` is the original's: the
             smallest positive weights and the largest negative ones, the fraction of each separately (zeros count as
-            positive); at element granularity only.
+            positive); with single weights only.
         growth: what a grown weight starts from: `"zeros"`, or `"initializer"`, a value drawn by the layer's kernel
             initializer (as in the original).
 
@@ -54,12 +54,12 @@ class SET(Method):
         """Nothing dropped yet.
 
         Raises:
-            ValueError: `rule="signed"` with slices, which have no sign.
+            ValueError: `rule="signed"` with slices or blocks, which have no sign.
         """
-        if self.rule == "signed" and any(inputs.unit_axes):
+        if self.rule == "signed" and not all(units.are_single for units in inputs.units):
             raise ValueError(
-                "SET(rule='signed') needs granularity 'element': a slice of a kernel has no sign. "
-                "Use rule='magnitude', or build the layers with granularity='element'."
+                "SET(rule='signed') needs pattern='element': a slice or a block has no sign. "
+                "Use rule='magnitude', or build the layers with pattern='element'."
             )
         return {"pruned": ops.zeros((), "int32")}
 

@@ -1,12 +1,11 @@
 """Where a network's weights start: a mask with an exact number of active units, at random or by magnitude."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from keras_dsr.arguments import is_number, is_one_of
-from keras_dsr.ops.patterns import GRANULARITIES, unit_shape
+from keras_dsr.ops.patterns import SINGLE, Units
 
 MASKS = ("random", "magnitude")
 
@@ -28,16 +27,6 @@ def check_sparsity(sparsity: float, owner: str, argument: str = "sparsity", rece
     return float(sparsity)
 
 
-def check_granularity(granularity: str, owner: str) -> str:
-    """Return the granularity, or raise `ValueError` if it is unknown."""
-    if not is_one_of(granularity, GRANULARITIES):
-        raise ValueError(
-            f"{owner}(granularity=...) must be one of {', '.join(map(repr, GRANULARITIES))}: what is pruned and grown "
-            f"as a whole, one weight or one k x k slice of a convolution. Received: granularity={granularity!r}"
-        )
-    return granularity
-
-
 def check_mask(mask: str, owner: str, argument: str = "mask") -> str:
     """Return the way that a first mask is drawn, or raise `ValueError` if it is unknown."""
     if not is_one_of(mask, MASKS):
@@ -53,47 +42,39 @@ def active_units(units: int, sparsity: float) -> int:
     return max(1, round((1 - sparsity) * units))
 
 
-def count_units(shape: Sequence[int], axes: Sequence[int] = ()) -> int:
-    """The number of units of a weight of the given shape, each spanning the given axes."""
-    return math.prod(unit_shape(shape, axes))
-
-
-def random_mask(
-    shape: Sequence[int], active: int, axes: Sequence[int] = (), seed: int | Sequence[int] = 0
-) -> np.ndarray:
+def random_mask(shape: Sequence[int], active: int, units: Units = SINGLE, seed: int | Sequence[int] = 0) -> np.ndarray:
     """A random mask with exactly `active` active units; the same on every backend for the same seed.
 
     Args:
         shape: the shape of the weight.
         active: int, the number of active units, at least 0 and at most the number that there are.
-        axes: the axes that one unit spans (see `ops.patterns`).
+        units: what the weight is made of.
         seed: int, or several.
 
     Returns:
         A bool array of the given shape.
     """
-    chosen = np.random.default_rng(seed).choice(count_units(shape, axes), active, replace=False, shuffle=False)
-    return _mask_of(chosen, shape, axes)
+    chosen = np.random.default_rng(seed).choice(units.count(shape), active, replace=False, shuffle=False)
+    return _mask_of(chosen, shape, units)
 
 
-def magnitude_mask(weight: np.ndarray, active: int, axes: Sequence[int] = ()) -> np.ndarray:
+def magnitude_mask(weight: np.ndarray, active: int, units: Units = SINGLE) -> np.ndarray:
     """The mask of the `active` units of largest magnitude: the mean of |w| over a unit; ties go to any of them.
 
     Args:
         weight: float array.
         active: int, the number of active units, at least 0 and at most the number that there are.
-        axes: the axes that one unit spans.
+        units: what the weight is made of.
 
     Returns:
         A bool array of the shape of the weight.
     """
-    magnitudes = np.abs(weight.astype("float32"))
-    magnitudes = (magnitudes.mean(axis=tuple(axes), keepdims=True) if axes else magnitudes).reshape(-1)
+    magnitudes = units.magnitudes(weight, np).reshape(-1)
     chosen = np.argpartition(magnitudes, magnitudes.size - active)[magnitudes.size - active :] if active else []
-    return _mask_of(chosen, weight.shape, axes)
+    return _mask_of(chosen, weight.shape, units)
 
 
-def _mask_of(chosen, shape, axes) -> np.ndarray:
-    units = np.zeros(unit_shape(shape, axes), dtype=bool)
-    units.reshape(-1)[chosen] = True
-    return np.broadcast_to(units, shape).copy()
+def _mask_of(chosen, shape, units: Units) -> np.ndarray:
+    active = np.zeros(units.shape(shape), dtype=bool)
+    active.reshape(-1)[chosen] = True
+    return np.array(units.mask(active, shape, np))

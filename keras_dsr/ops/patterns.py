@@ -1,40 +1,171 @@
-"""Units: what is pruned and grown as a whole, one weight or one k x k slice of a convolution kernel.
+"""Patterns: what is pruned and grown as a whole, a unit: one weight, a k x k slice of a convolution, a block.
 
-A unit is described by the axes of the weight that it spans: `()` is one weight; `(0, 1)` of a kernel of shape
-`(height, width, inputs, outputs)` is one slice. Unit tensors keep those axes at size 1, so they broadcast.
+A pattern is what the user names, such as `"kernel"` or `(4, 1)`; `Units` are what it comes to for one tensor, and know
+how units and weights belong together, so that methods do not.
 
-Those axes come first, so that of `units` units the one at position p has its weights at p, p + units, ... of the flat
-tensor. A list of the weights that exist, by position, is then one of the first weights of all units, one of the second,
-and so on: `units_of_list` reads it by units.
+The axes of a slice come first, so that of `units` units the one at position p has its weights at p, p + units, ... of
+the flat tensor. A list of the weights that exist, by position, is then one of the first weights of all units, one of
+the second, and so on: `units_of_list` reads it by units.
 """
 
+import dataclasses
+import math
 from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 from keras import ops
 
-GRANULARITIES = ("element", "kernel")
+from keras_dsr.arguments import is_one_of, is_whole
+
+Pattern = str | tuple[int, int]
+
+NAMES = ("element", "kernel")
 
 
-def unit_magnitudes(weight, axes: Sequence[int]):
-    """Magnitude of each unit: the mean of `|w|` over the axes that it spans, in float32."""
-    magnitudes = ops.cast(ops.abs(weight), "float32")
-    return ops.mean(magnitudes, axis=tuple(axes), keepdims=True) if axes else magnitudes
+def check_pattern(pattern: Any, owner: str) -> Pattern:
+    """Return the pattern (a pair as a tuple), or raise `ValueError` if there is none such.
+
+    Args:
+        pattern: what was given.
+        owner: who asks, in call form (`"SparseDense"`), for the message.
+    """
+    if is_one_of(pattern, NAMES):
+        return pattern
+    is_pair = isinstance(pattern, Sequence) and not isinstance(pattern, (str, bytes)) and len(pattern) == 2
+    if is_pair and all(is_whole(size) and size >= 1 for size in pattern):
+        rows, columns = map(int, pattern)
+        return "element" if (rows, columns) == (1, 1) else (rows, columns)
+    raise ValueError(
+        f"{owner}(pattern=...) must be 'element' (single weights), 'kernel' (k x k slices of a convolution), or a pair "
+        "of positive ints such as (4, 1): blocks of 4 neighbouring inputs by 1 output. Received: "
+        f"pattern={pattern!r}"
+    )
 
 
-def unit_mask(mask, axes: Sequence[int]):
-    """Which units are active, from a bool mask of the weight's shape that was drawn in whole units."""
-    return ops.any(mask, axis=tuple(axes), keepdims=True) if axes else mask
+@dataclasses.dataclass(frozen=True)
+class Units:
+    """How a tensor is made of units: here of single weights.
+
+    Methods take and return arrays of NumPy or tensors: `xp` is `numpy` or `keras.ops`.
+    """
+
+    @property
+    def are_single(self) -> bool:
+        """Whether each weight is a unit."""
+        return type(self) is Units
+
+    def __str__(self) -> str:
+        return "weights"
+
+    def shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of the tensor of units of a tensor of the given shape."""
+        return tuple(shape)
+
+    def count(self, shape: Sequence[int]) -> int:
+        """The number of units of a tensor of the given shape."""
+        return math.prod(self.shape(shape))
+
+    def size(self, shape: Sequence[int]) -> int:
+        """How many weights are a unit of a tensor of the given shape; of blocks, one that is not cut off."""
+        return 1
+
+    def magnitudes(self, weight, xp: ModuleType = ops):
+        """The magnitude of each unit: the mean of `|w|` over its weights, in float32."""
+        return _float32(weight, xp)
+
+    def active(self, mask, xp: ModuleType = ops):
+        """Which units are active, from a bool mask in whole units."""
+        return mask
+
+    def mask(self, units, shape: Sequence[int], xp: ModuleType = ops):
+        """The mask of the weights, of the given shape, whose units are active: the inverse of `active`."""
+        return units
 
 
-def unit_shape(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
-    """Shape of the tensor of units of a weight of the given shape."""
-    return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+@dataclasses.dataclass(frozen=True)
+class Slices(Units):
+    """Units that span whole axes of a tensor; tensors of units keep those at size 1.
+
+    Attributes:
+        axes: tuple of ints.
+    """
+
+    axes: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return "slices"
+
+    def shape(self, shape):
+        return tuple(1 if axis in self.axes else size for axis, size in enumerate(shape))
+
+    def size(self, shape):
+        return math.prod(shape[axis] for axis in self.axes)
+
+    def magnitudes(self, weight, xp=ops):
+        return xp.mean(_float32(weight, xp), axis=self.axes, keepdims=True)
+
+    def active(self, mask, xp=ops):
+        return xp.any(mask, axis=self.axes, keepdims=True)
+
+    def mask(self, units, shape, xp=ops):
+        return xp.broadcast_to(units, tuple(shape))
 
 
-def weight_mask(units, shape: Sequence[int]):
-    """The mask of the weights, of the given shape, whose units are active: the inverse of `unit_mask`."""
-    return units if tuple(units.shape) == tuple(shape) else ops.broadcast_to(units, shape)
+@dataclasses.dataclass(frozen=True)
+class Blocks(Units):
+    """Blocks of neighbouring weights in each of several matrices; those at the end of an axis may be smaller.
+
+    Attributes:
+        block: tuple of two ints, rows and columns.
+        view: tuple of three ints, as what the tensor is seen: matrices, their rows and columns.
+    """
+
+    block: tuple[int, int]
+    view: tuple[int, int, int]
+
+    def __str__(self) -> str:
+        return f"blocks of {self.block[0]} x {self.block[1]}"
+
+    def shape(self, shape):
+        matrices, rows, columns = self.view
+        return matrices, -(-rows // self.block[0]), -(-columns // self.block[1])
+
+    def size(self, shape):
+        return math.prod(self.block)
+
+    def magnitudes(self, weight, xp=ops):
+        sizes = np.ones(self.view[1:], "float32")
+        sizes = self._blocks(sizes[None], np, 1).sum((2, 4))
+        return xp.divide(xp.sum(self._blocks(_float32(weight, xp), xp, self.view[0]), axis=(2, 4)), sizes)
+
+    def active(self, mask, xp=ops):
+        return xp.any(self._blocks(mask, xp, self.view[0]), axis=(2, 4))
+
+    def mask(self, units, shape, xp=ops):
+        matrices, rows, columns = self.shape(shape)
+        spread = xp.reshape(units, (matrices, rows, 1, columns, 1))
+        spread = xp.broadcast_to(spread, (matrices, rows, self.block[0], columns, self.block[1]))
+        whole = xp.reshape(spread, (matrices, rows * self.block[0], columns * self.block[1]))
+        return xp.reshape(whole[:, : self.view[1], : self.view[2]], tuple(shape))
+
+    def _blocks(self, array, xp, matrices: int):
+        """The entries of each block, 0 where it is smaller, of shape `(matrices, blocks, rows, blocks, columns)`."""
+        _, rows, columns = self.shape(())
+        missing = [blocks * size - there for blocks, size, there in zip((rows, columns), self.block, self.view[1:])]
+        array = xp.reshape(array, (matrices, *self.view[1:]))
+        if any(missing):
+            array = xp.pad(array, [(0, 0), (0, missing[0]), (0, missing[1])])
+        return xp.reshape(array, (matrices, rows, self.block[0], columns, self.block[1]))
+
+
+SINGLE = Units()
+
+
+def _float32(weight, xp: ModuleType):
+    """The magnitudes of weights."""
+    return np.abs(weight.astype("float32")) if xp is np else ops.cast(ops.abs(weight), "float32")
 
 
 def weights_of_units(positions: np.ndarray, size: int, units: int) -> np.ndarray:

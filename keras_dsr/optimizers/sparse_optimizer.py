@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import math
 import random
 import warnings
 from collections.abc import Iterable, Sequence
@@ -22,8 +21,10 @@ from keras_dsr.backend.keras_slots import (
 )
 from keras_dsr.backend.keras_wrapping_optimizer import WrappingOptimizer
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_threshold, loaded_record
+from keras_dsr.layers.units import units_of
 from keras_dsr.ops.initial_masks import check_mask, check_sparsity, magnitude_mask, random_mask
 from keras_dsr.ops.masking import followed_mask, is_outside, mask_weights
+from keras_dsr.ops.patterns import Pattern, Units, check_pattern
 from keras_dsr.ops.selection import count_true
 from keras_dsr.ops.sparsity_distributions import active_counts, check_distribution
 from keras_dsr.optimizers.checks import (
@@ -65,6 +66,7 @@ class SparseOptimizer(WrappingOptimizer):
             that return a bool (registered with `keras.saving.register_keras_serializable` to be saved); one, or a list.
             None: what `sparsify` makes sparse by default.
         distribution: `"uniform"`, the same sparsity for each variable, or `"erk"`, sparser the larger it is.
+        pattern: what is pruned and grown as a whole, as `keras_dsr.sparsify(pattern=)`.
         mask: `"random"`, or `"magnitude"`, which keeps the weights that are largest when the optimizer is built.
         seed: int, the seed of random masks. None draws one, which the config then has.
         state: dict of dtypes by name, what methods keep for each weight (see `add_state`).
@@ -94,6 +96,7 @@ class SparseOptimizer(WrappingOptimizer):
         state: dict[str, str] | None = None,
         gradient_decay: float | None = None,
         name: str | None = None,
+        pattern: Pattern = "element",
         **settings,
     ):
         inner_optimizer = checked_inner(inner_optimizer)
@@ -108,6 +111,7 @@ class SparseOptimizer(WrappingOptimizer):
         self.sparsity = check_sparsity(sparsity, "SparseOptimizer")
         self._selection = Selection(select, "SparseOptimizer", "select")
         self.distribution = distribution
+        self.pattern = check_pattern(pattern, "SparseOptimizer")
         self.mask = mask
         self.seed = random.randint(1, 10**9) if seed is None else check_seed(seed, "SparseOptimizer")
         self.state = check_state(state, "SparseOptimizer", "state")
@@ -126,19 +130,23 @@ class SparseOptimizer(WrappingOptimizer):
             return
         with _outside_traces(), strategy_of(variables[0]):
             check_initialized(variables)
-            chosen = self._selection.checked_variables(candidates_among(variables))
+            found = candidates_among(variables)
+            chosen = self._selection.checked_variables(found)
             check_dense(chosen, variables_of_sparse_layers())
-            masks = self._initial_masks(chosen)
+            known = {id(one.variable): one for one in found}
+            of_layers = [(known[id(variable)].layer, known[id(variable)].role) for variable in chosen]
+            units = [units_of(*of, tuple(each.shape), self.pattern) for of, each in zip(of_layers, chosen)]
+            masks = self._initial_masks(chosen, units)
             layout = layout_beside(chosen[0], ())
             threshold = self.add_variable((), dtype="float32", layout=layout, name="threshold")
             self._overfull = self.add_variable((), dtype="int32", layout=layout, name="overfull")
             self.inner_optimizer.build(variables)
-            for variable, mask in zip(chosen, masks):
+            for variable, mask, of_it in zip(chosen, masks, units):
                 slots = optimizer_slots(self.inner_optimizer, variable)
                 clear_dead_places(variable, mask, slots)
                 stored = self._add_like(variable, "mask", "bool", mask, aggregation="only_first_replica")
-                record = self._add_record(variable, int(mask.sum()))
-                self.sparse_variables.append(SparseVariable(variable, stored, threshold, record, slots))
+                record = self._add_record(variable, Record.begun(mask, of_it))
+                self.sparse_variables.append(SparseVariable(variable, stored, threshold, record, slots, of_it))
             for name, dtype in self.state.items():
                 self._add_state_variables(name, dtype)
             if self.gradient_decay is not None:
@@ -306,7 +314,7 @@ class SparseOptimizer(WrappingOptimizer):
         records = {}
         for index, sparse in self._numbered().items():
             owner = f"{sparse.name!r} in {self.name!r}"
-            mask = checked_mask(stored[f"mask_{index}"], (), owner)
+            mask = checked_mask(stored[f"mask_{index}"], sparse.units, owner)
             own, active = Record.of(sparse.record), int(mask.sum())
             records[f"record_{index}"] = loaded_record(stored.get(f"record_{index}"), own, active, owner).array()
         return records
@@ -320,6 +328,7 @@ class SparseOptimizer(WrappingOptimizer):
             "distribution": self.distribution,
             "mask": self.mask,
             "seed": self.seed,
+            "pattern": self.pattern,
         }
         if self.state:
             config["state"] = dict(self.state)
@@ -337,19 +346,23 @@ class SparseOptimizer(WrappingOptimizer):
             config["inner_optimizer"] = keras.saving.deserialize_keras_object(inner, custom_objects=custom_objects)
         return cls(**config)
 
-    def _initial_masks(self, chosen) -> list[np.ndarray]:
+    def _initial_masks(self, chosen: list[keras.Variable], units: list[Units]) -> list[np.ndarray]:
         shapes = [tuple(variable.shape) for variable in chosen]
-        counts = active_counts(self.distribution, self.sparsity, shapes, [math.prod(shape) for shape in shapes])
-        if self.mask == "magnitude":
-            return [magnitude_mask(ops.convert_to_numpy(v), count) for v, count in zip(chosen, counts)]
-        return [random_mask(shape, count, seed=[self.seed, i]) for i, (shape, count) in enumerate(zip(shapes, counts))]
+        sizes = [of_it.count(shape) for of_it, shape in zip(units, shapes)]
+        masks = []
+        for index, count in enumerate(active_counts(self.distribution, self.sparsity, shapes, sizes)):
+            if self.mask == "magnitude":
+                masks.append(magnitude_mask(ops.convert_to_numpy(chosen[index]), count, units[index]))
+            else:
+                masks.append(random_mask(shapes[index], count, units[index], [self.seed, index]))
+        return masks
 
     def _begin(self) -> None:
         """Draw the masks of an optimizer that is built, for weights that have been set since, and clear them."""
-        masks = self._initial_masks([sparse.variable for sparse in self.sparse_variables])
-        for sparse, mask in zip(self.sparse_variables, masks):
+        parts = [(sparse.variable, sparse.units) for sparse in self.sparse_variables]
+        for sparse, mask in zip(self.sparse_variables, self._initial_masks(*map(list, zip(*parts)))):
             sparse.mask.assign(mask)
-            sparse.record.assign(Record(int(mask.sum()), int(mask.sum())).array())
+            sparse.record.assign(Record.begun(mask, sparse.units).array())
             clear_dead_places(sparse.variable, mask, sparse.slots)
 
     def _masked(self, gradients, variables) -> list:
@@ -386,8 +399,8 @@ class SparseOptimizer(WrappingOptimizer):
                 name=f"{variable.path.replace('/', '_')}_{name}",
             )
 
-    def _add_record(self, variable: keras.Variable, active: int) -> keras.Variable:
-        given = Initial(lambda shape, dtype: ops.convert_to_tensor(Record(active, active).array(), dtype))
+    def _add_record(self, variable: keras.Variable, record: Record) -> keras.Variable:
+        given = Initial(lambda shape, dtype: ops.convert_to_tensor(record.array(), dtype))
         name = f"{variable.path.replace('/', '_')}_record"
         layout = layout_beside(variable, RECORD_SHAPE)
         return self.add_variable(RECORD_SHAPE, initializer=given, dtype="int32", layout=layout, name=name)

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 
 from keras_dsr.backend.keras_slots import Slot
+from keras_dsr.ops.patterns import SINGLE, Units
 
 
 @dataclasses.dataclass(eq=False)
@@ -17,6 +18,7 @@ class SparseVariable:
         threshold: the float32 scalar Keras variable that holds H of DSR, one for all; 0 until a method has set it.
         record: the int32 Keras variable with what is remembered of the mask (see `layers.record`).
         slots: list of `Slot`, what the wrapped optimizer holds for it.
+        units: what it is made of.
         state: what a method keeps for each weight, a dict of Keras variables of its shape by name.
         gradient: the float32 Keras variable with the running mean of its dense gradient; None if none is kept.
     """
@@ -26,6 +28,7 @@ class SparseVariable:
     threshold: keras.Variable
     record: keras.Variable
     slots: list[Slot]
+    units: Units = SINGLE
     state: dict[str, keras.Variable] = dataclasses.field(default_factory=dict)
     gradient: keras.Variable | None = None
 

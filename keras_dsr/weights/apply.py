@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs
 from keras_dsr.ops.masking import mask_weights
-from keras_dsr.ops.patterns import list_of_units, unit_mask, weight_mask
+from keras_dsr.ops.patterns import list_of_units
 from keras_dsr.ops.positions import (
     contains,
     count_positions,
@@ -100,7 +100,7 @@ def apply_decision(method: Method, inputs: MethodInputs, decision: Decision, sto
             stay = kept[index], units[index]
             rewritten.append(_compact(inputs, index, weights[index], *stay, positions, states, draw, of_it))
         else:
-            masks = [weight_mask(of, weights[index].shape) for of in (kept[index], units[index])]
+            masks = [inputs.units[index].mask(of, weights[index].shape) for of in (kept[index], units[index])]
             rewritten.append(_masked(inputs, index, weights[index], *masks, draw, of_it))
     return rewritten, active
 
@@ -142,7 +142,7 @@ def _compact(
     drawn = None
     if draw is not None:
         drawn = ops.reshape(ops.cast(draw(size * number), weight.dtype), (number, *weight.shape[1:]))
-        active = ops.reshape(unit_mask(inputs.masks[index], inputs.unit_axes[index]), (-1,))
+        active = ops.reshape(inputs.units[index].active(inputs.masks[index]), (-1,))
         is_new = ~contains(positions_where(positions, active), grown)
         drawn = mask_weights(drawn, is_new if size == 1 else is_new[:, None])
     values = moved(mask_weights(weight, kept), drawn)

@@ -27,8 +27,8 @@ class CompactWeight:
         indices, weights_held: the integer variables that say where the weights are, and how many.
         mask: None.
         threshold: the float32 scalar Keras variable that holds H, 0 until a method has set it.
-        granularity: `"element"` or `"kernel"`.
-        unit_axes: the axes of the dense tensor that one unit spans.
+        pattern: `"element"` or `"kernel"`.
+        units: `ops.patterns.Units`, what the dense tensor is made of by it.
         unit_size: how many weights are a unit.
     """
 
@@ -43,8 +43,7 @@ class CompactWeight:
         self.indices, self.weights_held = layer.kernel_indices, layer.kernel_count
         self.threshold = layer.kernel_threshold
         self.record = layer.kernel_record
-        self.granularity = layer.granularity
-        self.unit_axes, self.unit_size = layer.unit_axes, layer.unit_size
+        self.pattern, self.units, self.unit_size = layer.pattern, layer.kernel_units, layer.unit_size
 
     @property
     def trainable(self) -> bool:
@@ -74,6 +73,10 @@ class CompactWeight:
     def count(self) -> int:
         """The number of active weights."""
         return int(ops.convert_to_numpy(self.weights_held))
+
+    def active_units(self) -> int:
+        """The number of active units."""
+        return self.count() // self.unit_size
 
     def positions(self) -> np.ndarray:
         """Flat positions of the active weights, int64, in increasing order."""

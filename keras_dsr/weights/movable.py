@@ -1,12 +1,10 @@
 """Which sparse weights of a model may move, and together."""
 
-import math
 from typing import cast
 
 import keras
 
 from keras_dsr.ops.apportionment import LARGEST_TOTAL
-from keras_dsr.ops.patterns import unit_shape
 from keras_dsr.weights.compact_weight import CompactWeight
 from keras_dsr.weights.sparse_weight import SparseWeight
 from keras_dsr.weights.sparse_weights import sparse_weights
@@ -39,17 +37,15 @@ def check_movable_together(model: keras.Model, weights: list[SparseWeight | Comp
         )
     # A product with a matrix in compact storage has single weights whatever it was told.
     told = [weight for weight in weights if weight.mask is not None or hasattr(weight.layer, "kernel_size")]
-    granularities = {weight.granularity: cast(keras.layers.Layer, weight.layer).name for weight in reversed(told)}
-    if len(granularities) > 1:
+    patterns = {weight.pattern: cast(keras.layers.Layer, weight.layer).name for weight in reversed(told)}
+    if len(patterns) > 1:
         raise ValueError(
-            "All sparse layers of one reallocation must have the same granularity: their units are counted together. "
-            f"Received: {', '.join(f'{kind!r} (layer {name!r})' for kind, name in granularities.items())}. "
-            "Build them all with the same `granularity=`."
+            "All sparse layers of one reallocation must have the same pattern: their units are counted together. "
+            f"Received: {', '.join(f'{kind!r} (layer {name!r})' for kind, name in patterns.items())}. "
+            "Build them all with the same `pattern=`."
         )
     places = sum(
-        weight.capacity // weight.unit_size
-        if isinstance(weight, CompactWeight)
-        else math.prod(unit_shape(weight.shape, weight.unit_axes))
+        weight.capacity // weight.unit_size if isinstance(weight, CompactWeight) else weight.units.count(weight.shape)
         for weight in weights
     )
     if places >= LARGEST_TOTAL:

@@ -16,11 +16,11 @@ from keras_dsr.layers import MaskedLayer
 from keras_dsr.layers.record import SINCE, Record
 from keras_dsr.methods.base import Method, MethodInputs
 from keras_dsr.methods.identity import digest
-from keras_dsr.ops.initial_masks import count_units
-from keras_dsr.ops.patterns import list_of_units, units_of_list
+from keras_dsr.ops.patterns import SINGLE, Blocks, Slices, list_of_units, units_of_list
 from keras_dsr.ops.positions import position_dtype
+from keras_dsr.ops.selection import count_true
 from keras_dsr.optimizers import SparseOptimizer
-from keras_dsr.weights.apply import Stored, apply_decision
+from keras_dsr.weights.apply import Rewritten, Stored, apply_decision
 from keras_dsr.weights.compact_gradients import CompactGradients
 from keras_dsr.weights.compact_weight import CompactWeight
 from keras_dsr.weights.movable import check_movable_together, movable_weights
@@ -53,7 +53,7 @@ class Reallocation:
         model: a built Keras model with at least one sparse weight that is not frozen.
         method: a method.
         seed: int, the seed of its random numbers.
-        weights: of the model's sparse weights those that take part, all of one granularity; None: those that are not
+        weights: of the model's sparse weights those that take part, all of one pattern; None: those that are not
             frozen.
         optimizer: the optimizer that trains them, whose steps count; None: the one that the model is compiled with.
         identity: what the method is known by when training goes on; None: its class and arguments.
@@ -65,7 +65,7 @@ class Reallocation:
             method needs none.
 
     Raises:
-        ValueError: an unbuilt model, no sparse weight that may move, or weights of different granularity; masks that
+        ValueError: an unbuilt model, no sparse weight that may move, or weights of different patterns; masks that
             were set from outside; or what the method refuses.
     """
 
@@ -202,8 +202,7 @@ class Reallocation:
 
     def active(self) -> np.ndarray:
         """The active units of each tensor, an int64 array of shape `(tensors,)`."""
-        units = [weight.size // count_units(weight.shape, weight.unit_axes) for weight in self.weights]
-        return np.array([weight.count() // size for weight, size in zip(self.weights, units)], "int64")
+        return np.array([weight.active_units() for weight in self.weights], "int64")
 
     def sparsity(self) -> float:
         """The fraction of weights that are zero, over all tensors."""
@@ -272,13 +271,13 @@ class Reallocation:
 
     def _inputs(self, step, learning_rate, weights, masks, gradients, where, seen=None, **others) -> MethodInputs:
         weights, masks, positions, candidates = self._all_by_units(weights, where), [*masks], {}, {}
-        unit_axes = [weight.unit_axes for weight in self.weights]
+        units = [weight.units for weight in self.weights]
         for index, (indices, count) in where.items():
             of_it = cast(CompactWeight, self.weights[index])
             room, size = of_it.capacity // of_it.unit_size, of_it.unit_size
             exists = ops.arange(room, dtype="int32") < count // size
             masks[index] = exists if size == 1 else ops.repeat(exists[:, None], size, axis=1)
-            unit_axes[index] = () if size == 1 else (1,)
+            units[index] = SINGLE if size == 1 else Slices((1,))
             rows, columns = (ops.cast(indices[:room, axis], position_dtype()) for axis in (0, 1))
             positions[index] = rows * of_it.layer.matrix_shape[1] + columns
         for index, (of_existing, *of_others) in (seen or {}).items():
@@ -289,8 +288,8 @@ class Reallocation:
             seed=self.seed,
             learning_rate=learning_rate,
             names=[weight.name for weight in self.weights],
-            sizes=[count_units(weight.shape, weight.unit_axes) for weight in self.weights],
-            unit_axes=unit_axes,
+            sizes=[weight.units.count(weight.shape) for weight in self.weights],
+            units=units,
             weights=weights,
             masks=masks,
             gradients=gradients,
@@ -323,11 +322,17 @@ class Reallocation:
                 )
             )
         tensors, active = apply_decision(self.method, inputs, decision, stored)
-        unit_sizes = [weight.size // size for weight, size in zip(self.weights, inputs.sizes)]
-        weights_now = active * ops.convert_to_tensor(unit_sizes, "int32")
+        weights_now = ops.stack([self._count(index, tensors[index], active[index]) for index in range(len(tensors))])
         records = ops.reshape(ops.concatenate(records), (len(records), -1))
         records = ops.concatenate([records[:, :1], weights_now[:, None], records[:, 2:]], axis=1)
         return tensors, records, inputs.count(inputs.active), active, state
+
+    def _count(self, index: int, written: Rewritten, active):
+        """The active weights of a tensor of which so many units are active, int32."""
+        weight = self.weights[index]
+        if isinstance(weight.units, Blocks):  # some of which may be cut off
+            return count_true(written.where[0])
+        return active * weight.units.size(weight.shape)
 
     @property
     def optimizer(self) -> keras.optimizers.Optimizer | None:

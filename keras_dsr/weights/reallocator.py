@@ -38,7 +38,7 @@ class Reallocator:
 
     Raises:
         ValueError: an argument out of range, an unbuilt model, no sparse weight that may move, layers of different
-            granularity, masks that were set from outside; or what the method refuses.
+            pattern, masks that were set from outside; or what the method refuses.
 
     Example:
 

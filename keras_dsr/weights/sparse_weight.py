@@ -10,7 +10,6 @@ from keras_dsr.arguments import check_state_variable
 from keras_dsr.layers import MaskedLayer
 from keras_dsr.layers.einsum import initializer_of
 from keras_dsr.layers.initial_scale import scaled
-from keras_dsr.layers.masked import unit_axes_of
 from keras_dsr.layers.record import Record, check_counts, checked_mask, checked_threshold
 from keras_dsr.layers.registry import SPARSE_CLASS_OF
 from keras_dsr.ops.masking import mask_weights
@@ -30,8 +29,8 @@ class SparseWeight:
         mask: the bool Keras variable of the same shape, true where a weight is active.
         threshold: the float32 scalar Keras variable that holds H, 0 until a method has set it.
         record: the int32 Keras variable with what is remembered of the mask (see `layers.record`).
-        granularity: `"element"` or `"kernel"`.
-        unit_axes: the axes that one unit spans.
+        pattern: what is pruned and grown as a whole, such as `"element"`, `"kernel"` or `(4, 1)`.
+        units: `ops.patterns.Units`, what the tensor is made of by it.
     """
 
     def __init__(self, holder: MaskedLayer | SparseOptimizer, layer: keras.layers.Layer, role: str, held):
@@ -44,8 +43,8 @@ class SparseWeight:
         self.mask = held.mask
         self.threshold = held.threshold
         self.record = held.record
-        self.granularity = getattr(holder, "granularity", "element")
-        self.unit_axes = unit_axes_of(layer, role, self.granularity)
+        self.pattern = holder.pattern
+        self.units = held.units
 
     @property
     def trainable(self) -> bool:
@@ -70,6 +69,10 @@ class SparseWeight:
     def count(self) -> int:
         """The number of active weights."""
         return int(ops.count_nonzero(ops.convert_to_tensor(self.mask)))
+
+    def active_units(self) -> int:
+        """The number of active units."""
+        return int(ops.count_nonzero(self.units.active(ops.convert_to_tensor(self.mask))))
 
     def positions(self) -> np.ndarray:
         """Flat positions of the active weights, int64, in increasing order."""
@@ -98,7 +101,7 @@ class SparseWeight:
                 f"SparseWeight.set_mask(mask=...) of {self.name!r} must be a bool array of shape {self.shape} with at "
                 f"least one true entry. Received: {found}mask={given!r}"
             )
-        checked_mask(mask, self.unit_axes, repr(self.name))
+        checked_mask(mask, self.units, repr(self.name))
         record = Record.of(self.record)._replace(active=int(mask.sum()))
         self.variable.assign(mask_weights(ops.convert_to_tensor(self.variable), mask))
         self.mask.assign(mask)
@@ -110,7 +113,7 @@ class SparseWeight:
 
     def check(self) -> None:
         """Raise `ValueError` if the mask, its record and H contradict each other: they came from elsewhere."""
-        mask = checked_mask(ops.convert_to_numpy(self.mask), self.unit_axes, repr(self.name))
+        mask = checked_mask(ops.convert_to_numpy(self.mask), self.units, repr(self.name))
         check_counts(Record.of(self.record), int(mask.sum()), repr(self.name))
         checked_threshold(ops.convert_to_numpy(self.threshold), repr(self.name))
 

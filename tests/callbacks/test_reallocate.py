@@ -162,14 +162,14 @@ def test_a_batch_without_a_reallocation_touches_neither_model_nor_device():
 # What
 
 
-@pytest.mark.parametrize("granularity", [pytest.param("element", marks=untraced), "kernel"])
-def test_the_budget_is_the_same_after_every_batch(granularity):
+@pytest.mark.parametrize("pattern", [pytest.param("element", marks=untraced), "kernel"])
+def test_the_budget_is_the_same_after_every_batch(pattern):
     model = keras.Sequential(
         [
             keras.Input((64,)),
             keras.layers.Reshape((8, 8, 1)),
-            dsr.SparseConv2D(6, 3, sparsity=0.3, granularity=granularity),
-            dsr.SparseConv2D(6, 3, sparsity=0.8, granularity=granularity),
+            dsr.SparseConv2D(6, 3, sparsity=0.3, pattern=pattern),
+            dsr.SparseConv2D(6, 3, sparsity=0.8, pattern=pattern),
             keras.layers.Flatten(),
             keras.layers.Dense(10),
         ]
@@ -410,7 +410,7 @@ def test_at_kernel_granularity_the_target_counts_slices():
         [
             keras.Input((64,)),
             keras.layers.Reshape((8, 8, 1)),
-            dsr.SparseConv2D(10, 8, sparsity=0.5, granularity="kernel"),
+            dsr.SparseConv2D(10, 8, sparsity=0.5, pattern="kernel"),
         ]
     )
     model.add(keras.layers.Flatten())

@@ -53,7 +53,7 @@ def test_strip_knows_every_sparse_layer():
             keras.layers.Reshape((64, 1)),
             dsr.SparseConv1D(4, 3, groups=1, sparsity=0.5),
             keras.layers.Reshape((62, 2, 2)),
-            dsr.SparseConv2D(4, 2, sparsity=0.5, granularity="kernel"),
+            dsr.SparseConv2D(4, 2, sparsity=0.5, pattern="kernel"),
             keras.layers.Reshape((61, 2, 2, 1)),
             dsr.SparseConv3D(4, 2, sparsity=0.5, data_format="channels_last"),
             keras.layers.Flatten(),

@@ -275,17 +275,17 @@ def test_a_class_means_its_subclasses_but_never_the_model_itself():
 # Masks
 
 
-@pytest.mark.parametrize("granularity", ["element", "kernel"])
-def test_granularity_is_that_of_the_layers(granularity):
+@pytest.mark.parametrize("pattern", ["element", "kernel"])
+def test_the_pattern_is_that_of_the_layers(pattern):
     model = keras.Sequential(
         [keras.Input((8, 8, 1)), keras.layers.Conv2D(6, 3), keras.layers.Conv2D(8, 3), keras.layers.Flatten()]
         + [keras.layers.Dense(10)]
     )
-    report = dsr.sparsify(model, 0.5, granularity=granularity)
+    report = dsr.sparsify(model, 0.5, pattern=pattern)
     conv = dsr.sparse_weights(model)[1]
     mask = values(conv.mask)
-    assert {weight.granularity for weight in dsr.sparse_weights(model)} == {granularity}
-    assert (mask.any(axis=(0, 1)) == mask.all(axis=(0, 1))).all() == (granularity == "kernel")
+    assert {weight.pattern for weight in dsr.sparse_weights(model)} == {pattern}
+    assert (mask.any(axis=(0, 1)) == mask.all(axis=(0, 1))).all() == (pattern == "kernel")
     assert [row.active for row in report.rows] == [27, 216, 640]
     assert report.active == sum(active_counts(model)) == report.size / 2
 
@@ -304,7 +304,7 @@ def test_magnitude_keeps_the_largest_weights_of_each(distribution):
 def test_magnitude_of_a_slice_is_its_mean():
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
     kernel = values(model.layers[0].kernel)
-    dsr.sparsify(model, 0.75, mask="magnitude", granularity="kernel")
+    dsr.sparsify(model, 0.75, mask="magnitude", pattern="kernel")
     slices = np.abs(kernel).mean(axis=(0, 1))
     kept = values(model.layers[0].kernel_mask).all(axis=(0, 1))
     assert kept.sum() == 3
@@ -373,7 +373,7 @@ def test_a_sparsity_out_of_range_is_refused(sparsity):
     ("argument", "wrong", "known"),
     [
         ("mask", "top", "'random',? or 'magnitude'"),
-        ("granularity", "row", "one of 'element', 'kernel'"),
+        ("pattern", "row", "'element'"),
         ("distribution", "er", "'uniform', 'erk', a mapping"),
         ("distribution", None, "'uniform', 'erk', a mapping"),
         ("distribution", 3, "'uniform', 'erk', a mapping"),

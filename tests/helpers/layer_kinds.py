@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import keras_dsr as dsr
-from keras_dsr.ops.patterns import unit_mask
 from tests.helpers.networks import selected, values
 
 
@@ -111,9 +110,9 @@ def scrambled(model, garbage: float = np.nan) -> keras.Model:
     """The model with other masks of the same counts, other weights, an H, and garbage at the pruned positions."""
     for number, weight in enumerate(dsr.sparse_weights(model)):
         random = np.random.default_rng(number)
-        units = values(unit_mask(values(weight.mask), weight.unit_axes))
+        units = weight.units.active(values(weight.mask), np)
         units = random.permutation(units.reshape(-1)).reshape(units.shape)
-        weight.mask.assign(np.broadcast_to(units, weight.shape))
+        weight.mask.assign(weight.units.mask(units, weight.shape, np))
         weight.variable.assign(random.normal(size=weight.shape))
         weight.threshold.assign(0.25)
     fill_dead_weights(model, garbage)

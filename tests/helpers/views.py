@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_dsr.methods import MethodInputs
-from keras_dsr.ops.initial_masks import active_units, count_units, random_mask
+from keras_dsr.ops.initial_masks import active_units, random_mask
+from keras_dsr.ops.patterns import SINGLE, Blocks, Slices, Units
 from keras_dsr.weights.apply import Stored, apply_decision
 from tests.helpers.networks import dtype_of, int32, program, values
 
@@ -32,12 +33,12 @@ class View(MethodInputs):
 
     def _replace(self, **changes) -> "View":
         """The same with other weights, masks, gradients, step or seed, and all that follows from them."""
-        names = ("weights", "masks", "gradients", "unit_axes", "step", "seed", "learning_rate", "names", "sizes")
+        names = ("weights", "masks", "gradients", "units", "step", "seed", "learning_rate", "names", "sizes")
         held = {name: getattr(self, name) for name in (*names, "positions", "initializers")}
         return View.of(**{**held, **changes})
 
 
-def view(weights, masks, unit_axes=None, step=7, learning_rate=0.1, initializers=None, gradients=None) -> View:
+def view(weights, masks, units=None, step=7, learning_rate=0.1, initializers=None, gradients=None) -> View:
     """A view of these weights and masks; by default grown weights are drawn from [1, 2), gradients are normal."""
     weights = [ops.convert_to_tensor(weight) for weight in weights]
 
@@ -48,16 +49,16 @@ def view(weights, masks, unit_axes=None, step=7, learning_rate=0.1, initializers
     if gradients is None:
         gradients = [np.random.default_rng(2).normal(size=weight.shape) for weight in weights]
 
-    unit_axes = unit_axes or [()] * len(weights)
+    units = units or [SINGLE] * len(weights)
     return View.of(
         step=int32(step),
         seed=0,
         weights=weights,
         masks=[ops.convert_to_tensor(mask) for mask in masks],
-        unit_axes=unit_axes,
+        units=units,
         learning_rate=ops.convert_to_tensor(learning_rate, "float32"),
         names=[f"layer_{index}/kernel" for index in range(len(weights))],
-        sizes=[count_units(weight.shape, axes) for weight, axes in zip(weights, unit_axes)],
+        sizes=[of.count(weight.shape) for weight, of in zip(weights, units)],
         gradients=[ops.cast(gradient, weight.dtype) for gradient, weight in zip(gradients, weights, strict=True)],
         positions={},
         initializers=initializers or [initializer(weight) for weight in weights],
@@ -90,7 +91,7 @@ def decided(method, seen: View, state: dict, seed: int = 0) -> tuple:
         return updated(method, seen, state, seed)
     drawn = [initializer.__qualname__ for initializer in seen.initializers]
     shapes = [(weight.shape, str(weight.dtype)) for weight in seen.weights]
-    key = repr((method, seed, seen.unit_axes, drawn, shapes, seen.gradients is None))
+    key = repr((method, seed, seen.units, drawn, shapes, seen.gradients is None))
     if key not in _PROGRAMS:
         _PROGRAMS[key] = program(lambda tensors, state: updated(method, seen._replace(**tensors), state, seed))
     names = ("step", "learning_rate", "weights", "masks", "gradients")
@@ -111,32 +112,40 @@ def normal_view(step=7, sparsity=0.7) -> View:
     return view([random.normal(size=mask.shape).astype("float32") for mask in masks], masks, step=step)
 
 
+def _units_of(shape: tuple[int, ...], slices: bool, blocks: bool) -> Units:
+    if blocks and len(shape) > 1:
+        return Blocks((4, 1), (math.prod(shape[:-2]), *shape[-2:]))
+    return Slices((0, 1)) if slices and len(shape) == 4 else SINGLE
+
+
 @st.composite
 def views(draw, slices=None, step=STEPS) -> View:
     """Views of one to three tensors; no weight is 0, pruned ones hold something too, some gradients are no numbers.
 
     Args:
-        slices: whether a unit of a 4-dimensional weight is a slice; None: either.
+        slices: whether a unit of a 4-dimensional weight is a slice; None: either, or units are blocks.
 
     On JAX, where a program is compiled for each, there are few shapes and dtypes.
     """
     on_jax = keras.backend.backend() == "jax"
+    may_be_blocks = slices is None and not on_jax
     slices = draw(st.booleans()) if slices is None else slices
     shapes = SHAPES[2] if on_jax else draw(st.sampled_from(SHAPES))
-    unit_axes = [(0, 1) if slices and len(shape) == 4 else () for shape in shapes]
+    blocks = may_be_blocks and draw(st.booleans())
+    units = [_units_of(shape, slices, blocks) for shape in shapes]
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     scale = 10.0 ** draw(st.integers(-3, 1))
     masks = [
         random_mask(
             shape,
-            active_units(count_units(shape, axes), draw(st.sampled_from(SPARSITIES))),
-            axes,
+            active_units(of.count(shape), draw(st.sampled_from(SPARSITIES))),
+            of,
             int(random.integers(2**31)),
         )
-        for shape, axes in zip(shapes, unit_axes)
+        for shape, of in zip(shapes, units)
     ]
     normals = [random.normal(size=mask.shape) for mask in masks]
     dtype = draw(st.sampled_from(DTYPES if not on_jax else ["float32"] if slices else ["bfloat16"]))
     weights = [ops.cast(scale * (normal + 0.01 * np.sign(normal)), dtype) for normal in normals]
     gradients = [random.normal(size=mask.shape) * random.choice([1, 1, 1, 0, np.nan], mask.shape) for mask in masks]
-    return view(weights, masks, unit_axes, step=draw(step), gradients=gradients)
+    return view(weights, masks, units, step=draw(step), gradients=gradients)

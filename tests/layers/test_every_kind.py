@@ -9,7 +9,8 @@ import pytest
 import keras_dsr as dsr
 from keras_dsr.layers import MaskedLayer
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
-from keras_dsr.ops.initial_masks import active_units, count_units
+from keras_dsr.ops.initial_masks import active_units
+from keras_dsr.ops.patterns import SINGLE, Slices
 from keras_dsr.weights.sparse_weights import layers_of
 from tests.helpers.layer_kinds import (
     ATTENTION,
@@ -80,10 +81,10 @@ def test_every_weight_begins_with_an_exact_number(kind):
 
 @kinds_in_turn(0)
 def test_a_slice_is_drawn_whole_where_a_window_has_one(kind):
-    for weight in dsr.sparse_weights(model_of(kind, sparsity=0.6, granularity="kernel")):
+    for weight in dsr.sparse_weights(model_of(kind, sparsity=0.6, pattern="kernel")):
         axes = SLICES.get(kind, ()) if weight.role in ("kernel", "depthwise_kernel") else ()
-        units = count_units(weight.shape, axes)
-        assert (weight.granularity, weight.unit_axes) == ("kernel", axes)
+        units = weight.size // math.prod(weight.shape[axis] for axis in axes)
+        assert (weight.pattern, weight.units) == ("kernel", Slices(axes) if axes else SINGLE)
         assert weight.count() == active_units(units, 0.6) * (weight.size // units)
         mask = values(weight.mask)
         assert (mask.any(axis=axes) == mask.all(axis=axes)).all()
@@ -195,8 +196,8 @@ def test_a_sparsity_out_of_range_and_an_unknown_granularity_are_refused_at_once(
     for sparsity in (1.0, -0.1, math.nan, "half", True):
         with pytest.raises(ValueError, match=r"Sparse\w+\(sparsity=\.\.\.\) must be a number in \[0, 1\)"):
             layer_of(kind, sparsity=sparsity)
-    with pytest.raises(ValueError, match=r"Sparse\w+\(granularity=\.\.\.\) must be one of 'element', 'kernel'"):
-        layer_of(kind, granularity="row")
+    with pytest.raises(ValueError, match=r"Sparse\w+\(pattern=\.\.\.\) must be 'element'"):
+        layer_of(kind, pattern="row")
 
 
 # Configuration and files
@@ -217,7 +218,7 @@ def with_state(model):
 def sparse_state(model):
     """All that is kept for the sparse weights of a model, bit for bit, with the weights as the network sees them."""
     return [
-        (w.role, w.granularity, masked_values(w).tobytes(), bits(w.mask), float(w.threshold))
+        (w.role, w.pattern, masked_values(w).tobytes(), bits(w.mask), float(w.threshold))
         + tuple((name, state.dtype, bits(state)) for name, state in w.states.items())
         for w in dsr.sparse_weights(model)
     ]
@@ -225,7 +226,7 @@ def sparse_state(model):
 
 @kinds_in_turn(0)
 def test_the_configuration_makes_the_same_layer(kind):
-    layer = built(kind, sparsity=0.6, granularity="kernel")
+    layer = built(kind, sparsity=0.6, pattern="kernel")
     for one in layers_of(layer, MaskedLayer):
         one.add_state("signs", "int8")
     again = type(layer).from_config(layer.get_config())
@@ -247,10 +248,10 @@ SOME_FILES = [(kind, ".keras") for kind in list(KINDS)[2::3]] + [(kind, ".weight
     [pytest.param(*case, marks=[] if case in SOME_FILES else pytest.mark.thorough) for case in FILES],
 )
 def test_files_restore_masks_weights_thresholds_and_states(tmp_path, kind, suffix):
-    model = with_state(scrambled(model_of(kind, granularity="kernel")))
+    model = with_state(scrambled(model_of(kind, pattern="kernel")))
     path, expected = tmp_path / f"model{suffix}", sparse_state(model)
     (model.save if suffix == ".keras" else model.save_weights)(path)
-    models = [model_of(kind, granularity="kernel", mask_seed=99)]  # starts from other masks, without states
+    models = [model_of(kind, pattern="kernel", mask_seed=99)]  # starts from other masks, without states
     assert [bits(w.mask) for w in dsr.sparse_weights(models[0])] != [bits(w.mask) for w in dsr.sparse_weights(model)]
     models[0].load_weights(path)
     if suffix == ".keras":

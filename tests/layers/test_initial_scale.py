@@ -136,15 +136,15 @@ def test_first_weights_have_the_variance_promised_for_the_active_fan(name, input
 @given(
     filters=st.integers(40, 80),
     groups=st.sampled_from([1, 2]),
-    granularity=st.sampled_from(["element", "kernel"]),
+    pattern=st.sampled_from(["element", "kernel"]),
     sparsity=st.floats(0.5, 0.9),
 )
-def test_a_convolution_in_groups_sums_over_the_inputs_of_one(filters, groups, granularity, sparsity):
+def test_a_convolution_in_groups_sums_over_the_inputs_of_one(filters, groups, pattern, sparsity):
     layer = dsr.SparseConv2D(
         filters - filters % groups,
         3,
         groups=groups,
-        granularity=granularity,
+        pattern=pattern,
         sparsity=sparsity,
         mask_seed=0,
         kernel_initializer="he_normal",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import keras_dsr as dsr
 from keras_dsr.ops.initial_masks import active_units
-from keras_dsr.ops.patterns import unit_shape
+from keras_dsr.ops.patterns import SINGLE, Slices
 from tests.helpers.layer_kinds import scrambled
 from tests.helpers.networks import (
     active_counts,
@@ -49,7 +49,7 @@ def inputs(kind, examples=2):
 def stock_twin(layer, kind):
     """The stock layer of the same configuration, with the masked kernel and the bias of a sparse one."""
     config = layer.get_config()
-    for argument in ("sparsity", "granularity", "mask_seed", "initial_scale"):
+    for argument in ("sparsity", "pattern", "mask_seed", "initial_scale"):
         del config[argument]
     twin = layer.stock_class.from_config(config)
     twin.build((None, *LAYERS[kind][1]))
@@ -60,13 +60,13 @@ def stock_twin(layer, kind):
 # The initial state
 
 
-@pytest.mark.parametrize("granularity", ["element", "kernel"])
+@pytest.mark.parametrize("pattern", ["element", "kernel"])
 @pytest.mark.parametrize("sparsity", [0, 0.5, 0.9, 0.999])
 @every_layer
-def test_the_initial_number_of_units_is_exact(kind, sparsity, granularity):
-    layer = built(kind, sparsity=sparsity, granularity=granularity)
+def test_the_initial_number_of_units_is_exact(kind, sparsity, pattern):
+    layer = built(kind, sparsity=sparsity, pattern=pattern)
     mask = values(layer.kernel_mask)
-    units = math.prod(unit_shape(mask.shape, layer.unit_axes()))
+    units = layer.units_of_role().count(mask.shape)
     assert mask.dtype == bool
     assert mask.shape == tuple(layer._kernel.shape)
     assert mask.sum() == active_units(units, sparsity) * (mask.size // units)
@@ -83,7 +83,7 @@ def test_the_initial_number_is_exact_for_any_shape(inputs, outputs, sparsity, se
 
 
 @pytest.mark.parametrize(
-    ("kind", "granularity", "axes"),
+    ("kind", "pattern", "axes"),
     [
         ("dense", "kernel", ()),
         ("conv1d", "kernel", (0,)),
@@ -93,8 +93,8 @@ def test_the_initial_number_is_exact_for_any_shape(inputs, outputs, sparsity, se
         ("conv2d", "element", ()),
     ],
 )
-def test_a_unit_is_a_slice_only_where_a_window_has_one(kind, granularity, axes):
-    assert built(kind, granularity=granularity).unit_axes() == axes
+def test_a_unit_is_a_slice_only_where_a_window_has_one(kind, pattern, axes):
+    assert built(kind, pattern=pattern).units_of_role() == (Slices(axes) if axes else SINGLE)
 
 
 def test_the_seed_decides_the_mask_and_none_draws_another():
@@ -178,7 +178,7 @@ def test_a_regularizer_does_not_see_dead_weights():
 
 @every_layer
 def test_the_configuration_makes_the_same_layer(kind):
-    layer = built(kind, sparsity=0.6, granularity="kernel", activation="relu", use_bias=False)
+    layer = built(kind, sparsity=0.6, pattern="kernel", activation="relu", use_bias=False)
     again = type(layer).from_config(layer.get_config())
     again.build((None, *LAYERS[kind][1]))
     assert again.get_config() == layer.get_config()
@@ -201,10 +201,10 @@ def test_a_sparsity_out_of_range_is_refused_at_once(kind, sparsity):
     assert str(e.value).endswith(f"Received: sparsity={sparsity!r}")
 
 
-@pytest.mark.parametrize("granularity", ["row", None, 3, "Element"])
-def test_an_unknown_granularity_is_refused_at_once(granularity):
-    with pytest.raises(ValueError, match=r"SparseConv2D\(granularity=\.\.\.\) must be one of 'element', 'kernel'"):
-        dsr.SparseConv2D(4, 3, granularity=granularity)
+@pytest.mark.parametrize("pattern", ["row", None, 3, "Element"])
+def test_an_unknown_pattern_is_refused_at_once(pattern):
+    with pytest.raises(ValueError, match=r"SparseConv2D\(pattern=\.\.\.\) must be 'element'.*'kernel'.*a pair"):
+        dsr.SparseConv2D(4, 3, pattern=pattern)
 
 
 # Files
@@ -222,7 +222,7 @@ def mixed_model(seed=1, dtype=None):
     return keras.Sequential(
         [
             keras.Input((8, 8, 1)),
-            dsr.SparseConv2D(4, 3, sparsity=0.5, mask_seed=seed, granularity="kernel", dtype=dtype),
+            dsr.SparseConv2D(4, 3, sparsity=0.5, mask_seed=seed, pattern="kernel", dtype=dtype),
             keras.layers.Flatten(),
             dsr.SparseDense(10, sparsity=0.9, mask_seed=seed, dtype=dtype),
         ]

@@ -58,7 +58,7 @@ def test_each_layer_is_made_what_was_faster_and_says_so(capsys, tmp_path):
     assert capsys.readouterr().out == ""  # nothing was measured again
 
     dsr.strip(model)
-    assert not any(hasattr(layer, name) for layer in model.layers for name in ("storage_choice", "granularity"))
+    assert not any(hasattr(layer, name) for layer in model.layers for name in ("storage_choice", "pattern"))
 
 
 def test_measuring_draws_no_random_numbers():
@@ -204,7 +204,7 @@ def test_beside_slices_that_move_as_wholes_a_unit_of_a_list_is_one_weight(tmp_pa
             keras.layers.Dense(10),
         ]
     )
-    dsr.sparsify(compiled(model), 0.8, granularity="kernel", storage="compact", exclude=keras.layers.Dense, seed=1)
+    dsr.sparsify(compiled(model), 0.8, pattern="kernel", storage="compact", exclude=keras.layers.Dense, seed=1)
     assert type(model.get_layer("pixels")) is CompactConv2D
     budget = sum(active_counts(model))
     fit(model, dsr.DSRCallback(target=5, period=2))

@@ -15,6 +15,7 @@ from keras import ops
 
 from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
 from keras_dsr.methods.growth import grow_at_random
+from keras_dsr.ops.patterns import SINGLE, Slices
 from tests.helpers.networks import int32, program, values
 from tests.helpers.views import updated, view
 
@@ -230,7 +231,8 @@ def of_units(arrays, layout):
 def test_a_decision_is_that_of_numpy(name, layout):
     method, reference = METHODS[name]
     unit_axes = [axes for _, axes in layout]
-    first = view(*next(examples(layout))[:2], unit_axes, step=STEP)
+    units = [Slices(axes) if axes else SINGLE for axes in unit_axes]
+    first = view(*next(examples(layout))[:2], units, step=STEP)
     first = first if method.gradient_decay is not None else first._replace(gradients=None)
 
     def decide(weights, masks, gradients, state):
@@ -239,7 +241,7 @@ def test_a_decision_is_that_of_numpy(name, layout):
 
     decide, moved = program(decide), 0
     for weights, masks, gradients, threshold in examples(layout):
-        seen = view(weights, masks, unit_axes, step=STEP, gradients=gradients)
+        seen = view(weights, masks, units, step=STEP, gradients=gradients)
         state = method.init(seen)
         if "threshold" in state:
             state["threshold"] = ops.convert_to_tensor(threshold, "float32")
@@ -251,11 +253,11 @@ def test_a_decision_is_that_of_numpy(name, layout):
         expected = reference(tensors, threshold)
         for index, (weight, mask) in enumerate(zip(map(values, new_weights), map(values, new_masks))):
             axes = unit_axes[index]
-            units = mask.any(axis=axes, keepdims=True) if axes else mask
-            np.testing.assert_array_equal(mask, np.broadcast_to(units, mask.shape))
+            active_now = mask.any(axis=axes, keepdims=True) if axes else mask
+            np.testing.assert_array_equal(mask, np.broadcast_to(active_now, mask.shape))
             kept = expected.survivors[index]
-            born = units & ~kept
-            np.testing.assert_array_equal(units & kept, kept)
+            born = active_now & ~kept
+            np.testing.assert_array_equal(active_now & kept, kept)
             assert born.sum() == expected.numbers[index]
             if expected.grown is not None:
                 np.testing.assert_array_equal(born, expected.grown[index])

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
-from keras_dsr.ops.patterns import unit_mask
 from tests.helpers.networks import bits, dtype_of, int32, program, values
 from tests.helpers.views import (
     EIGHT_ACTIVE,
@@ -32,7 +31,7 @@ class Case(NamedTuple):
 
     Attributes:
         mask, weights: None where the seed decides which they are.
-        element_only: it has no kernel granularity.
+        element_only: it has no kernel pattern.
         random: its masks depend on the seed.
     """
 
@@ -132,11 +131,11 @@ def test_every_update_keeps_the_promises(case, data, seed):
     assert [(dtype_of(m), m.shape) for m in new_masks] == [("bool", m.shape) for m in seen.masks]
 
     tensors = []
-    for weight, new_weight, old, new, axes in zip(seen.weights, new_weights, seen.masks, new_masks, seen.unit_axes):
+    for weight, new_weight, old, new, of in zip(seen.weights, new_weights, seen.masks, new_masks, seen.units):
         new_weight, old, new = values(new_weight).astype("float32"), values(old), values(new)
         survived = old & (new_weight != 0)  # no weight drawn is 0; what grows where it was just pruned is
-        old_units, new_units, kept = (values(unit_mask(mask, axes)) for mask in (old, new, survived))
-        np.testing.assert_array_equal(np.broadcast_to(new_units, new.shape), new)  # whole units
+        old_units, new_units, kept = (values(of.active(mask)) for mask in (old, new, survived))
+        np.testing.assert_array_equal(of.mask(new_units, new.shape, np), new)  # whole units
         tensors.append((old_units, new_units, kept))
 
         assert new.any()

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_dsr.methods import DeepR
+from keras_dsr.ops.patterns import Slices
 from tests.helpers.networks import bits, int32, values
 from tests.helpers.views import SEEDS, updated, view, view_of, views
 
@@ -214,8 +215,8 @@ def test_the_steps_of_a_temperature_start_at_0_and_increase(pairs):
 
 
 def test_slices_are_refused():
-    seen = view([np.ones((2, 2, 1, 1), "float32")], [np.ones((2, 2, 1, 1), bool)], [(0, 1)])
-    with pytest.raises(ValueError, match=r"DeepR needs granularity 'element'.*granularity='element'\."):
+    seen = view([np.ones((2, 2, 1, 1), "float32")], [np.ones((2, 2, 1, 1), bool)], [Slices((0, 1))])
+    with pytest.raises(ValueError, match=r"DeepR needs pattern='element'.*with pattern='element'\."):
         DeepR().init(seen)
 
 

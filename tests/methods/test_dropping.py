@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest, rounded_fraction
+from keras_dsr.ops.patterns import Slices
 from tests.helpers.networks import int32
 from tests.helpers.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, split, view
 
@@ -62,7 +63,7 @@ def test_slices_are_dropped_by_their_mean():
     kernel = np.zeros((2, 2, 1, 2), "float32")
     kernel[0, 0, 0] = [0.5, 0]  # mean 0.125
     kernel[..., 1] = 0.1
-    seen = view([kernel], [np.ones(kernel.shape, bool)], [(0, 1)])
+    seen = view([kernel], [np.ones(kernel.shape, bool)], [Slices((0, 1))])
     (dropped,) = split(seen, drop_smallest(seen, 0.5))
     np.testing.assert_array_equal(dropped, [[[[False, True]]]])
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_dsr.methods import DSD
+from keras_dsr.ops.patterns import Slices
 from tests.helpers.networks import values
 from tests.helpers.views import SEEDS, updated, view, view_of, views
 
@@ -62,7 +63,7 @@ def test_ties_are_cut_to_the_exact_number():
 
 def test_slices_are_cut_whole():
     kernel = np.ones((2, 2, 1, 4), "float32") * [4, 1, 3, 2]
-    _, (mask,), pruned = update(DSD(0.5), view([kernel], [np.ones(kernel.shape, bool)], [(0, 1)]))
+    _, (mask,), pruned = update(DSD(0.5), view([kernel], [np.ones(kernel.shape, bool)], [Slices((0, 1))]))
     np.testing.assert_array_equal(mask, np.broadcast_to([True, False, True, False], kernel.shape))
     assert pruned == 2
 
@@ -71,10 +72,11 @@ def test_slices_are_cut_whole():
 def test_the_number_cut_is_exact_and_a_second_update_changes_nothing(seen, sparsity, cut, seed):
     method = DSD(sparsity, cut)
     weights, masks, _ = updated(method, seen, method.init(seen), seed)
-    for old, new, axes in zip(map(values, seen.masks), map(values, masks), seen.unit_axes):
-        spanned = int(np.prod([old.shape[axis] for axis in axes], dtype=int))
-        goal = max(1, round((1 - sparsity) * (old.size // spanned))) * spanned
-        assert new.sum() == (old.size if goal == old.size else min(old.sum(), goal))
+    for old, new, of in zip(map(values, seen.masks), map(values, masks), seen.units):
+        size = of.count(old.shape)
+        goal = max(1, round((1 - sparsity) * size))
+        old, new = (of.active(mask, np).sum() for mask in (old, new))
+        assert new == (size if goal == size else min(old, goal))
     seen = seen._replace(weights=weights, masks=masks)
     again, same, state = updated(method, seen, method.init(seen), seed + 1)
     for one, other in zip([*weights, *masks], [*again, *same]):

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_dsr.methods import DSR
 from keras_dsr.methods.dsr import adapt, prune
-from keras_dsr.ops.patterns import unit_mask
+from keras_dsr.ops.patterns import Slices
 from tests.helpers.networks import bits, int32, program, values
 from tests.helpers.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, SEEDS, normal_view, split, updated, view, views
 
@@ -193,7 +193,7 @@ def test_slices_are_pruned_by_their_mean_and_grown_whole():
     kernel[..., 1] = 0.09
     mask = np.zeros(kernel.shape, bool)
     mask[..., :2] = True
-    new_weights, new_masks, _, pruned = update(DSR(target=1), view([kernel], [mask], [(0, 1)]), threshold=0.1)
+    new_weights, new_masks, _, pruned = update(DSR(target=1), view([kernel], [mask], [Slices((0, 1))]), threshold=0.1)
 
     assert pruned == 1
     slices = new_masks[0].reshape(4, 4)
@@ -214,8 +214,8 @@ def test_every_update_conserves_and_starts_newborns_clean(seen, threshold, seed)
 
     new_weights, new_masks, new_threshold, pruned = update(DSR(target=0.3), seen, seed, threshold)
 
-    old_units = [values(unit_mask(mask, axes)) for mask, axes in zip(seen.masks, seen.unit_axes)]
-    new_units = [values(unit_mask(mask, axes)) for mask, axes in zip(new_masks, seen.unit_axes)]
+    old_units = [values(of.active(mask)) for mask, of in zip(seen.masks, seen.units)]
+    new_units = [values(of.active(mask)) for mask, of in zip(new_masks, seen.units)]
     assert sum(units.sum() for units in new_units) == sum(units.sum() for units in old_units)
     assert min(units.sum() for units in new_units) >= 1
     assert 0 <= pruned <= sum(units.sum() for units in old_units) - len(old_units)
@@ -223,19 +223,17 @@ def test_every_update_conserves_and_starts_newborns_clean(seen, threshold, seed)
 
     crowded = pruned > sum((~units).sum() for units in old_units)
     dropped_in_all = 0
-    for weight, axes, old_mask, new_mask, new_weight in zip(
-        seen.weights, seen.unit_axes, seen.masks, new_masks, new_weights
-    ):
+    for weight, of, old_mask, new_mask, new_weight in zip(seen.weights, seen.units, seen.masks, new_masks, new_weights):
         old_mask, weight = values(old_mask), values(weight)
         assert new_mask.dtype == bool
         assert new_weight.dtype == weight.dtype
         assert new_mask.shape == new_weight.shape == weight.shape
-        assert np.all(values(unit_mask(new_mask, axes)) == new_mask.all(axis=axes, keepdims=True)) if axes else True
+        np.testing.assert_array_equal(of.mask(of.active(new_mask, np), weight.shape, np), new_mask)  # whole units
         survived = new_weight != 0  # no weight drawn is exactly zero
         assert not (survived & ~(old_mask & new_mask)).any()
         assert new_weight[survived].tobytes() == weight[survived].tobytes()
         assert not np.signbit(new_weight[~survived].astype("float32")).any()
-        dropped = values(unit_mask(old_mask, axes)).sum() - values(unit_mask(survived, axes)).sum()
+        dropped = of.active(old_mask, np).sum() - of.active(survived, np).sum()
         dropped_in_all += dropped
         if not crowded:
             assert not (new_mask & old_mask & ~survived).any()  # nothing is grown again where it just died

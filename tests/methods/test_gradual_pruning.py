@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from keras_dsr.methods import GradualPruning
 from keras_dsr.ops.initial_masks import active_units
+from keras_dsr.ops.patterns import Slices
 from tests.helpers.networks import bits, int32, values
 from tests.helpers.views import updated, view, view_of, views
 
@@ -142,7 +143,7 @@ def test_slices_are_pruned_whole_by_their_mean(scope):
     kernel[...] = [0.3, 0.1, 0.2, 0.4]
     kernel[0, 0, 0, 1] = 0.9  # mean 0.3; and the first slice 0.3 - 0.02
     kernel[0, 0, 0, 0] -= 0.08
-    seen = view([kernel], [np.ones(kernel.shape, bool)], [(0, 1)], step=5)
+    seen = view([kernel], [np.ones(kernel.shape, bool)], [Slices((0, 1))], step=5)
     _, masks, pruned = update(GradualPruning(final_sparsity=0.5, end_step=5, scope=scope), seen)
     assert pruned == 2
     np.testing.assert_array_equal(masks[0], np.broadcast_to(np.array([0, 1, 0, 1], bool), kernel.shape))
@@ -156,15 +157,14 @@ def test_nothing_ever_grows_and_the_end_is_exact(scope, data):
     final = data.draw(st.sampled_from([0.0, 0.3, 0.9, 0.999]))
     method = GradualPruning(final_sparsity=final, end_step=4, scope=scope)
     state, before = method.init(seen), [values(mask) for mask in seen.masks]
-    units = [mask.size // (9 if axes else 1) for mask, axes in zip(before, seen.unit_axes)]
-    spans = [9 if axes else 1 for axes in seen.unit_axes]
-    first = [mask.sum() // span for mask, span in zip(before, spans)]
+    units = [of.count(mask.shape) for mask, of in zip(before, seen.units)]
+    first = [of.active(mask, np).sum() for mask, of in zip(before, seen.units)]
     for step in range(6):
         weights, masks, _ = updated(method, seen._replace(step=int32(step)), state)
         after = [values(mask) for mask in masks]
         assert not any((new & ~old).any() for new, old in zip(after, before))
         seen, before = seen._replace(weights=weights, masks=masks), after
-    last = [mask.sum() // span for mask, span in zip(before, spans)]
+    last = [of.active(mask, np).sum() for mask, of in zip(before, seen.units)]
     if scope == "tensor":
         assert last == [min(count, active_units(size, final)) for count, size in zip(first, units)]
     else:

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_dsr.methods import Decision, Static, grow_at_random, grow_where_largest, taken_in_all, taken_in_each
 from keras_dsr.methods.growth import check_growth
+from keras_dsr.ops.patterns import Slices
 from keras_dsr.ops.randomness import StepSeed
 from keras_dsr.weights.apply import Stored, apply_decision
 from tests.helpers.networks import bits, dtype_of, int32, values
@@ -75,7 +76,7 @@ def test_gradients_that_are_not_numbers_count_as_zero():
 def test_the_gradient_of_a_slice_is_the_mean_magnitude():
     kernel = np.zeros((2, 2, 1, 2), "float32")
     gradient = np.stack([np.full((2, 2, 1), 0.5), [[[3], [-3]], [[np.nan], [0]]]], axis=-1)
-    seen = view([kernel], [np.ones(kernel.shape, bool)], [(0, 1)], gradients=[gradient])
+    seen = view([kernel], [np.ones(kernel.shape, bool)], [Slices((0, 1))], gradients=[gradient])
     np.testing.assert_array_equal(split(seen, seen.gradient_magnitudes)[0], [[[[0.5, 1.5]]]])
 
 
@@ -206,7 +207,7 @@ def test_drawn_values_depend_on_the_seed_the_tensor_the_step_and_the_method():
 def test_a_slice_is_drawn_whole():
     kernel, mask = np.zeros((2, 2, 1, 2), "float32"), np.zeros((2, 2, 1, 2), bool)
     mask[..., 0] = True
-    seen = view([kernel], [mask], [(0, 1)])
+    seen = view([kernel], [mask], [Slices((0, 1))])
     own = np.array([[[[True, False]]]])
     (weights,), (new_mask,) = decided(seen, "initializer", own, ~own)
     assert values(new_mask).all()

@@ -68,7 +68,7 @@ def network(kind: str) -> keras.Model:
     dtype = "float16" if kind == "half" else "float32"
     if kind == "slices":
         made = [
-            dsr.SparseConv2D(filters, 3, padding="same", sparsity=0.6, granularity="kernel", mask_seed=filters)
+            dsr.SparseConv2D(filters, 3, padding="same", sparsity=0.6, pattern="kernel", mask_seed=filters)
             for filters in (6, 9, 2)
         ]
         shape = (4, 4, 5)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_dsr.methods import RigL
-from keras_dsr.ops.patterns import unit_mask
+from keras_dsr.ops.patterns import Slices
 from tests.helpers.networks import bits, values
 from tests.helpers.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, normal_view, split, updated, view, view_of, views
 
@@ -67,7 +67,7 @@ def test_slices_grow_by_their_mean_gradient_and_whole():
     gradient = np.zeros(kernel.shape)
     gradient[0, 0, 0] = [9, 0, 1, 0]
     gradient[..., 3] = -0.3
-    seen = view([kernel], [kernel > 0], [(0, 1)], gradients=[gradient])
+    seen = view([kernel], [kernel > 0], [Slices((0, 1))], gradients=[gradient])
     (weights,), (mask,), moved = update(RigL(fraction=0.5, end_step=LATER), seen)
     assert moved == 1
     np.testing.assert_array_equal(mask.reshape(4, 4), [[1, 0, 0, 1]] * 4)  # 0.3 is above a mean of 1/4
@@ -105,8 +105,8 @@ def test_from_the_end_on_nothing_changes():
 @given(seen=views(step=st.just(7)), fraction=st.floats(0.001, 0.999))
 def test_no_place_that_grew_has_a_smaller_gradient_than_one_that_did_not(seen, fraction):
     _, masks, _ = update(RigL(fraction=fraction, end_step=LATER), seen)
-    for gradient, new, old, axes in zip(split(seen, seen.gradient_magnitudes), masks, seen.masks, seen.unit_axes):
-        new, old = (values(unit_mask(mask, axes)) for mask in (new, old))
+    for gradient, new, old, of in zip(split(seen, seen.gradient_magnitudes), masks, seen.masks, seen.units):
+        new, old = (values(of.active(mask)) for mask in (new, old))
         assert new.sum() == old.sum()
         grown, dead = values(gradient)[new & ~old], values(gradient)[~new]
         assert not grown.size or grown.min() >= dead.max()

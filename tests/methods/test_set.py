@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_dsr.methods import SET
+from keras_dsr.ops.patterns import Slices
 from tests.helpers.networks import values
 from tests.helpers.views import SEEDS, updated, view, view_of, views
 
@@ -157,7 +158,7 @@ def test_slices_are_dropped_by_their_mean_and_grown_whole():
     kernel[..., 1] = 0.09
     mask = np.zeros(kernel.shape, bool)
     mask[..., :2] = True
-    weights, masks, pruned = update(SET(fraction=0.5), view([kernel], [mask], [(0, 1)]))
+    weights, masks, pruned = update(SET(fraction=0.5), view([kernel], [mask], [Slices((0, 1))]))
     assert pruned == 1
     slices = masks[0].reshape(4, 4)
     assert slices[:, 0].all()
@@ -196,7 +197,7 @@ def test_an_unknown_growth_is_refused():
 
 
 def test_slices_have_no_sign():
-    seen = view([np.ones((2, 2, 1, 1), "float32")], [np.ones((2, 2, 1, 1), bool)], [(0, 1)])
+    seen = view([np.ones((2, 2, 1, 1), "float32")], [np.ones((2, 2, 1, 1), bool)], [Slices((0, 1))])
     SET().init(seen)
-    with pytest.raises(ValueError, match=r"SET\(rule='signed'\) needs granularity 'element': a slice .* has no sign"):
+    with pytest.raises(ValueError, match=r"SET\(rule='signed'\) needs pattern='element': a slice .* has no sign"):
         SET(rule="signed").init(seen)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from keras_dsr.methods import SNFS
 from keras_dsr.methods.snfs import contributions
 from keras_dsr.ops.apportionment import LARGEST_TOTAL
-from keras_dsr.ops.patterns import unit_mask
+from keras_dsr.ops.patterns import Slices
 from tests.helpers.networks import bits, values
 from tests.helpers.views import normal_view, updated, view, view_of, views
 
@@ -49,7 +49,7 @@ def test_slices_grow_by_their_mean_momentum_and_whole():
     gradient = np.zeros(kernel.shape)
     gradient[0, 0, 0] = [0, 9, 1, 0]
     gradient[..., 3] = -0.3
-    seen = view([kernel], [kernel > 0], [(0, 1)], gradients=[gradient])
+    seen = view([kernel], [kernel > 0], [Slices((0, 1))], gradients=[gradient])
     (weights,), (mask,), pruned = update(HALF, seen)
     assert pruned == 1
     np.testing.assert_array_equal(mask.reshape(4, 4), [[1, 0, 0, 1]] * 4)
@@ -109,13 +109,11 @@ def test_where_there_is_no_room_what_was_dropped_starts_over():
 @given(seen=views(step=st.just(7)), fraction=st.floats(0.001, 0.999))
 def test_the_total_is_kept_and_growth_is_where_momentum_is_largest(seen, fraction):
     _, masks, pruned = update(SNFS(fraction=fraction, end_step=LATER), seen)
-    units = [
-        [values(unit_mask(mask, axes)) for mask, axes in zip(group, seen.unit_axes)] for group in (masks, seen.masks)
-    ]
+    units = [[values(of.active(mask)) for mask, of in zip(group, seen.units)] for group in (masks, seen.masks)]
     assert sum(mask.sum() for mask in units[0]) == sum(mask.sum() for mask in units[1])
     room = sum((~mask).sum() for mask in units[1])
-    for gradient, new, old, axes in zip(seen.gradients, *units, seen.unit_axes):
-        if not axes and pruned <= room:
+    for gradient, new, old, of in zip(seen.gradients, *units, seen.units):
+        if of.are_single and pruned <= room:
             momentum = np.nan_to_num(np.abs(values(gradient).astype("float32")))
             grown, passed_over = momentum[new & ~old], momentum[~new & ~old]
             assert not grown.size or not passed_over.size or grown.min() >= passed_over.max()

@@ -6,6 +6,7 @@ import pytest
 
 import keras_dsr as dsr
 import models
+from keras_dsr.ops.patterns import SINGLE, Slices
 from tests.helpers.networks import active_counts, compiled, digits
 
 shapes_alone = pytest.mark.backends("tensorflow")  # which no backend changes
@@ -77,9 +78,9 @@ def test_sparse_wrn_28_2_has_the_parameters_of_the_paper(sparsity, of_the_paper)
 
 
 def test_wide_resnet_is_made_of_units_of_the_granularity_asked_for():
-    model = models.wide_resnet(10, 1, conv=sparse(dsr.SparseConv2D, 0.9, granularity="kernel"))
+    model = models.wide_resnet(10, 1, conv=sparse(dsr.SparseConv2D, 0.9, pattern="kernel"))
     weights = dsr.sparse_weights(model)
-    assert {weight.unit_axes for weight in weights} == {(0, 1)}
+    assert {weight.units for weight in weights} == {Slices((0, 1))}
     assert all(weight.count() % 9 == 0 for weight in weights)
     assert model(np.zeros((1, 32, 32, 3), "float32")).shape == (1, 10)
 
@@ -137,8 +138,8 @@ def resnet_kernels():
 
 @shapes_alone
 def test_resnet_50_halves_its_maps_five_times_and_takes_slices():
-    conv = sparse(dsr.SparseConv2D, 0.9, granularity="kernel")
+    conv = sparse(dsr.SparseConv2D, 0.9, pattern="kernel")
     model = models.resnet_50((64, 64, 3), classes=7, conv=conv, dense=sparse(dsr.SparseDense, 0.9))
     assert model.layers[-3].input.shape == (None, 2, 2, 2048)
     assert model.output.shape == (None, 7)
-    assert {weight.unit_axes for weight in dsr.sparse_weights(model)} == {(0, 1), ()}
+    assert {weight.units for weight in dsr.sparse_weights(model)} == {Slices((0, 1)), SINGLE}

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_dsr.ops.initial_masks import active_units, check_granularity, check_sparsity, count_units, random_mask
-from keras_dsr.ops.patterns import unit_shape
+from keras_dsr.ops.initial_masks import active_units, check_sparsity, magnitude_mask, random_mask
+from keras_dsr.ops.patterns import SINGLE, Blocks, Slices
 
 pytestmark = pytest.mark.backends("tensorflow")  # plain numbers and numpy
 
@@ -25,12 +25,6 @@ def test_other_sparsities_are_refused_by_name(sparsity):
     assert f"Received: sparsity={sparsity!r}" in str(error.value)
 
 
-def test_a_granularity_is_one_of_two():
-    assert check_granularity("kernel", "Layer") == "kernel"
-    with pytest.raises(ValueError, match=r"granularity=\.\.\.\) must be one of 'element', 'kernel'.*granularity='row'"):
-        check_granularity("row", "Layer")
-
-
 @pytest.mark.parametrize(
     ("units", "sparsity", "active"), [(235_200, 0.99, 2_352), (100, 0, 100), (10, 0.96, 1), (3, 0.999, 1), (7, 0.5, 4)]
 )
@@ -41,19 +35,25 @@ def test_active_units_is_the_nearest_integer_and_at_least_one(units, sparsity, a
 @given(
     shape=st.lists(st.integers(1, 6), min_size=3, max_size=5),
     sparsity=st.floats(0, 0.999),
-    slices=st.booleans(),
+    made_of=st.sampled_from(["weights", "slices", "blocks"]),
+    block=st.tuples(st.integers(1, 5), st.integers(1, 3)),
     seed=st.integers(0, 2**31 - 1),
 )
-def test_a_random_mask_has_the_exact_number_of_whole_units(shape, sparsity, slices, seed):
-    axes = tuple(range(len(shape) - 2)) if slices else ()
-    mask = random_mask(shape, active_units(count_units(shape, axes), sparsity), axes, seed)
-
-    units = unit_shape(shape, axes)
-    size_of_unit = math.prod(shape) // math.prod(units)
-    assert mask.dtype == bool
-    assert mask.shape == tuple(shape)
-    assert mask.sum() == active_units(math.prod(units), sparsity) * size_of_unit
-    np.testing.assert_array_equal(mask.any(axis=axes) if axes else mask, mask.all(axis=axes) if axes else mask)
+def test_masks_have_the_exact_number_of_whole_units(shape, sparsity, made_of, block, seed):
+    of = {
+        "weights": SINGLE,
+        "slices": Slices(tuple(range(len(shape) - 2))),
+        "blocks": Blocks(block, (math.prod(shape[:-2]), *shape[-2:])),
+    }[made_of]
+    active = active_units(of.count(shape), sparsity)
+    weight = np.random.default_rng(seed).normal(size=shape)
+    for mask in (random_mask(shape, active, of, seed), magnitude_mask(weight, active, of)):
+        assert (mask.dtype, mask.shape) == (bool, tuple(shape))
+        units = of.active(mask, np)
+        assert units.sum() == active
+        np.testing.assert_array_equal(of.mask(units, shape, np), mask)
+    magnitudes = of.magnitudes(weight, np)
+    assert magnitudes[units].min() >= magnitudes[~units].max(initial=0)
 
 
 def test_the_seed_alone_decides():

@@ -31,10 +31,10 @@ def convolutional_model():
         [
             keras.Input((64,)),
             keras.layers.Reshape((8, 8, 1)),
-            dsr.SparseConv2D(4, 3, sparsity=0.5, granularity="kernel"),
+            dsr.SparseConv2D(4, 3, sparsity=0.5, pattern="kernel"),
             keras.layers.BatchNormalization(),
             keras.layers.Flatten(),
-            dsr.SparseDense(10, sparsity=0.9, granularity="kernel"),
+            dsr.SparseDense(10, sparsity=0.9, pattern="kernel"),
         ]
     )
 

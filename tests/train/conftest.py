@@ -34,7 +34,7 @@ def finished(tmp_path_factory):
 def finished_slices(tmp_path_factory):
     """A run of SET that moved slices of the convolutions of a small wide residual network, and its result."""
     small = {"method": "set", "depth": 10, "width": 0.5, "epochs": 1, "batch_size": 10, "target": 0.1}
-    settings = Settings(dataset="digits", recipe="wide_resnet_cifar10", granularity="kernel", **small)
+    settings = Settings(dataset="digits", recipe="wide_resnet_cifar10", pattern="kernel", **small)
     run = prepare(replace(settings, out=str(tmp_path_factory.mktemp("slices") / "run")))
     before = [weight.mask.numpy() for weight in sparse_weights(run.network.model)]
     return before, run, execute(run, Console(quiet=True))

@@ -277,8 +277,8 @@ def test_the_plan_has_each_run_once(tmp_path):
 
 
 def test_slices_are_for_the_methods_that_have_them(tmp_path):
-    common = Settings(recipe="wide_resnet_cifar10", dataset="digits", granularity="kernel", out=str(tmp_path / "out"))
+    common = Settings(recipe="wide_resnet_cifar10", dataset="digits", pattern="kernel", out=str(tmp_path / "out"))
     _, runs = plan(common, ["dense", "deepr", "hashed", "static", "dsr", "compressed"])
-    granularities = [run.settings.granularity for run in runs]
-    assert granularities == ["element", "element", "element", "kernel", "kernel", "kernel"]
+    patterns = [run.settings.pattern for run in runs]
+    assert patterns == ["element", "element", "element", "kernel", "kernel", "kernel"]
     assert runs[4].settings.target == 2000

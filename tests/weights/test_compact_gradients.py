@@ -64,7 +64,7 @@ def test_the_same_weights_are_pruned_and_grown_as_with_sparse_optimizer(sparsity
 
 
 def test_slices_grow_whole_where_their_mean_gradient_is_largest():
-    model = compiled(network("compact", 0.6, granularity="kernel"), keras.optimizers.SGD(0.0))
+    model = compiled(network("compact", 0.6, pattern="kernel"), keras.optimizers.SGD(0.0))
     weight, dense = dsr.sparse_weights(model)
     gradient = _gradient_of_dense(model, *batches(1))
     magnitudes = np.abs(gradient).mean((0, 1)).reshape(-1)

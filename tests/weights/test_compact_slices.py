@@ -18,7 +18,7 @@ SHAPE = (6, 6, 3)
 
 def network(storage: str = "compact", sparsity: float = 0.6, optimizer="adam", **settings) -> keras.Model:
     """Two convolutions, one with groups, and a dense layer."""
-    settings = {"sparsity": sparsity, "granularity": "kernel", "storage": storage, **settings}
+    settings = {"sparsity": sparsity, "pattern": "kernel", "storage": storage, **settings}
     model = keras.Sequential(
         [
             keras.Input(SHAPE),
@@ -66,8 +66,8 @@ def units(model) -> list[int]:
 def test_masks_are_drawn_in_whole_slices_and_as_many_as_in_masked_storage():
     one, other = network(), network("masked")
     assert units(one) == units(other) == [round(0.4 * 24), round(0.4 * 24), round(0.4 * 60)]
-    assert [weight.granularity for weight in dsr.sparse_weights(one)] == ["kernel"] * 3
-    assert one.layers[0].get_config()["granularity"] == "kernel"
+    assert [weight.pattern for weight in dsr.sparse_weights(one)] == ["kernel"] * 3
+    assert one.layers[0].get_config()["pattern"] == "kernel"
 
 
 @pytest.mark.backends("tensorflow", "torch")  # JAX would compile for each example
@@ -168,7 +168,7 @@ def test_a_model_is_converted_in_whole_slices_and_back():
         [keras.Input(SHAPE), keras.layers.Conv2D(8, 3), keras.layers.Flatten(), keras.layers.Dense(10)]
     )
     compiled(model)
-    report = dsr.sparsify(model, 0.75, granularity="kernel", mask="magnitude", storage="compact", seed=1)
+    report = dsr.sparsify(model, 0.75, pattern="kernel", mask="magnitude", storage="compact", seed=1)
     assert type(model.layers[0]) is CompactConv2D
     assert units(model)[0] == 6
     assert [row.active for row in report.rows] == [54, 320]
@@ -180,15 +180,15 @@ def test_a_model_is_converted_in_whole_slices_and_back():
 
 
 def test_signs_of_single_weights_are_refused():
-    with pytest.raises(ValueError, match="DeepR needs granularity 'element'"):
+    with pytest.raises(ValueError, match="DeepR needs pattern='element'"):
         Reallocation(network(), DeepR())
 
 
 def test_positions_that_are_no_whole_slices_are_refused(tmp_path):
-    single, slices = network(granularity="element"), network()
+    single, slices = network(pattern="element"), network()
     single.save_weights(tmp_path / "single.weights.h5")
     before = state_bits(slices.layers[0])
-    with pytest.raises(ValueError, match="must be whole slices of 9 weights, as its granularity is 'kernel'"):
+    with pytest.raises(ValueError, match="must be whole slices of 9 weights, as its pattern is 'kernel'"):
         slices.load_weights(tmp_path / "single.weights.h5")
     assert state_bits(slices.layers[0]) == before
     weight = dsr.sparse_weights(slices)[0]

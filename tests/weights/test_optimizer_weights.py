@@ -6,6 +6,7 @@ import pytest
 
 import keras_dsr as dsr
 from keras_dsr import methods
+from keras_dsr.ops.patterns import SINGLE
 from keras_dsr.weights.reallocation import Reallocation
 from tests.helpers.networks import (
     active_counts,
@@ -71,7 +72,7 @@ def test_the_weights_have_the_face_of_those_of_layers():
     ]
     assert active_counts(model) == [307, 48]
     for weight in weights:
-        assert (weight.granularity, weight.unit_axes, weight.states, weight.gradient) == ("element", (), {}, None)
+        assert (weight.pattern, weight.units, weight.states, weight.gradient) == ("element", SINGLE, {}, None)
         assert weight.values().tobytes() == values(weight.variable)[values(weight.mask)].tobytes()
         assert np.array_equal(weight.positions(), np.flatnonzero(values(weight.variable)))
     assert dsr.summary(model).active == 355

@@ -34,28 +34,28 @@ def trained(optimizer="adam", **settings):
 # Conservation, in real models
 
 
-def convolutional_model(granularity, sparsity, dtype):
+def convolutional_model(pattern, sparsity, dtype):
     return keras.Sequential(
         [
             keras.Input((8, 8, 1)),
-            dsr.SparseConv2D(4, 3, sparsity=sparsity, mask_seed=1, granularity=granularity, dtype=dtype),
-            dsr.SparseConv2D(6, (3, 1), sparsity=0.9, mask_seed=2, granularity=granularity, dtype=dtype),
+            dsr.SparseConv2D(4, 3, sparsity=sparsity, mask_seed=1, pattern=pattern, dtype=dtype),
+            dsr.SparseConv2D(6, (3, 1), sparsity=0.9, mask_seed=2, pattern=pattern, dtype=dtype),
             keras.layers.Flatten(),
-            dsr.SparseDense(10, sparsity=0.95, mask_seed=3, granularity=granularity, dtype=dtype),
+            dsr.SparseDense(10, sparsity=0.95, mask_seed=3, pattern=pattern, dtype=dtype),
         ]
     )
 
 
 @settings(max_examples=3)
 @given(
-    granularity=st.sampled_from(["element", "kernel"]),
+    pattern=st.sampled_from(["element", "kernel"]),
     sparsity=st.sampled_from([0.0, 0.5, 0.9]),
     dtype=st.sampled_from(["float32", "float16", "bfloat16", "mixed_float16"]),
     threshold=st.sampled_from([1e-6, 0.05, 100.0]),
     seed=st.integers(0, 2**31 - 1),
 )
-def test_every_reallocation_conserves_units_and_leaves_dead_at_zero(granularity, sparsity, dtype, threshold, seed):
-    model = convolutional_model(granularity, sparsity, dtype)
+def test_every_reallocation_conserves_units_and_leaves_dead_at_zero(pattern, sparsity, dtype, threshold, seed):
+    model = convolutional_model(pattern, sparsity, dtype)
     weights = dsr.sparse_weights(model)
     reallocate = Reallocation(model, DSR(target=0.3, initial_threshold=threshold), seed)
     before = reallocate.active()
@@ -331,7 +331,7 @@ def test_a_walk_without_a_learning_rate_is_refused_and_leaves_nothing_behind(wit
 
 @pytest.mark.parametrize(
     ("method", "message"),
-    [(DeepR(), "DeepR needs granularity 'element'"), (SET(rule="signed"), r"SET\(rule='signed'\) needs granularity")],
+    [(DeepR(), "DeepR needs pattern='element'"), (SET(rule="signed"), r"SET\(rule='signed'\) needs pattern")],
 )
 def test_methods_of_single_weights_refuse_slices(method, message):
     model = compiled(convolutional_model("kernel", 0.5, "float32"))
@@ -487,16 +487,16 @@ def test_a_model_without_sparse_layers_is_refused():
         Reallocation(model, DSR())
 
 
-def test_layers_of_different_granularity_are_refused_by_name():
+def test_layers_of_different_patterns_are_refused_by_name():
     model = keras.Sequential(
         [
             keras.Input((8, 8, 1)),
-            dsr.SparseConv2D(4, 3, granularity="kernel", name="slices"),
+            dsr.SparseConv2D(4, 3, pattern="kernel", name="slices"),
             keras.layers.Flatten(),
             dsr.SparseDense(10, name="singles"),
         ]
     )
-    with pytest.raises(ValueError, match="must have the same granularity") as error:
+    with pytest.raises(ValueError, match="must have the same pattern") as error:
         Reallocation(model, DSR())
     assert "'kernel' (layer 'slices')" in str(error.value)
     assert "'element' (layer 'singles')" in str(error.value)

@@ -45,7 +45,7 @@ def test_a_sparse_weight_shows_its_parts():
     assert weight.mask is layer.kernel_mask
     assert weight.threshold is layer.kernel_threshold
     assert weight.name.endswith("it/kernel")
-    assert (weight.shape, weight.count(), weight.granularity, weight.unit_axes) == ((3, 4), 6, "element", ())
+    assert (weight.shape, weight.count(), weight.pattern, weight.units.are_single) == ((3, 4), 6, "element", True)
     assert repr(weight) == f"<SparseWeight {weight.name} shape=(3, 4) active=6>"
 
 
@@ -87,7 +87,7 @@ def small_weight(**settings):
 
 def test_the_size_counts_all_places():
     assert small_weight().size == 12
-    model = keras.Sequential([keras.Input((8, 8, 2)), dsr.SparseConv2D(4, 3, granularity="kernel")])
+    model = keras.Sequential([keras.Input((8, 8, 2)), dsr.SparseConv2D(4, 3, pattern="kernel")])
     assert dsr.sparse_weights(model)[0].size == 72
 
 

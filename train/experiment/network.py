@@ -15,6 +15,7 @@ from keras_dsr.backend.distribution import replicas
 from keras_dsr.backend.keras_layers import walk
 from keras_dsr.layers import TiedKernel
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
+from train.experiment.pattern import pattern_of
 from train.experiment.precision import computing_in
 from train.methods import Method
 from train.recipes import Recipe
@@ -87,7 +88,7 @@ def build_network(settings, recipe: Recipe, data, steps: int, weighted_metrics: 
             settings.sparsity,
             settings.distribution,
             exclude=dense,
-            granularity=settings.granularity,
+            pattern=pattern_of(settings.pattern),
             seed=settings.seed,
         )
     if settings.mask_from:
@@ -178,7 +179,7 @@ def _constructors(settings, method: Method) -> dict[str, Callable]:
     else:
         has_all = method.kernels == "full" or settings.mask_from
         made = {name: {**SPARSE_CLASS_OF, **SPARSE_CONTAINER_OF}[layer] for name, layer in stock.items()}
-        arguments = {"sparsity": 0.0 if has_all else settings.sparsity, "granularity": settings.granularity}
+        arguments = {"sparsity": 0.0 if has_all else settings.sparsity, "pattern": pattern_of(settings.pattern)}
     return {name: functools.partial(made[name], **arguments) for name in stock}
 
 

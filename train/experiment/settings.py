@@ -10,11 +10,12 @@ from pathlib import Path
 import keras
 
 from keras_dsr.arguments import LARGEST_STEP, is_whole
-from keras_dsr.ops.patterns import GRANULARITIES
+from keras_dsr.ops.patterns import check_pattern
 from keras_dsr.ops.sparsity_distributions import DISTRIBUTIONS
 from train.backend import BACKENDS
 from train.data.in_memory import DATASETS
 from train.experiment.network import NETWORKS
+from train.experiment.pattern import pattern_of
 from train.experiment.precision import PRECISIONS
 from train.methods import METHODS, Method
 from train.recipes import RECIPES, Recipe, find_recipe
@@ -47,7 +48,8 @@ class Settings:
             recipe's. `thin` makes it less.
         target: of `dsr` and `set`: weights (or slices) to move in a reallocation; an int, or a float in (0, 1) as a
             fraction of the active.
-        granularity: what moves, `"element"` (one weight) or `"kernel"` (one slice of a convolution).
+        pattern: what moves as a whole, `"element"` (one weight), `"kernel"` (one slice of a convolution), or a block
+            such as `"4x1"` (4 inputs by 1 output).
         distribution: of the budget over the layers at first, `"uniform"` or `"erk"` (the larger a layer the sparser).
         stop_at: of methods that move weights: the epoch from which on none move.
         mask_from: folder of a finished run whose final mask this one trains with, method `static` (the lottery-ticket
@@ -74,7 +76,7 @@ class Settings:
     depth: int | None = None
     width: float | None = None
     target: int | float | None = None
-    granularity: str = "element"
+    pattern: str = "element"
     distribution: str = "uniform"
     stop_at: int | None = None
     mask_from: str | None = None
@@ -90,8 +92,8 @@ class Settings:
             parts = ["lottery", "new" if self.init_from == "random" else "original"]
         if METHODS[self.method].sized:
             parts.append(f"{self.sparsity:g}")
-        if self.granularity != "element":
-            parts.append(self.granularity)
+        if self.pattern != "element":
+            parts.append(self.pattern)
         if self.distribution != "uniform":
             parts.append(self.distribution)
         if self.precision != "float32":
@@ -150,7 +152,7 @@ def resolve(settings: Settings) -> tuple[Settings, Recipe]:
     if settings.model == "wide_resnet":
         settings = _with_defaults(settings, depth=28)
     if method.has_target:
-        settings = _with_defaults(settings, target=method.default_target(settings.sparsity, settings.granularity))
+        settings = _with_defaults(settings, target=method.default_target(settings.sparsity, settings.pattern))
     _check_values(settings, method)
     if settings.out is None:
         settings = dataclasses.replace(
@@ -184,8 +186,16 @@ def _with_mask(settings: Settings) -> Settings:
             raise ValueError(
                 f"--mask_from and --init_from must be runs of the same network. Their {', '.join(differing)} differ."
             )
-    inherited = {name: origin[name] for name in ("model", "dataset", "depth", "width", "sparsity", "granularity")}
+    inherited = {name: origin[name] for name in ("model", "dataset", "depth", "width", "sparsity", "pattern")}
     return _with_defaults(dataclasses.replace(settings, **inherited), recipe=origin["recipe"])
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        check_pattern(pattern_of(text), "Settings")
+    except ValueError:
+        return False
+    return True
 
 
 def _with_defaults(settings: Settings, **defaults) -> Settings:
@@ -250,11 +260,9 @@ def _check_values(settings: Settings, method: Method) -> None:
     else:
         is_target = 0 < settings.target < 1 or (is_whole(settings.target) and 1 <= settings.target <= LARGEST_STEP)
         _require(is_target, settings, "target", "a number of weights, or a fraction of the active ones, in (0, 1)")
-    _require(settings.granularity in GRANULARITIES, settings, "granularity", f"one of {', '.join(GRANULARITIES)}")
-    if settings.granularity != "element":
-        _require(
-            method.has_slices, settings, "granularity", f"left out: --method={settings.method} has single weights only"
-        )
+    _require(_is_pattern(settings.pattern), settings, "pattern", "element, kernel, or a block such as 4x1")
+    if settings.pattern != "element":
+        _require(method.has_units, settings, "pattern", f"left out: --method={settings.method} has single weights only")
     _require(settings.distribution in DISTRIBUTIONS, settings, "distribution", f"one of {', '.join(DISTRIBUTIONS)}")
     if settings.distribution != "uniform":
         has_shares = method.has_distribution and settings.mask_from is None

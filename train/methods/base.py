@@ -90,7 +90,7 @@ class Method:
         return self.kernels != "dense"
 
     @property
-    def has_slices(self) -> bool:
+    def has_units(self) -> bool:
         """Whether complete slices of a convolution can take the place of single weights."""
         return self.kernels in ("sparse", "full") and not self.every_step
 
@@ -116,7 +116,7 @@ class Method:
         """The lengths of the passes through the recipe's learning rates, in epochs of a run of that many."""
         return [epochs / self.rounds] * self.rounds
 
-    def default_target(self, sparsity: float, granularity: str) -> int | float | None:
+    def default_target(self, sparsity: float, pattern: str) -> int | float | None:
         """How much moves in a reallocation where the user does not say it; None if `has_target` is false."""
         return None
 

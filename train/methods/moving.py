@@ -4,6 +4,8 @@ import dataclasses
 import math
 
 from keras_dsr import Reallocate, methods
+from keras_dsr.arguments import is_whole
+from train.experiment.pattern import pattern_of
 from train.methods.base import Marks, Method, Plan
 
 
@@ -39,8 +41,13 @@ class DSR(Moving):
     target: int | float = 0.1
     kernel_target: int | None = None
 
-    def default_target(self, sparsity: float, granularity: str) -> int | float:
-        return (granularity == "kernel" and self.kernel_target) or self.target
+    def default_target(self, sparsity: float, pattern: str) -> int | float:
+        if pattern == "kernel" and self.kernel_target:
+            return self.kernel_target
+        block = pattern_of(pattern)
+        if isinstance(block, tuple) and is_whole(self.target):  # it counts weights
+            return max(1, int(self.target) // math.prod(block))
+        return self.target
 
     def callback(self, plan: Plan) -> Reallocate:
         return self.reallocate(plan, methods.DSR(target=plan.settings.target, initial_threshold=1e-3))
@@ -57,13 +64,13 @@ class SET(DSR):
 
     fractions: tuple[tuple[float, float], ...] = ()
 
-    def default_target(self, sparsity: float, granularity: str) -> int | float:
-        otherwise = super().default_target(sparsity, granularity)
-        return dict(self.fractions).get(sparsity, otherwise) if granularity == "element" else otherwise
+    def default_target(self, sparsity: float, pattern: str) -> int | float:
+        otherwise = super().default_target(sparsity, pattern)
+        return dict(self.fractions).get(sparsity, otherwise) if pattern == "element" else otherwise
 
     def callback(self, plan: Plan) -> Reallocate:
         target = plan.settings.target
-        units = sum(each.count() / math.prod(each.shape[axis] for axis in each.unit_axes) for each in plan.weights)
+        units = sum(each.active_units() for each in plan.weights)
         if target >= units:
             raise ValueError(f"--target must be below the {units:,.0f} that there are. Received: --target={target}")
         return self.reallocate(plan, methods.SET(fraction=target if target < 1 else target / units))

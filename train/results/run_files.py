@@ -82,7 +82,10 @@ def read_json(path: pathlib.Path):
 
 def read_config(path: pathlib.Path) -> dict:
     """What a config.json holds. Raises as `read_json` does."""
-    return _checked(path, read_json(path), _CONFIG, "settings")
+    config = _checked(path, read_json(path), _CONFIG, "settings")
+    if "granularity" in config["settings"]:  # what version 0.1.0 called the pattern
+        config["settings"]["pattern"] = config["settings"].pop("granularity")
+    return config
 
 
 def read_result(path: pathlib.Path) -> dict:

@@ -11,7 +11,7 @@ from train.storage import checkpoint
 from train.storage.run_folder import read_config
 
 # What others need to know of a run.
-ORIGIN = ("model", "dataset", "method", "sparsity", "batch_size", "seed", "recipe", "depth", "width", "granularity")
+ORIGIN = ("model", "dataset", "method", "sparsity", "batch_size", "seed", "recipe", "depth", "width", "pattern")
 ORIGIN += ("initial_weights_seed",)
 
 

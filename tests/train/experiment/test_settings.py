@@ -131,14 +131,17 @@ def test_the_marks_of_dsr_stretch_with_the_epochs():
             {"method": "compressed", "distribution": "erk"},
             "--distribution must be left out: no mask is drawn for it by --method=compressed. .*erk",
         ),
-        ({"granularity": "filter"}, "--granularity must be one of element, kernel. Received: --granularity=filter"),
         (
-            {"method": "deepr", "granularity": "kernel"},
-            "--granularity must be left out: --method=deepr has single weights only. Received: --granularity=kernel",
+            {"pattern": "filter"},
+            "--pattern must be element, kernel, or a block such as 4x1. Received: --pattern=filter",
         ),
-        ({"method": "hashed", "granularity": "kernel"}, "--granularity must be left out: --method=hashed"),
-        ({"method": "dense", "granularity": "kernel"}, "--granularity must be left out: --method=dense"),
-        ({"method": "thin", "granularity": "kernel"}, "--granularity must be left out: --method=thin"),
+        (
+            {"method": "deepr", "pattern": "kernel"},
+            "--pattern must be left out: --method=deepr has single weights only. Received: --pattern=kernel",
+        ),
+        ({"method": "hashed", "pattern": "kernel"}, "--pattern must be left out: --method=hashed"),
+        ({"method": "dense", "pattern": "kernel"}, "--pattern must be left out: --method=dense"),
+        ({"method": "thin", "pattern": "kernel"}, "--pattern must be left out: --method=thin"),
         (
             {"method": "static", "stop_at": 3},
             "--stop_at must be left out: --method=static moves no weights. Received: --stop_at=3",
@@ -168,7 +171,8 @@ def test_what_cannot_be_is_refused(given, message):
         ({"method": "dense", "seed": 2}, "dense-seed2"),
         ({}, "dsr-0.98-seed0"),
         ({"method": "thin", "sparsity": 0.5}, "thin-0.5-seed0"),
-        ({"granularity": "kernel", "stop_at": 3, "epochs": 5}, "dsr-0.98-kernel-stop3-seed0"),
+        ({"pattern": "kernel", "stop_at": 3, "epochs": 5}, "dsr-0.98-kernel-stop3-seed0"),
+        ({"pattern": "4x1"}, "dsr-0.98-4x1-seed0"),
         ({"method": "rigl", "distribution": "erk"}, "rigl-0.98-erk-seed0"),
     ],
 )

@@ -211,7 +211,7 @@ def test_the_learning_rates_of_two_rounds_repeat():
         ({"sparsity": 0.85}, 20_000 / 43_546),  # elsewhere as many as DSR: of 290,304 weights
         ({"sparsity": 0.9, "target": 0.25}, 0.25),
         ({"sparsity": 0.9, "target": 100}, 100 / 29_030),
-        ({"sparsity": 0.9, "granularity": "kernel"}, 2000 / 3226),  # slices, of 32,256
+        ({"sparsity": 0.9, "pattern": "kernel"}, 2000 / 3226),  # slices, of 32,256
     ],
 )
 def test_the_fraction_that_set_moves(given, fraction):
@@ -242,8 +242,15 @@ def test_slices_of_a_convolution_move_as_wholes(finished_slices):
 
 def test_the_target_by_slices_is_the_recipes():
     for method in ("dsr", "set"):
-        settings, _ = resolve(dataclasses.replace(WIDE_RESNET, method=method, granularity="kernel"))
+        settings, _ = resolve(dataclasses.replace(WIDE_RESNET, method=method, pattern="kernel"))
         assert settings.target == 2000
+
+
+def test_the_target_by_blocks_is_of_as_many_weights():
+    settings, _ = resolve(dataclasses.replace(WIDE_RESNET, method="dsr", pattern="4x1"))
+    assert settings.target == 20_000 // 4
+    built = build_network(settings, RECIPES["wide_resnet_cifar10"], digits(), steps=4)
+    assert {weight.pattern for weight in dsr.sparse_weights(built.model)} == {(4, 1)}
 
 
 @pytest.mark.once

@@ -130,7 +130,7 @@ def test_the_network_is_that_of_the_mask(finished_slices):
     _, run, _ = finished_slices
     settings, _ = resolve(lottery(run.settings))
     assert (settings.model, settings.dataset, settings.depth, settings.width) == ("wide_resnet", "digits", 10, 0.5)
-    assert (settings.recipe, settings.granularity) == ("wide_resnet_cifar10", "kernel")
+    assert (settings.recipe, settings.pattern) == ("wide_resnet_cifar10", "kernel")
     assert settings.epochs == 200, "not 400: it lasts as long as DSR"
     assert resolve(settings)[0] == settings
 
