@@ -106,7 +106,14 @@ def test_reallocation_keeps_blocks_whole_and_their_number_exact(method, block, s
         before = after
 
 
-@pytest.mark.parametrize("method", [DSR(target=0.3), SET(0.3), RigL(end_step=100), SNFS(end_step=100)])
+@pytest.mark.parametrize(
+    "method",
+    [
+        DSR(target=0.3),
+        *(pytest.param(one, marks=pytest.mark.slow_on("tensorflow", "jax")) for one in (SET(0.3), SNFS(end_step=100))),
+        RigL(end_step=100),
+    ],
+)
 def test_training_with_an_optimizer_moves_whole_blocks(method):
     model = network("optimizer")
     before = active_blocks(model)
@@ -132,6 +139,7 @@ def test_the_smallest_blocks_are_pruned_whole():
 
 
 @pytest.mark.parametrize("by", ["layers", "optimizer"])
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_a_saved_model_trains_on_to_the_same_bits(by, tmp_path):
     def train(model):
         trained(model, dsr.DSRCallback(target=8, period=3))

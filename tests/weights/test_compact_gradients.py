@@ -43,7 +43,7 @@ def active(model) -> list[int]:
     return [weight.count() for weight in dsr.sparse_weights(model)]
 
 
-@pytest.mark.parametrize("sparsity", [0.3, 0.9])
+@pytest.mark.parametrize("sparsity", [pytest.param(0.3, marks=pytest.mark.slow_on("tensorflow", "jax")), 0.9])
 def test_the_same_weights_are_pruned_and_grown_as_with_sparse_optimizer(sparsity):
     compact, stock = network("compact", sparsity), network("optimizer")
     compiled(compact, keras.optimizers.SGD(0.1))
@@ -145,6 +145,7 @@ def test_of_a_layer_that_is_called_twice_the_gradients_are_summed():
     np.testing.assert_array_equal(weight.positions(), np.sort(np.concatenate([kept, grown])))
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_a_saved_model_goes_on_to_the_same_bits(tmp_path):
     def train(model):
         trained(model, dsr.Reallocate(RIGL, period=3), count=6)
@@ -224,6 +225,7 @@ def test_beside_weights_of_a_sparse_optimizer():
     assert history["dsr_pruned"][0] > 5
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_moving_average_of_gradients_is_refused_and_the_last_one_is_not():
     model = compiled(network("compact"))
     with pytest.raises(ValueError, match="SNFS needs gradients .* moving average of them is as large as the dense"):

@@ -139,6 +139,7 @@ def test_slots_move_with_their_weights_and_those_of_newborn_start_over():
     np.testing.assert_array_equal(values(slot.variable)[born], np.float32(slot.initial_value))
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_a_saved_model_trains_on_to_the_same_bits(tmp_path):
     def callback():
         return dsr.DSRCallback(target=6, period=3)
@@ -157,6 +158,7 @@ def test_a_saved_model_trains_on_to_the_same_bits(tmp_path):
     assert sum(units(second)) == sum(units(network()))
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_gradual_pruning_cuts_whole_slices():
     model = network(sparsity=0.0)
     trained(model, dsr.Reallocate(GradualPruning(final_sparsity=0.75, end_step=10), period=2))
