@@ -101,7 +101,12 @@ def test_before_it_is_built_a_layer_is_copied_with_what_is_to_be_chosen():
 
 def test_the_report_says_how_much_each_layer_gained_and_all_of_them():
     model = keras.Sequential(
-        [keras.Input((1024,)), keras.layers.Dense(2048), keras.layers.Dense(10), keras.layers.Dense(3, dtype="float16")]
+        [
+            keras.Input((1024,)),
+            keras.layers.Dense(2048, name="a"),
+            keras.layers.Dense(10, name="b"),
+            keras.layers.Dense(3, name="c", dtype="float16"),
+        ]
     )
     report = dsr.sparsify(model, 0.99, storage="auto", batch_size=32, seed=1)
     for row in report.rows[:2]:
