@@ -10,7 +10,7 @@ from keras_dsr.analysis.evaluation import finite, judged_by, modes_of, readable
 from keras_dsr.analysis.sensitivity_report import Sensitivity, SensitivityRow
 from keras_dsr.analysis.temporary_cut import kept_whole, trial
 from keras_dsr.arguments import check_model, check_verbose, is_one_of
-from keras_dsr.ops.initial_masks import active_units, check_sparsity, magnitude_mask
+from keras_dsr.ops.initial_masks import check_sparsity, magnitude_mask
 from keras_dsr.ops.patterns import SINGLE
 from keras_dsr.selectors.candidates import Candidate
 from keras_dsr.selectors.language import Selector, built_candidates, choose, left_dense_by_default
@@ -152,7 +152,7 @@ def _cut_values(
     units = SINGLE if sparse is None else sparse.units
     weight = np.array(weight)
     for sparsity in sparsities:
-        kept = magnitude_mask(weight, active_units(units.count(one.shape), sparsity), units)
+        kept = magnitude_mask(weight, units.number_at(one.shape, sparsity), units)
         if not weight[~kept].any():
             yield baseline
             continue

@@ -16,7 +16,7 @@ from keras_dsr.conversion.sparsify import sparsify
 from keras_dsr.layers.record import Record
 from keras_dsr.methods.dsd import DSD, Sparsity
 from keras_dsr.methods.identity import digest
-from keras_dsr.ops.initial_masks import active_units, check_mask
+from keras_dsr.ops.initial_masks import check_mask
 from keras_dsr.ops.sparsity_distributions import check_sparsities
 from keras_dsr.selectors.candidates import Candidate, candidates
 from keras_dsr.selectors.language import Selector, checked_selectors, choose
@@ -292,7 +292,7 @@ class DSDCallback(keras.callbacks.Callback):
 
 def _goal(weight: SparseWeight | CompactWeight, sparsity: float) -> int:
     """The number of active units at a sparsity."""
-    return active_units(weight.units.count(weight.shape), sparsity)
+    return weight.units.number_at(weight.shape, sparsity)
 
 
 def _learning_rate(optimizer):

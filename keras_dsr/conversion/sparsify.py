@@ -21,14 +21,13 @@ from keras_dsr.layers.storage import check_storage
 from keras_dsr.layers.storage_choice import StorageChoice, choose_storage
 from keras_dsr.layers.units import units_of
 from keras_dsr.ops.initial_masks import (
-    active_units,
     check_mask,
     check_sparsity,
     magnitude_mask,
     random_mask,
 )
-from keras_dsr.ops.patterns import Pattern, check_pattern
-from keras_dsr.ops.sparsity_distributions import active_counts, check_distribution
+from keras_dsr.ops.patterns import Pattern, Units, check_fits, check_pattern
+from keras_dsr.ops.sparsity_distributions import check_distribution, numbers_of_units
 from keras_dsr.selectors.candidates import Candidate
 from keras_dsr.selectors.language import Selector, built_candidates, check_matched, check_selector, choose, matches
 from keras_dsr.weights.sparse_weights import layer_weights, sparse_optimizer
@@ -70,7 +69,8 @@ def sparsify(
             the name of the model), such as `"block1/conv/kernel"`. Biases are meant by their path alone: `".*/bias"`.
         exclude: what stays dense, in the same terms. It goes before `include`.
         pattern: what is pruned and grown as a whole: `"element"` (single weights), `"kernel"` (k x k slices of
-            convolutions), or a pair such as `(4, 1)` (blocks of 4 neighbouring inputs by 1 output).
+            convolutions), a pair such as `(4, 1)` (blocks of 4 neighbouring inputs by 1 output), `"2:4"` or another
+            N:M (of 4 neighbouring inputs 2), or `"fan_in"` (as many in each output).
         mask: `"random"`; or `"magnitude"`, the largest weights (units) of each tensor stay: for a pretrained model.
         seed: int, of random masks. None draws one from Python's random numbers.
         storage: how weights are stored (see `keras_dsr.SparseDense`). `"masked"`; `"compact"`: as a list where the
@@ -104,6 +104,7 @@ def sparsify(
     check_storage(storage, capacity, batch_size, "sparsify")
     check_initial_scale(initial_scale, "sparsify")
     sparsity = check_sparsity(sparsity, "sparsify")
+    check_fits(pattern, sparsity, "sparsify")
     seed = drawn_seed(seed, "sparsify", "seed")
     found, unbuilt = built_candidates(model, "sparsify")
     chosen, left_out = choose(found, include, exclude, "sparsify")
@@ -111,8 +112,7 @@ def sparsify(
     _check_not_sparse(model, skipped, sparsity, distribution)
     _check_not_held(chosen)
     made_of = [units_of(cast(keras.layers.Layer, one.layer), one.role, one.shape, pattern) for one in chosen]
-    units = [of_one.count(one.shape) for one, of_one in zip(chosen, made_of)]
-    active = _distribute(distribution, sparsity, chosen, units)
+    active = _distribute(distribution, sparsity, chosen, made_of)
     if initial_scale == "active":
         check_can_be_scaled(model, chosen, mask)
 
@@ -153,7 +153,7 @@ def _check_not_sparse(model: keras.Model, skipped: list[SkippedRow], sparsity: f
     excluded = {row.name for row in skipped if row.reason == "excluded"}
     other = []
     for weight in layer_weights(model):
-        asked = active_units(weight.units.count(weight.shape), sparsity)
+        asked = weight.units.number_at(weight.shape, sparsity)
         is_asked_for = distribution == "uniform" and weight.active_units() == asked
         if weight.name not in excluded and not is_asked_for:
             other.append(weight)
@@ -206,21 +206,24 @@ def _choose_storages(
     return choices
 
 
-def _distribute(distribution: Distribution, sparsity: float, chosen: list[Candidate], units: list[int]) -> list[int]:
+def _distribute(
+    distribution: Distribution, sparsity: float, chosen: list[Candidate], made_of: list[Units]
+) -> list[int]:
     """The number of active units of each weight."""
     if isinstance(distribution, Mapping):
         for selector in distribution:
             check_selector(selector, "sparsify", "distribution")
             check_matched(selector, chosen, "sparsify", "distribution")
-        return [active_units(size, _looked_up(distribution, one, sparsity)) for one, size in zip(chosen, units)]
+        shares = [_looked_up(distribution, one, sparsity) for one in chosen]
+        return [of_one.number_at(one.shape, share) for one, of_one, share in zip(chosen, made_of, shares)]
     if is_function(distribution):
         shares = [distribution(one) for one in chosen]
         for one, share in zip(chosen, shares):
             check_sparsity(share, "sparsify", "distribution", f"{distribution!r} gave {share!r} for {one.name!r}")
-        return [active_units(size, share) for size, share in zip(units, shares)]
+        return [of_one.number_at(one.shape, share) for one, of_one, share in zip(chosen, made_of, shares)]
     distribution = cast(str, distribution)
     check_distribution(distribution, "sparsify", ", a mapping from layers or names to sparsities, or a function")
-    return active_counts(distribution, sparsity, [one.shape for one in chosen], units)
+    return numbers_of_units(distribution, sparsity, [one.shape for one in chosen], made_of, "sparsify")
 
 
 def _looked_up(distribution: Mapping, one: Candidate, sparsity: float) -> float:

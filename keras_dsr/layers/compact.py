@@ -137,10 +137,10 @@ class CompactLayer(RefusesVariants):
     @classmethod
     def check_can_have(cls, pattern: Pattern) -> None:
         """Raise `ValueError` if lists of weights cannot have a pattern."""
-        if not isinstance(pattern, str):
+        if pattern not in ("element", "kernel"):
             raise ValueError(
                 f"{cls.__name__}(pattern=...) must be 'element' or 'kernel': in compact storage a layer has single "
-                f"weights, or slices. Use storage='masked' for blocks. Received: pattern={pattern!r}"
+                f"weights, or slices. Use storage='masked' for others. Received: pattern={pattern!r}"
             )
 
     @classmethod

@@ -26,7 +26,7 @@ class SparseConv2D(HasStorage, MaskedLayer, keras.layers.Conv2D):
             `{"kernel": 0.9, "bias": 0.5}`.
         pattern: what is pruned and grown as a whole: `"element"`, single weights; `"kernel"`, slices (one window of one
             input and one output channel); or a pair such as `(4, 1)`, blocks of 4 neighbouring inputs by 1 output at
-            each tap of the window.
+            each tap of the window; or as `SparseDense`.
         mask_seed: int, where the first active weights lie. `None` draws one from Python's random numbers, which
             `keras.utils.set_random_seed` fixes.
         initial_scale: as `SparseDense`.

@@ -19,7 +19,8 @@ class SparseDense(HasStorage, MaskedLayer, keras.layers.Dense):
             `{"kernel": 0.9, "bias": 0.5}`.
         pattern: what is pruned and grown as a whole: `"element"`, single weights (`"kernel"` is the same here), or a
             pair such as `(4, 1)`, blocks of 4 neighbouring inputs by 1 output; those at the end of an axis may be
-            smaller. All sparse layers of one reallocation have the same.
+            smaller; `"2:4"` or another N:M, of 4 neighbouring inputs 2; or `"fan_in"`, as many in each output. All
+            sparse layers of one reallocation have the same.
         mask_seed: int, where the first active weights lie. `None` draws one from Python's random numbers, which
             `keras.utils.set_random_seed` fixes.
         initial_scale: `"dense"`: first weights are those of a dense layer. `"active"`: they have the variance that

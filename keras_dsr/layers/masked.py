@@ -19,9 +19,9 @@ from keras_dsr.layers.masked_weight import HeldByLayer, MaskedWeight, OfActiveWe
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_threshold, loaded_record
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, enter
 from keras_dsr.layers.units import renamed, units_of
-from keras_dsr.ops.initial_masks import active_units, check_sparsity, random_mask
+from keras_dsr.ops.initial_masks import check_sparsity, random_mask
 from keras_dsr.ops.masking import mask_weights
-from keras_dsr.ops.patterns import Pattern, Units, check_pattern
+from keras_dsr.ops.patterns import Pattern, Units, check_fits, check_pattern
 
 Sparsity = float | dict[str, float]
 OWN_STATE = ("mask", "threshold", "record")  # what the layer holds beside each sparse weight, whatever the method
@@ -43,6 +43,8 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         pattern: what is pruned and grown as a whole. `"element"`: single weights. `"kernel"`: slices of a convolution
             (one window of one input and one output channel). A pair, such as `(4, 1)`: blocks of 4 neighbouring inputs
             by 1 output, in convolutions at each tap of the window; blocks at the end of an axis may be smaller.
+            `"N:M"`, such as `"2:4"`: single weights, of every M neighbouring inputs N. `"fan_in"`: single weights, as
+            many in each output.
         mask_seed: int, where the first active weights lie. None draws one from Python's random numbers, which
             `keras.utils.set_random_seed` fixes.
         method_state: what methods keep with the layer (see `add_state`); Keras passes it when it loads a model.
@@ -97,6 +99,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
             self.refuse_quantization()
         self.sparsity = self.check_sparsity(sparsity)
         self.pattern = check_pattern(pattern, type(self).__name__)
+        check_fits(self.pattern, self.sparsity, type(self).__name__)
         self.mask_seed = drawn_seed(mask_seed, type(self).__name__)
         self.method_state = check_state(method_state, type(self).__name__, "method_state")
         self.initial_scale = check_initial_scale(initial_scale, type(self).__name__)
@@ -134,8 +137,8 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
     def scale_factor_of(self, role: str) -> float:
         """What the draws for a sparse weight are multiplied by, at the density that it had at first."""
         shape = tuple(self.variable_of(role).shape)
-        units = self.units_of_role(role).count(shape)
-        density = active_units(units, self._sparsity_of(role) or 0.0) / units
+        units = self.units_of_role(role)
+        density = units.number_at(shape, self._sparsity_of(role) or 0.0) / units.count(shape)
         initializer = initializer_of(self, self.initializers[role])
         return scale_factor(self.initial_scale, initializer, shape, density)
 
@@ -150,7 +153,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         units = self.units_of_role(name, tuple(shape))
         index = list(self.initializers).index(name)
         seed = [self.mask_seed, index] if index else self.mask_seed
-        mask = random_mask(shape, active_units(units.count(shape), sparsity), units, seed)
+        mask = random_mask(shape, units.number_at(shape, sparsity), units, seed)
         dense_initializer = keras.initializers.get(initializer or "glorot_uniform")
 
         # Both start as they should be: an assignment after creation is lost where Keras builds in a traced scope.

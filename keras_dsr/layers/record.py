@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dsr.ops.patterns import Units
+from keras_dsr.ops.patterns import Groups, Units
 
 
 class Record(NamedTuple):
@@ -62,6 +62,11 @@ def checked_mask(mask: np.ndarray, units: Units, owner: str) -> np.ndarray:
     active = int(mask.sum())
     if not active:
         raise ValueError(f"The mask of {owner} must have at least one true entry. Received: none of {mask.size:,}.")
+    if isinstance(units, Groups) and units.violation(mask, np):
+        raise ValueError(
+            f"The mask of {owner} must consist of {units}, as its pattern says. Received: {active:,} active weights, "
+            "of which some have more or fewer. The mask is of a model of another pattern."
+        )
     found = units.active(mask, np)
     if not np.array_equal(units.mask(found, mask.shape, np), mask):
         raise ValueError(

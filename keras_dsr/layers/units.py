@@ -1,12 +1,12 @@
 """What the weights of a layer are made of, by the pattern that the user named."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import keras
 
 from keras_dsr.layers.einsum import summed_axes
-from keras_dsr.ops.patterns import SINGLE, Blocks, Pattern, Slices, Units
+from keras_dsr.ops.patterns import SINGLE, Blocks, FanIn, NOfM, Pattern, Slices, Units, n_of_m
 
 # Their kernels have outputs before inputs.
 _TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
@@ -22,23 +22,39 @@ def units_of(layer: keras.layers.Layer | None, role: str, shape: tuple[int, ...]
         pattern: as `ops.patterns.check_pattern` returned it.
 
     Raises:
-        ValueError: blocks of a weight that is no matrix and holds none.
+        ValueError: blocks or groups of a weight that is no matrix and holds none; N:M of inputs that are no multiple of
+            M.
     """
-    if isinstance(pattern, str):
+    in_groups = pattern == "fan_in" or n_of_m(pattern) is not None
+    if isinstance(pattern, str) and not in_groups:
         window = getattr(layer, "kernel_size", ()) if role in ("kernel", "depthwise_kernel") else ()
         is_slice = pattern == "kernel" and any(size > 1 for size in window)
         return Slices(tuple(range(len(window)))) if is_slice else SINGLE
+    of_layer = "" if layer is None else f" of {type(layer).__name__} {layer.name!r}"
     if len(shape) < 2:
-        of_layer = "" if layer is None else f" of {type(layer).__name__} {layer.name!r}"
         raise ValueError(
-            f"pattern={pattern!r} is of blocks of inputs by outputs, and {role!r}{of_layer} has the shape "
-            f"{tuple(shape)}. Leave it dense, or use pattern='element'."
+            f"pattern={pattern!r} is of inputs by outputs, and {role!r}{of_layer} has the shape {tuple(shape)}. Leave "
+            "it dense, or use pattern='element'."
         )
+    outputs_first = isinstance(layer, _TRANSPOSED)
     if isinstance(layer, keras.layers.EinsumDense):
         rows = math.prod(shape[: summed_axes(layer.equation)])
-        return Blocks(pattern, (1, rows, math.prod(shape) // rows))
-    view = math.prod(shape[:-2]), shape[-2], shape[-1]
-    return Blocks(pattern[::-1] if isinstance(layer, _TRANSPOSED) else pattern, view)
+        view = 1, rows, math.prod(shape) // rows
+    else:
+        view = math.prod(shape[:-2]), shape[-2], shape[-1]
+    if not in_groups:
+        pair = cast(tuple[int, int], pattern)
+        return Blocks(pair[::-1] if outputs_first else pair, view)
+    numbers = n_of_m(pattern)
+    if numbers is None:
+        return FanIn(view, outputs_first)
+    inputs = view[2] if outputs_first else view[1]
+    if inputs % numbers[1]:
+        raise ValueError(
+            f"pattern={pattern!r} is of {numbers[1]} neighbouring inputs, and {role!r}{of_layer} has {inputs} inputs, "
+            f"which is no multiple of {numbers[1]}. Leave it dense (`exclude=` of `sparsify`), or use another pattern."
+        )
+    return NOfM(view, outputs_first, *numbers)
 
 
 def renamed(config: dict[str, Any]) -> dict[str, Any]:

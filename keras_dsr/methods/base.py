@@ -135,6 +135,8 @@ class Method(abc.ABC):
 
     Attributes:
         conserves: whether the total number of active units is the same after every update, which is checked.
+        across: whether a tensor may have more or fewer units afterwards, as others have fewer or more. A pattern whose
+            groups each have a number of their own (`"2:4"`, `"fan_in"`) is refused then.
         every_step: whether it must act after every step of the optimizer, which is checked.
         gradient_decay: None if it needs no gradients, else the decay in [0, 1) of their moving average (0: the
             gradient of the last step alone). `SparseOptimizer` keeps it; in compact storage there is that of the last
@@ -142,6 +144,7 @@ class Method(abc.ABC):
     """
 
     conserves: ClassVar[bool] = False
+    across: ClassVar[bool] = False
     every_step: ClassVar[bool] = False
     gradient_decay: ClassVar[float | None] = None
 
@@ -198,7 +201,7 @@ def check_method(method: Any, owner: str) -> None:
             f"class of one's own that inherits from keras_dsr.methods.Method. Received: method={method!r}"
             f"{why or f' (of type {type(method).__name__})'}"
         )
-    expected = {name: "True or False" for name in ("conserves", "every_step")}
+    expected = {name: "True or False" for name in ("conserves", "across", "every_step")}
     wrong = {name: words for name, words in expected.items() if not isinstance(getattr(method, name), bool)}
     decay = method.gradient_decay
     if not (decay is None or (is_number(decay) and 0 <= decay < 1)):

@@ -107,7 +107,7 @@ class DeepR(Method):
         counts = inputs.count(inputs.active) - inputs.count(kept)
         grown = ops.cond(  # with a low temperature most steps prune nothing
             ops.sum(counts) > 0,
-            lambda: grow_at_random(inputs, taken_in_each(inputs, kept, counts), counts, "deepr.grow"),
+            lambda: grow_at_random(inputs, taken_in_each(inputs, kept, counts), counts, "deepr.grow", kept),
             lambda: grow_none(inputs),
         )
         return Decision(kept, grown, weights=weights), {"pruned": ops.sum(counts)}

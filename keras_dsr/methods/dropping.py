@@ -6,7 +6,9 @@ from keras import ops
 
 from keras_dsr.arguments import is_number, is_whole
 from keras_dsr.methods.base import MethodInputs
-from keras_dsr.ops.selection import ordered_bits, select_smallest
+from keras_dsr.ops.initial_masks import active_units
+from keras_dsr.ops.patterns import Groups, NOfM
+from keras_dsr.ops.selection import count_in_each, ordered_bits, select_smallest, select_smallest_in_rows
 
 
 def check_fraction(fraction: float, owner: str) -> None:
@@ -60,6 +62,42 @@ def smallest_active(inputs: MethodInputs, counts):
         A joined bool tensor.
     """
     return select_smallest(ordered_bits(inputs.magnitudes), inputs.active, counts, inputs.segments)
+
+
+def pruned_to(inputs: MethodInputs, goals, keys):
+    """The active units beyond a number in each tensor, or in each group of it: those of the smallest keys.
+
+    Of a pattern with groups, each loses what it has beyond its part of the number, or, of N:M, beyond N: there the
+    smallest of the tensor that a group can lose.
+
+    Args:
+        inputs: what the update was given.
+        goals: int32 tensor of shape `(tensors,)`.
+        keys: joined int32 tensor, entries in `[0, MAX_KEY]`.
+
+    Returns:
+        A joined bool tensor.
+    """
+    excess = list(ops.unstack(ops.maximum(inputs.count(inputs.active) - goals, 0), len(inputs.units)))
+    grouped = {index: of for index, of in enumerate(inputs.units) if isinstance(of, Groups)}
+    if not grouped:
+        return select_smallest(keys, inputs.active, ops.stack(excess), inputs.segments)
+    may_go = inputs.segments.split(inputs.active)
+    of_tensors = inputs.segments.split(keys)
+    for index, of in grouped.items():
+        active, key = of.fold(may_go[index]), of.fold(of_tensors[index])
+        least = of.n if isinstance(of, NOfM) else ops.maximum((goals[index] + of.groups // 2) // of.groups, 1)
+        beyond = ops.maximum(count_in_each(active) - least, 0)
+        if not isinstance(of, NOfM):  # each output alike
+            excess[index] = ops.sum(beyond)
+        may_go[index] = of.unfold(select_smallest_in_rows(key, active, beyond), may_go[index].shape)
+    return select_smallest(keys, inputs.segments.join(may_go), ops.stack(excess), inputs.segments)
+
+
+def number_at(inputs: MethodInputs, index: int, sparsity: float) -> int:
+    """How many units of a tensor are active at a sparsity."""
+    of = inputs.units[index]
+    return of.number_at((), sparsity) if isinstance(of, Groups) else active_units(inputs.sizes[index], sparsity)
 
 
 def drop_smallest(inputs: MethodInputs, fraction):

@@ -8,9 +8,10 @@ from keras import ops
 
 from keras_dsr.arguments import check_steps, checked_pairs
 from keras_dsr.methods.base import Decision, Method, MethodInputs
-from keras_dsr.ops.initial_masks import active_units, check_mask
+from keras_dsr.methods.dropping import number_at, pruned_to
+from keras_dsr.ops.initial_masks import check_mask
 from keras_dsr.ops.randomness import random_keys
-from keras_dsr.ops.selection import ordered_bits, select_smallest
+from keras_dsr.ops.selection import ordered_bits
 from keras_dsr.ops.sparsity_distributions import check_sparsities, sparsities_by_name
 
 Sparsity = float | Mapping[str, float]
@@ -71,15 +72,14 @@ class DSD(Method):
     def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
         """Cut, restore, or leave as it is. `state["pruned"]` comes back as the number of units cut."""
         goals = self._goals(inputs)
-        excess = ops.maximum(inputs.count(inputs.active) - goals, 0)
         if self.cut == "random":
             keys = random_keys(inputs.segments, inputs.seeds("cut"))
         else:
             keys = ordered_bits(inputs.magnitudes)
-        dropped = select_smallest(keys, inputs.active, excess, inputs.segments)
+        dropped = pruned_to(inputs, goals, keys)
         is_dense = inputs.segments.spread(goals == ops.convert_to_tensor(inputs.segments.sizes, "int32"))
         kept, restored = inputs.active & ~dropped, is_dense & ~inputs.active
-        return Decision(kept, restored), {"pruned": ops.sum(excess)}
+        return Decision(kept, restored), {"pruned": ops.sum(inputs.count(dropped))}
 
     def _pairs(self) -> Sequence:
         is_schedule = isinstance(self.sparsity, Sequence) and not isinstance(self.sparsity, (str, bytes))
@@ -90,7 +90,7 @@ class DSD(Method):
         goals = None
         for step, sparsity in self._pairs():
             shares = sparsities_by_name(sparsity, inputs.names, 0.0, "DSD")
-            numbers = [active_units(size, share) for size, share in zip(inputs.sizes, shares)]
+            numbers = [number_at(inputs, index, share) for index, share in enumerate(shares)]
             later = ops.convert_to_tensor(numbers, "int32")
             goals = later if goals is None else ops.where(inputs.step >= step, later, goals)
         return goals

@@ -46,6 +46,7 @@ class DSR(Method):
     growth: str = "zeros"
 
     conserves: ClassVar[bool] = True
+    across: ClassVar[bool] = True
 
     def __post_init__(self):
         _check_target(self.target)

@@ -8,6 +8,8 @@ from keras import ops
 
 from keras_dsr.arguments import LARGEST_STEP, is_number, is_one_of, is_whole
 from keras_dsr.methods.base import Decision, Method, MethodInputs
+from keras_dsr.methods.dropping import pruned_to
+from keras_dsr.ops.patterns import NOfM
 from keras_dsr.ops.selection import largest, ordered_bits, select_smallest
 from keras_dsr.ops.sparsity_distributions import sparsities_by_name
 
@@ -99,21 +101,33 @@ class GradualPruning(Method):
                 f"GradualPruning(final_sparsity=...) must have one number for each of the {len(inputs.names)} sparse "
                 f"weights of the model, or be one number. Received {len(self.final_sparsity)}: {self.final_sparsity!r}"
             )
+        for index, final in enumerate(self._finals(inputs.names)):
+            of = inputs.units[index]
+            if isinstance(of, NOfM) and max(1, round((1 - final) * inputs.sizes[index])) < of.groups * of.n:
+                raise ValueError(
+                    f"GradualPruning(final_sparsity=...) must be at most {1 - of.n / of.m:g} where "
+                    f"{inputs.names[index]!r} has the pattern {of.n}:{of.m}. "
+                    f"Received: final_sparsity={self.final_sparsity!r}"
+                )
         return {"pruned": ops.zeros((), "int32")}
+
+    @property
+    def across(self) -> bool:  # type: ignore[override]  # of the class elsewhere, here of an argument
+        """Whether tensors prune each other's part."""
+        return self.scope == "global"
 
     def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
         """Prune what is above the schedule at this step. `state["pruned"]` comes back as the number of units pruned."""
-        counts, eligible, segments = inputs.count(inputs.active), inputs.active, inputs.segments
+        keys, is_time = ordered_bits(inputs.magnitudes), inputs.step >= self.begin_step
         if self.scope == "global":  # all as one tensor, but never the largest of a tensor
-            goals = self._goal(sum(inputs.sizes), cast(float, self.final_sparsity), inputs.step)
-            counts = ops.reshape(ops.sum(counts), (1,))
-            eligible = eligible & ~largest(inputs.magnitudes, inputs.active, segments)
-            segments = segments.joined()
+            goal = self._goal(sum(inputs.sizes), cast(float, self.final_sparsity), inputs.step)
+            excess = ops.where(is_time, ops.maximum(ops.sum(inputs.count(inputs.active)) - goal, 0), 0)
+            eligible = inputs.active & ~largest(inputs.magnitudes, inputs.active, inputs.segments)
+            dropped = select_smallest(keys, eligible, ops.reshape(excess, (1,)), inputs.segments.joined())
         else:
             finals = self._finals(inputs.names)
             goals = ops.stack([self._goal(size, final, inputs.step) for size, final in zip(inputs.sizes, finals)])
-        excess = ops.where(inputs.step >= self.begin_step, ops.maximum(counts - goals, 0), 0)
-        dropped = select_smallest(ordered_bits(inputs.magnitudes), eligible, excess, segments)
+            dropped = pruned_to(inputs, ops.where(is_time, goals, inputs.count(inputs.active)), keys)
         return Decision(inputs.active & ~dropped), {"pruned": ops.sum(inputs.count(dropped))}
 
     def _finals(self, names: Sequence[str]) -> Sequence[float]:

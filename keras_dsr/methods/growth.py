@@ -4,10 +4,11 @@ from keras import ops
 
 from keras_dsr.arguments import is_one_of
 from keras_dsr.methods.base import Grown, MethodInputs
+from keras_dsr.ops.patterns import Groups
 from keras_dsr.ops.positions import free_positions, no_positions, nowhere, positions_where
 from keras_dsr.ops.randomness import random_keys
 from keras_dsr.ops.segments import Segments
-from keras_dsr.ops.selection import MAX_KEY, ordered_bits, select_smallest
+from keras_dsr.ops.selection import MAX_KEY, count_in_each, ordered_bits, select_smallest, select_smallest_in_rows
 
 STARTS = ("zeros", "initializer")
 
@@ -21,7 +22,7 @@ def check_growth(growth: str, owner: str) -> None:
         )
 
 
-def grow_at_random(inputs: MethodInputs, taken, counts, purpose: str) -> Grown:
+def grow_at_random(inputs: MethodInputs, taken, counts, purpose: str, kept=None) -> Grown:
     """In each tensor, as many units as asked for, uniformly at random, without replacement, among those not taken.
 
     Args:
@@ -29,6 +30,8 @@ def grow_at_random(inputs: MethodInputs, taken, counts, purpose: str) -> Grown:
         taken: joined bool tensor, the units that must not be chosen, such as `inputs.active`.
         counts: int32 tensor of shape `(tensors,)`, how many to grow in each, at most as many as are free.
         purpose: string, keeps independent draws at one step apart, such as `"set.grow"`.
+        kept: joined bool tensor, the active units that stay, for tensors whose pattern has groups: there each group
+            grows as many as it loses, whatever `counts` says, also where they are taken if there is no room else.
     """
     seeds, segments, compact = inputs.seeds(purpose), inputs.segments, inputs.positions
     chosen, units = {}, ops.zeros_like(taken)
@@ -38,9 +41,33 @@ def grow_at_random(inputs: MethodInputs, taken, counts, purpose: str) -> Grown:
         stored = positions_where(positions, ops.reshape(entries[index], (-1,)))
         chosen[index] = free_positions(stored, counts[index], inputs.sizes[index], seeds[index], positions.shape[0])
     if len(compact) < len(seeds):
-        is_masked = ops.convert_to_tensor([index not in compact for index in range(len(seeds))])
-        units = select_smallest(random_keys(segments, seeds), ~taken, ops.where(is_masked, counts, 0), segments)
+        units = _select(inputs, random_keys(segments, seeds), ~taken, counts, kept)
     return Grown(units, chosen)
+
+
+def _select(inputs: MethodInputs, keys, free, counts, kept):
+    """In masked tensors as many units as asked for, of the smallest keys: by tensor, or by group."""
+    grouped = {index: of for index, of in enumerate(inputs.units) if isinstance(of, Groups)}
+    by_tensor = [index not in inputs.positions and index not in grouped for index in range(len(inputs.units))]
+    counts = ops.where(ops.convert_to_tensor(by_tensor), counts, 0)
+    units = select_smallest(keys, free, counts, inputs.segments)
+    if not grouped:
+        return units
+    if kept is None:
+        raise ValueError(
+            f"What is grown in {inputs.names[min(grouped)]!r} depends on what is kept in each of its groups: pass "
+            "`kept=` to grow_at_random or grow_where_largest."
+        )
+    units = inputs.segments.split(units)
+    joined = (inputs.active, kept, free, keys)
+    active, kept, free, keys = (inputs.segments.split(each) for each in joined)
+    for index, of in grouped.items():
+        had, stay, may_be, key = (of.fold(each[index]) for each in (active, kept, free, keys))
+        missing = count_in_each(had) - count_in_each(stay)
+        has_room = count_in_each(may_be) >= missing
+        may_be = ops.where(has_room[:, None], may_be, ~stay)
+        units[index] = of.unfold(select_smallest_in_rows(key, may_be, missing), units[index].shape)
+    return inputs.segments.join(units)
 
 
 def grow_none(inputs: MethodInputs) -> Grown:
@@ -49,7 +76,7 @@ def grow_none(inputs: MethodInputs) -> Grown:
     return Grown(ops.zeros_like(inputs.active), none)
 
 
-def grow_where_largest(inputs: MethodInputs, taken, counts, scores=None) -> Grown:
+def grow_where_largest(inputs: MethodInputs, taken, counts, scores=None, kept=None) -> Grown:
     """In each tensor, as many of the units not taken as asked for: those with the largest scores, ties by position.
 
     Args:
@@ -57,6 +84,7 @@ def grow_where_largest(inputs: MethodInputs, taken, counts, scores=None) -> Grow
         taken: joined bool tensor, the units that must not be chosen.
         counts: int32 tensor of shape `(tensors,)`.
         scores: joined float tensor, non-negative and without NaN; None: `inputs.gradient_magnitudes`.
+        kept: as `grow_at_random`.
 
     Raises:
         ValueError: scores for a tensor in compact storage, of which only gradients are known where it has no weight.
@@ -68,9 +96,7 @@ def grow_where_largest(inputs: MethodInputs, taken, counts, scores=None) -> Grow
         )
     scores = inputs.gradient_magnitudes if scores is None else scores
     segments, free = inputs.segments, ~taken
-    tensors = range(len(segments.sizes))
-    of_masked = ops.where(ops.convert_to_tensor([index not in inputs.positions for index in tensors]), counts, 0)
-    units = select_smallest(MAX_KEY - ordered_bits(scores), free, of_masked, segments)
+    units = _select(inputs, MAX_KEY - ordered_bits(scores), free, counts, kept)
     if not inputs.positions:
         return Grown(units, {})
     units, positions = segments.split(units), {}

@@ -52,7 +52,7 @@ class RigL(Method):
         """
         dropped = drop_smallest(inputs, annealed(self.fraction, inputs.step, self.end_step))
         survivors, counts = inputs.active & ~dropped, inputs.count(dropped)
-        chosen = grow_where_largest(inputs, survivors, counts)
+        chosen = grow_where_largest(inputs, survivors, counts, kept=survivors)
         again = inputs.active & chosen.units
         grown = Grown(chosen.units & ~inputs.active, chosen.positions)
         return Decision(survivors | again, grown), {"pruned": ops.sum(counts) - ops.sum(inputs.count(again))}

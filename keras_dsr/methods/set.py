@@ -67,7 +67,7 @@ class SET(Method):
         """One reallocation. `state["pruned"]` comes back as the number of units dropped (and grown)."""
         dropped = self._dropped(inputs)
         kept, counts = inputs.active & ~dropped, inputs.count(dropped)
-        grown = grow_at_random(inputs, taken_in_each(inputs, kept, counts), counts, "set.grow")
+        grown = grow_at_random(inputs, taken_in_each(inputs, kept, counts), counts, "set.grow", kept)
         return Decision(kept, grown, self.growth), {"pruned": ops.sum(counts)}
 
     def _dropped(self, inputs: MethodInputs):

@@ -44,6 +44,7 @@ class SNFS(Method):
     momentum: float = 0.9
 
     conserves: ClassVar[bool] = True
+    across: ClassVar[bool] = True
 
     def __post_init__(self):
         check_fraction(self.fraction, "SNFS")

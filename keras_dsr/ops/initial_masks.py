@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_dsr.arguments import is_number, is_one_of
-from keras_dsr.ops.patterns import SINGLE, Units
+from keras_dsr.ops.patterns import SINGLE, Groups, Units
 
 MASKS = ("random", "magnitude")
 
@@ -54,8 +54,10 @@ def random_mask(shape: Sequence[int], active: int, units: Units = SINGLE, seed: 
     Returns:
         A bool array of the given shape.
     """
-    chosen = np.random.default_rng(seed).choice(units.count(shape), active, replace=False, shuffle=False)
-    return _mask_of(chosen, shape, units)
+    rng = np.random.default_rng(seed)
+    if isinstance(units, Groups):
+        return _mask_in_groups(rng.random(units.fold(np.zeros(shape), np).shape), active, shape, units)
+    return _mask_of(rng.choice(units.count(shape), active, replace=False, shuffle=False), shape, units)
 
 
 def magnitude_mask(weight: np.ndarray, active: int, units: Units = SINGLE) -> np.ndarray:
@@ -69,9 +71,17 @@ def magnitude_mask(weight: np.ndarray, active: int, units: Units = SINGLE) -> np
     Returns:
         A bool array of the shape of the weight.
     """
+    if isinstance(units, Groups):
+        return _mask_in_groups(-units.fold(units.magnitudes(weight, np), np), active, weight.shape, units)
     magnitudes = units.magnitudes(weight, np).reshape(-1)
     chosen = np.argpartition(magnitudes, magnitudes.size - active)[magnitudes.size - active :] if active else []
     return _mask_of(chosen, weight.shape, units)
+
+
+def _mask_in_groups(keys: np.ndarray, active: int, shape, units: Groups) -> np.ndarray:
+    """The mask of equally many of each group, those of the smallest keys."""
+    ranks = np.argsort(np.argsort(keys, axis=1, kind="stable"), axis=1)
+    return np.array(units.unfold(ranks < active // units.groups, shape, np))
 
 
 def _mask_of(chosen, shape, units: Units) -> np.ndarray:

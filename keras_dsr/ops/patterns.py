@@ -10,6 +10,7 @@ the second, and so on: `units_of_list` reads it by units.
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -21,7 +22,8 @@ from keras_dsr.arguments import is_one_of, is_whole
 
 Pattern = str | tuple[int, int]
 
-NAMES = ("element", "kernel")
+NAMES = ("element", "kernel", "fan_in")
+_N_OF_M = re.compile(r"([1-9]\d*):([1-9]\d*)")
 
 
 def check_pattern(pattern: Any, owner: str) -> Pattern:
@@ -31,17 +33,46 @@ def check_pattern(pattern: Any, owner: str) -> Pattern:
         pattern: what was given.
         owner: who asks, in call form (`"SparseDense"`), for the message.
     """
-    if is_one_of(pattern, NAMES):
+    if is_one_of(pattern, NAMES) or n_of_m(pattern) is not None:
         return pattern
     is_pair = isinstance(pattern, Sequence) and not isinstance(pattern, (str, bytes)) and len(pattern) == 2
     if is_pair and all(is_whole(size) and size >= 1 for size in pattern):
         rows, columns = map(int, pattern)
         return "element" if (rows, columns) == (1, 1) else (rows, columns)
     raise ValueError(
-        f"{owner}(pattern=...) must be 'element' (single weights), 'kernel' (k x k slices of a convolution), or a pair "
-        "of positive ints such as (4, 1): blocks of 4 neighbouring inputs by 1 output. Received: "
+        f"{owner}(pattern=...) must be 'element' (single weights), 'kernel' (k x k slices of a convolution), a pair of "
+        "positive ints such as (4, 1) (blocks of 4 neighbouring inputs by 1 output), 'N:M' such as '2:4' (of 4 "
+        "neighbouring inputs 2), or 'fan_in' (as many weights in each output). Received: "
         f"pattern={pattern!r}"
     )
+
+
+def n_of_m(pattern: Any) -> tuple[int, int] | None:
+    """The two numbers of a pattern such as `"2:4"`; None: it is another."""
+    found = _N_OF_M.fullmatch(pattern) if isinstance(pattern, str) else None
+    numbers = (int(found[1]), int(found[2])) if found else (1, 0)
+    return numbers if numbers[0] < numbers[1] else None
+
+
+def check_fits(pattern: Pattern, sparsity: Any, owner: str) -> None:
+    """Raise `ValueError` if a pattern has another sparsity than is asked for: that of `"2:4"` is 0.5.
+
+    Args:
+        pattern: as `check_pattern` returned it.
+        sparsity: a number, or several by name.
+        owner: who asks, for the message.
+    """
+    numbers = n_of_m(pattern)
+    if numbers is None:
+        return
+    own = 1 - numbers[0] / numbers[1]
+    given = list(sparsity.values()) if isinstance(sparsity, dict) else [sparsity]
+    wrong = [one for one in given if one != 0 and not math.isclose(one, own, rel_tol=1e-9)]
+    if wrong:
+        raise ValueError(
+            f"{owner}(pattern={pattern!r}) is of sparsity {own:g}: pass sparsity={own:g}, or 0 for a network that is "
+            f"pruned to it in training. Received: sparsity={wrong[0]!r}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +85,7 @@ class Units:
     @property
     def are_single(self) -> bool:
         """Whether each weight is a unit."""
-        return type(self) is Units
+        return type(self) is Units or isinstance(self, Groups)
 
     def __str__(self) -> str:
         return "weights"
@@ -66,6 +97,10 @@ class Units:
     def count(self, shape: Sequence[int]) -> int:
         """The number of units of a tensor of the given shape."""
         return math.prod(self.shape(shape))
+
+    def number_at(self, shape: Sequence[int], sparsity: float) -> int:
+        """How many units are active at a sparsity: the nearest number that there can be, and at least one."""
+        return max(1, round((1 - sparsity) * self.count(shape)))
 
     def size(self, shape: Sequence[int]) -> int:
         """How many weights are a unit of a tensor of the given shape; of blocks, one that is not cut off."""
@@ -160,7 +195,101 @@ class Blocks(Units):
         return xp.reshape(array, (matrices, rows, self.block[0], columns, self.block[1]))
 
 
+@dataclasses.dataclass(frozen=True)
+class Groups(Units):
+    """Single weights that lie in groups of equal size, in each of which as many are active as in the others.
+
+    Attributes:
+        view: tuple of three ints, as what the tensor is seen: matrices, their rows and columns.
+        outputs_first: bool, whether the rows of the view are outputs.
+    """
+
+    view: tuple[int, int, int]
+    outputs_first: bool
+
+    def fold(self, tensor, xp: ModuleType = ops):
+        """The entries of each group, by position, of shape `(groups, size)`."""
+        whole = xp.reshape(tensor, self.view)
+        return whole if self.outputs_first else xp.transpose(whole, (0, 2, 1))
+
+    def unfold(self, folded, shape: Sequence[int], xp: ModuleType = ops):
+        """The inverse of `fold`, of the given shape."""
+        matrices, rows, columns = self.view
+        outputs, inputs = (rows, columns) if self.outputs_first else (columns, rows)
+        whole = xp.reshape(folded, (matrices, outputs, inputs))
+        return xp.reshape(whole if self.outputs_first else xp.transpose(whole, (0, 2, 1)), tuple(shape))
+
+    @property
+    def groups(self) -> int:
+        """How many groups there are."""
+        raise NotImplementedError
+
+    def violation(self, mask, xp: ModuleType = ops):
+        """How far the numbers of active weights in the groups are from what they may be, an int; 0: they are right."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class NOfM(Groups):
+    """Of every `m` neighbouring inputs of an output `n` are active, or more while a network is pruned to that.
+
+    Attributes:
+        n, m: ints.
+    """
+
+    n: int
+    m: int
+
+    def __str__(self) -> str:
+        return f"groups with {self.n} of {self.m} weights"
+
+    @property
+    def groups(self) -> int:
+        return math.prod(self.view) // self.m
+
+    def number_at(self, shape, sparsity):
+        return self.groups * (self.n if sparsity else self.m)
+
+    def fold(self, tensor, xp=ops):
+        return xp.reshape(super().fold(tensor, xp), (-1, self.m))
+
+    def violation(self, mask, xp=ops):
+        counts = _counts(self.fold(mask, xp), xp)
+        return xp.max(xp.maximum(self.n - counts, 0))
+
+
+@dataclasses.dataclass(frozen=True)
+class FanIn(Groups):
+    """Every output has as many active weights as the others."""
+
+    def __str__(self) -> str:
+        return "outputs with equally many weights"
+
+    @property
+    def groups(self) -> int:
+        return self.view[1] if self.outputs_first else self.view[2]
+
+    def number_at(self, shape, sparsity):
+        return self.groups * max(1, round((1 - sparsity) * (math.prod(self.view) // self.groups)))
+
+    def fold(self, tensor, xp=ops):
+        return xp.reshape(xp.transpose(super().fold(tensor, xp), (1, 0, 2)), (self.groups, -1))
+
+    def unfold(self, folded, shape, xp=ops):
+        by_output = xp.reshape(folded, (self.groups, self.view[0], -1))
+        return super().unfold(xp.transpose(by_output, (1, 0, 2)), shape, xp)
+
+    def violation(self, mask, xp=ops):
+        counts = _counts(self.fold(mask, xp), xp)
+        return xp.max(counts) - xp.min(counts)
+
+
 SINGLE = Units()
+
+
+def _counts(folded, xp: ModuleType):
+    """The true entries of each row, int32."""
+    return folded.sum(1, dtype="int32") if xp is np else ops.sum(ops.cast(folded, "int32"), axis=1)
 
 
 def _float32(weight, xp: ModuleType):

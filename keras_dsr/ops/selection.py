@@ -53,6 +53,23 @@ def largest(magnitudes, eligible, segments: Segments):
     return select_smallest(ranked, eligible, ops.ones((len(segments.sizes),), "int32"), segments)
 
 
+def select_smallest_in_rows(keys, eligible, counts):
+    """As `select_smallest`, in each row of a matrix; by sorting the rows.
+
+    Args:
+        keys: int32 tensor of shape `(rows, columns)`, entries in `[0, MAX_KEY]`.
+        eligible: bool tensor of the same shape.
+        counts: int32 tensor of shape `(rows,)`.
+    """
+    ranks = ops.argsort(ops.argsort(ops.where(eligible, keys, _EXCLUDED), axis=1), axis=1)
+    return eligible & (ops.cast(ranks, "int32") < counts[:, None])
+
+
+def count_in_each(mask):
+    """The true entries of each row of a bool tensor, int32."""
+    return ops.sum(ops.cast(mask, "int32"), axis=1)
+
+
 def value_of_rank(magnitudes, eligible, rank):
     """The value that has exactly `rank` eligible magnitudes before it in their order.
 

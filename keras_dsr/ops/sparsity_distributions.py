@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from keras_dsr.arguments import is_one_of
 from keras_dsr.ops.initial_masks import active_units, check_sparsity
+from keras_dsr.ops.patterns import Groups, Units
 
 DISTRIBUTIONS = ("uniform", "erk")
 
@@ -56,6 +57,25 @@ def active_counts(
     if distribution == "uniform":
         return uniform(unit_counts, sparsity)
     return erdos_renyi_kernel(shapes, unit_counts, round((1 - sparsity) * sum(unit_counts)))
+
+
+def numbers_of_units(
+    distribution: str, sparsity: float, shapes: Sequence[Sequence[int]], made_of: Sequence[Units], owner: str
+) -> list[int]:
+    """As `active_counts`, of tensors that are made of these units.
+
+    Raises:
+        ValueError: with `"erk"`, groups that each have a number of their own, or a total below the number of tensors.
+    """
+    if distribution == "uniform":
+        return [of_it.number_at(shape, sparsity) for of_it, shape in zip(made_of, shapes)]
+    grouped = [str(of_it) for of_it in made_of if isinstance(of_it, Groups)]
+    if grouped:
+        raise ValueError(
+            f"{owner}(distribution=...) must be 'uniform' for a pattern of {grouped[0]}: their number is fixed. "
+            f"Received: distribution={distribution!r}"
+        )
+    return active_counts(distribution, sparsity, shapes, [of_it.count(shape) for of_it, shape in zip(made_of, shapes)])
 
 
 def sparsities_by_name(

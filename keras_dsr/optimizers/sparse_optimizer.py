@@ -24,9 +24,9 @@ from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_
 from keras_dsr.layers.units import units_of
 from keras_dsr.ops.initial_masks import check_mask, check_sparsity, magnitude_mask, random_mask
 from keras_dsr.ops.masking import followed_mask, is_outside, mask_weights
-from keras_dsr.ops.patterns import Pattern, Units, check_pattern
+from keras_dsr.ops.patterns import Pattern, Units, check_fits, check_pattern
 from keras_dsr.ops.selection import count_true
-from keras_dsr.ops.sparsity_distributions import active_counts, check_distribution
+from keras_dsr.ops.sparsity_distributions import check_distribution, numbers_of_units
 from keras_dsr.optimizers.checks import (
     check_built,
     check_dense,
@@ -112,6 +112,7 @@ class SparseOptimizer(WrappingOptimizer):
         self._selection = Selection(select, "SparseOptimizer", "select")
         self.distribution = distribution
         self.pattern = check_pattern(pattern, "SparseOptimizer")
+        check_fits(self.pattern, self.sparsity, "SparseOptimizer")
         self.mask = mask
         self.seed = random.randint(1, 10**9) if seed is None else check_seed(seed, "SparseOptimizer")
         self.state = check_state(state, "SparseOptimizer", "state")
@@ -348,9 +349,9 @@ class SparseOptimizer(WrappingOptimizer):
 
     def _initial_masks(self, chosen: list[keras.Variable], units: list[Units]) -> list[np.ndarray]:
         shapes = [tuple(variable.shape) for variable in chosen]
-        sizes = [of_it.count(shape) for of_it, shape in zip(units, shapes)]
+        numbers = numbers_of_units(self.distribution, self.sparsity, shapes, units, "SparseOptimizer")
         masks = []
-        for index, count in enumerate(active_counts(self.distribution, self.sparsity, shapes, sizes)):
+        for index, count in enumerate(numbers):
             if self.mask == "magnitude":
                 masks.append(magnitude_mask(ops.convert_to_numpy(chosen[index]), count, units[index]))
             else:

@@ -4,7 +4,9 @@ from typing import cast
 
 import keras
 
+from keras_dsr.methods.base import Method
 from keras_dsr.ops.apportionment import LARGEST_TOTAL
+from keras_dsr.ops.patterns import Groups
 from keras_dsr.weights.compact_weight import CompactWeight
 from keras_dsr.weights.sparse_weight import SparseWeight
 from keras_dsr.weights.sparse_weights import sparse_weights
@@ -27,13 +29,20 @@ def movable_weights(model: keras.Model) -> list[SparseWeight | CompactWeight]:
     return movable
 
 
-def check_movable_together(model: keras.Model, weights: list[SparseWeight | CompactWeight]) -> None:
+def check_movable_together(model: keras.Model, weights: list[SparseWeight | CompactWeight], method: Method) -> None:
     """Raise `ValueError` if there is no weight, or one reallocation cannot be of all of them."""
     if not weights:
         raise ValueError(
             f"The model {model.name!r} has no sparse layer, so there is nothing to reallocate. Build it with sparse "
             "layers, such as `keras_dsr.SparseDense(units, sparsity=0.9)` for `keras.layers.Dense(units)`, call "
             "`keras_dsr.sparsify(model)`, or compile it with `keras_dsr.SparseOptimizer(optimizer)`."
+        )
+    grouped = [weight for weight in weights if isinstance(weight.units, Groups)]
+    if grouped and method.across:
+        raise ValueError(
+            f"{type(method).__name__} moves weights from one tensor to another, and {grouped[0].name!r} has the "
+            f"pattern {grouped[0].pattern!r}, whose groups each have a number of their own. Use a method that moves "
+            "weights within a tensor, such as SET or RigL, or another pattern."
         )
     # A product with a matrix in compact storage has single weights whatever it was told.
     told = [weight for weight in weights if weight.mask is not None or hasattr(weight.layer, "kernel_size")]

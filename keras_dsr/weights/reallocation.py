@@ -16,7 +16,7 @@ from keras_dsr.layers import MaskedLayer
 from keras_dsr.layers.record import SINCE, Record
 from keras_dsr.methods.base import Method, MethodInputs
 from keras_dsr.methods.identity import digest
-from keras_dsr.ops.patterns import SINGLE, Blocks, Slices, list_of_units, units_of_list
+from keras_dsr.ops.patterns import SINGLE, Blocks, Groups, Slices, list_of_units, units_of_list
 from keras_dsr.ops.positions import position_dtype
 from keras_dsr.ops.selection import count_true
 from keras_dsr.optimizers import SparseOptimizer
@@ -83,7 +83,7 @@ class Reallocation:
         self.seed = seed
         self.weights = movable_weights(model) if weights is None else list(weights)
         self._given_optimizer = optimizer
-        check_movable_together(model, self.weights)
+        check_movable_together(model, self.weights, method)
         self.initial_state, self._kept = {}, {}
         self.seen: CompactGradients | None = None
         self._digest = digest(method) if identity is None else identity
@@ -182,9 +182,9 @@ class Reallocation:
                 model is as it was before.
         """
         self._bind()
-        tensors, records, before, after, state = self._decide(self.seen.take() if self.seen else {})
+        tensors, records, before, after, violations, state = self._decide(self.seen.take() if self.seen else {})
         before, after = ops.convert_to_numpy(before), ops.convert_to_numpy(after)
-        self._check_postconditions(before, after)
+        self._check_postconditions(before, after, ops.convert_to_numpy(violations))
         state = {name: ops.convert_to_numpy(value) for name, value in state.items()}
         records = ops.convert_to_numpy(records)
 
@@ -325,7 +325,15 @@ class Reallocation:
         weights_now = ops.stack([self._count(index, tensors[index], active[index]) for index in range(len(tensors))])
         records = ops.reshape(ops.concatenate(records), (len(records), -1))
         records = ops.concatenate([records[:, :1], weights_now[:, None], records[:, 2:]], axis=1)
-        return tensors, records, inputs.count(inputs.active), active, state
+        return tensors, records, inputs.count(inputs.active), active, self._violations(tensors), state
+
+    def _violations(self, tensors: list[Rewritten]):
+        """How far the groups of each tensor are from the numbers that they have to have, int32."""
+        found = [
+            ops.cast(weight.units.violation(written.where[0]), "int32") if isinstance(weight.units, Groups) else 0
+            for weight, written in zip(self.weights, tensors)
+        ]
+        return ops.stack([ops.convert_to_tensor(number, "int32") for number in found])
 
     def _count(self, index: int, written: Rewritten, active):
         """The active weights of a tensor of which so many units are active, int32."""
@@ -339,7 +347,7 @@ class Reallocation:
         """The optimizer whose steps count."""
         return getattr(self.model, "optimizer", None) if self._given_optimizer is None else self._given_optimizer
 
-    def _check_postconditions(self, before: np.ndarray, after: np.ndarray):
+    def _check_postconditions(self, before: np.ndarray, after: np.ndarray, violations: np.ndarray):
         if self.method.conserves and before.sum() != after.sum():
             raise RuntimeError(
                 f"{self.method} changed the number of active units from {before.sum()} to {after.sum()}: a conserving "
@@ -351,6 +359,12 @@ class Reallocation:
                     f"{self.method} gave {weight.name!r} {active} weights, more than the {weight.capacity} that it has "
                     "room for. The model was not changed."
                 )
+        if violations.any():
+            weight = self.weights[int(violations.argmax())]
+            raise RuntimeError(
+                f"{self.method} left {weight.name!r} with other than {weight.units}, its pattern. The model was not "
+                "changed."
+            )
         if after.min() < 1:
             dead = self.weights[int(after.argmin())].name
             raise RuntimeError(f"{self.method} left no active weight in {dead!r}. The model was not changed.")

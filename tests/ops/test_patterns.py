@@ -82,7 +82,9 @@ def test_blocks_of_a_transposed_convolution_are_of_inputs_by_outputs_too():
 
 def test_blocks_of_a_vector_are_refused():
     layer = keras.layers.Dense(6, name="head")
-    with pytest.raises(ValueError, match=r"pattern=\(4, 1\) is of blocks.*'bias' of Dense 'head' has the shape \(6,\)"):
+    with pytest.raises(
+        ValueError, match=r"pattern=\(4, 1\) is of inputs by outputs, and 'bias' of Dense 'head' has the shape \(6,\)"
+    ):
         units_of(layer, "bias", (6,), (4, 1))
 
 
