@@ -13,6 +13,7 @@ from rich.table import Table
 import keras_dsr as dsr
 import models
 from benchmarks.training import repeated
+from keras_dsr.backend.plane_convolution import Convolution
 
 # The builder of each network, and the size of its images.
 NETWORKS = {
@@ -137,6 +138,58 @@ def steps_table(name: str, batch_size: int, sparsities: list[float], rounds: int
         label = "dense" if sparsity is None else f"{sparsity:g}"
         table.add_row(label, "last" if last else "first", f"{wall:.0f}", f"{cpu:.0f}", *ratios)
     return table
+
+
+def packing_table(name: str, batch_size: int, sparsity: float, rounds: int) -> Table:
+    """What a step consists of, milliseconds: products, packing into planes and back, and the rest; medians, on torch.
+
+    Packing is the time of the same convolutions with a single weight each.
+    """
+    model = network(name, sparsity)
+    images = np.random.default_rng(0).normal(size=(batch_size, *model.input_shape[1:])).astype("float32")
+    calls: list = []
+    forward = Convolution.forward
+
+    def seen(convolution, inputs, values, structure):
+        calls.append((convolution, values.copy(), structure))
+        return forward(convolution, inputs, values, structure)
+
+    Convolution.forward = seen
+    try:
+        model.train_on_batch(images, np.arange(batch_size) % 10)
+    finally:
+        Convolution.forward = forward
+    step = _median(lambda: model.train_on_batch(images, np.arange(batch_size) % 10), rounds)
+    whole = sum(_seconds_of_passes(*call, rounds) for call in calls)
+    one = np.zeros((1, 2), "int32")
+    packing = sum(_seconds_of_passes(c, np.ones(1, "float32"), c.structure(one, 1), rounds) for c, *_ in calls)
+    table = Table(title=f"A step of {name} at {sparsity:g}, batch {batch_size}, milliseconds")
+    for part in ("step", "convolutions", "of which packing", "the rest"):
+        table.add_column(part, justify="right")
+    table.add_row(*(f"{seconds * 1e3:.0f}" for seconds in (step, whole, packing, step - whole)))
+    return table
+
+
+def _seconds_of_passes(convolution: Convolution, values: np.ndarray, structure, rounds: int) -> float:
+    """Forward and backward."""
+    inputs, upstream = (np.ones(shape, "float32") for shape in (convolution.shape, convolution.output_shape))
+
+    def passes():
+        convolution.forward(inputs, values, structure)
+        convolution.backward(inputs, upstream, values, structure)
+
+    return _median(passes, rounds)
+
+
+def _median(function, rounds: int) -> float:
+    """Seconds of a call, after one that does not count."""
+    function()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
 
 
 def bytes_of_training(name: str, sparsity: float | None, batch_size: int) -> int:

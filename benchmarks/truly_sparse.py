@@ -5,6 +5,7 @@
     python -m benchmarks.truly_sparse --part=set --data_dir=...  # the network of the SET paper on CIFAR-10
     python -m benchmarks.truly_sparse --part=huge      # about 2 minutes: 103 GB of dense kernels
     python -m benchmarks.truly_sparse --part=convolution [--network=resnet_50] [--batch=128]    # 2 to 10 minutes
+    KERAS_BACKEND=torch python -m benchmarks.truly_sparse --part=packing --sparsity=0.95    # what a step consists of
     python -m benchmarks.truly_sparse --part=network_memory --network=wide_resnet_28_10 --sparsity=0.95 --batch=4
     python -m benchmarks.truly_sparse --part=both --data_dir=... [--rule=rigl]    # WRN-10-1, masked and compact
     KERAS_BACKEND=torch python -m benchmarks.truly_sparse --part=steps
@@ -32,14 +33,13 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_dsr as dsr
-from benchmarks.convolutions import NETWORKS, both_storages, bytes_of_training, steps_table
+from benchmarks.convolutions import NETWORKS, both_storages, bytes_of_training, packing_table, steps_table
 from benchmarks.training import interleaved, step_timer
 
 CASES = ("0.99/64", "0.99/8", "0.98/64", "0.95/64", "0.95/8", "0.9/64", "0.9/8", "0.8/8")
 FLAGS = flags.FLAGS
-flags.DEFINE_enum(
-    "part", "steps", ["steps", "memory", "set", "huge", "convolution", "network_memory", "both"], "What is measured."
-)
+PARTS = ("steps", "memory", "set", "huge", "convolution", "packing", "network_memory", "both")
+flags.DEFINE_enum("part", "steps", PARTS, "What is measured.")
 flags.DEFINE_multi_integer("width", None, "Units of a hidden layer; default: 4096, and 8192 for memory.")
 flags.DEFINE_multi_string("case", list(CASES), "SPARSITY/BATCH.")
 flags.DEFINE_integer("rounds", 9, "Timed rounds of each form.", lower_bound=1)
@@ -123,6 +123,11 @@ def seconds_a_step(sparsity: float, batch_size: int, width: int) -> tuple[dict[s
 
 def convolution_part(console: Console) -> None:
     console.print(steps_table(FLAGS.network, FLAGS.batch, FLAGS.sparsity, FLAGS.rounds, FLAGS.steps))
+
+
+def packing_part(console: Console) -> None:
+    for sparsity in FLAGS.sparsity:
+        console.print(packing_table(FLAGS.network, FLAGS.batch, sparsity, FLAGS.rounds))
 
 
 def network_memory_part(console: Console) -> None:
@@ -300,9 +305,17 @@ def main(argv):
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
     if FLAGS.part in ("set", "both") and FLAGS.data_dir is None:
         raise app.UsageError(f"--part={FLAGS.part} needs --data_dir=..., where TensorFlow Datasets has cifar10")
-    parts = {"steps": steps_part, "memory": memory_part, "set": set_part, "huge": huge_part}
-    parts |= {"convolution": convolution_part, "network_memory": network_memory_part, "both": both_part}
-    parts[FLAGS.part](Console())
+    parts = (
+        steps_part,
+        memory_part,
+        set_part,
+        huge_part,
+        convolution_part,
+        packing_part,
+        network_memory_part,
+        both_part,
+    )
+    dict(zip(PARTS, parts, strict=True))[FLAGS.part](Console())
 
 
 if __name__ == "__main__":

@@ -159,10 +159,20 @@ SWEPT = {
         lambda: {"mask": np.ones((6, 5), bool)},
         ("mask",),
     ),
+    "SparseWeight.units_at": Swept(
+        lambda **given: dsr.sparse_weights(sparse_network())[0].units_at(**given),
+        lambda: {"sparsity": 0.9},
+        ("sparsity",),
+    ),
     "SparseWeight.add_state": Swept(
         lambda **given: dsr.sparse_weights(sparse_network())[0].add_state(**given),
         lambda: {"name": "signs", "dtype": "int8"},
         ("name", "dtype"),
+    ),
+    "CompactWeight.units_at": Swept(
+        lambda **given: dsr.sparse_weights(sparse_network(sparsity=0.9, storage="compact"))[0].units_at(**given),
+        lambda: {"sparsity": 0.9},
+        ("sparsity",),
     ),
     "CompactWeight.add_state": Swept(
         lambda **given: dsr.sparse_weights(sparse_network(sparsity=0.9, storage="compact"))[0].add_state(**given),
@@ -278,6 +288,7 @@ TAKEN = {
     "value": POSITIVE | {"0", "-1", "-0.5"},
     "verbose": FLAGS | {"0", "1"},
     "CompactWeight.add_state.dtype": set(),
+    "CompactWeight.units_at.sparsity": SHARES,
     "DSDCallback.exclude": UNSEEN_SELECTORS,
     "DSDCallback.include": UNSEEN_SELECTORS,
     "DSDCallback.seed": SEEDS - NONE | {"-1"},
@@ -306,6 +317,7 @@ TAKEN = {
     "SparseOptimizer.name": NONE | {"empty string", "string", "expression", "null"},
     "SparseOptimizer.sparsity": SHARES,
     "SparseWeight.add_state.dtype": set(),
+    "SparseWeight.units_at.sparsity": SHARES,
     "export.batch_sizes": LISTS,
     "export.path": {"string", "expression"},
     "schedules.by_step.value": POSITIVE | {"0", "-1", "-0.5", "function"},

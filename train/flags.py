@@ -36,7 +36,7 @@ def define_flags(*left_out: str) -> None:
         "target": (real, "DSR, SET: weights moved in a reallocation; below 1, of the active (the recipe's)."),
         "pattern": (
             text,
-            "What moves as a whole: element (a weight), kernel (a slice), or a block such as 4x1.",
+            "What moves as a whole: element, kernel (slices), 4x1 (blocks), 2:4, fan_in (element).",
         ),
         "distribution": (text, f"Of the budget over the layers: {', '.join(DISTRIBUTIONS)} (uniform)."),
         "stop_at": (whole, "The epoch from which on no weights move (the recipe's)."),

@@ -11,7 +11,7 @@ from keras_dsr.analysis.sensitivity_report import Sensitivity, SensitivityRow
 from keras_dsr.analysis.temporary_cut import kept_whole, trial
 from keras_dsr.arguments import check_model, check_verbose, is_one_of
 from keras_dsr.ops.initial_masks import check_sparsity, magnitude_mask
-from keras_dsr.ops.patterns import SINGLE
+from keras_dsr.ops.units import SINGLE
 from keras_dsr.selectors.candidates import Candidate
 from keras_dsr.selectors.language import Selector, built_candidates, choose, left_dense_by_default
 from keras_dsr.weights.compact_weight import CompactWeight
@@ -149,10 +149,10 @@ def _cut_values(
     weight = ops.convert_to_numpy(one.variable)
     if sparse is not None:  # pruned positions may hold anything
         weight = np.where(ops.convert_to_numpy(sparse.mask), weight, np.zeros((), weight.dtype))
-    units = SINGLE if sparse is None else sparse.units
+    units = SINGLE if sparse is None or sparse.units.are_single else sparse.units
     weight = np.array(weight)
     for sparsity in sparsities:
-        kept = magnitude_mask(weight, units.number_at(one.shape, sparsity), units)
+        kept = magnitude_mask(weight, units.number_at(units.count(one.shape), sparsity), units)
         if not weight[~kept].any():
             yield baseline
             continue

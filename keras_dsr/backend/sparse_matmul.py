@@ -14,23 +14,23 @@ from keras_dsr.backend.seen_gradients import SeenGradients
 from keras_dsr.backend.sparse_convolution import convolve, is_on_host
 
 
-def multiply(inputs, values, indices, count, shape: tuple[int, int], seen: SeenGradients):
+def multiply(inputs, values, indices, count, window: Window, seen: SeenGradients):
     """`inputs @ matrix`, differentiable in the inputs and the values.
 
     Args:
-        inputs: float32 or float64 tensor of shape `(batch, shape[0])`.
+        inputs: float32 or float64 tensor of shape `(batch, rows)`.
         values: tensor of shape `(capacity,)` of the same dtype, the weights; those from `count` on are not read, and
             have a gradient of 0.
         indices: int32 tensor of shape `(capacity, 2)`, their rows and columns in the matrix, in row-major order.
         count: int32 scalar tensor, how many there are.
-        shape: of the matrix.
+        window: the product with a matrix of `window.matrix_shape`, rows and columns.
         seen: is told what passes, where the compiled loops serve.
 
     Returns:
-        A tensor of shape `(batch, shape[1])`.
+        A tensor of shape `(batch, columns)`.
     """
     if is_on_host(inputs) or is_exporting():
-        return convolve(inputs, values, indices, count, Window(*shape), seen)
+        return convolve(inputs, values, indices, count, window, seen)
     backend = keras.backend.backend()
     if backend == "tensorflow":
         from keras_dsr.backend.sparse_matmul_tensorflow import multiply as of_backend
@@ -38,4 +38,4 @@ def multiply(inputs, values, indices, count, shape: tuple[int, int], seen: SeenG
         from keras_dsr.backend.sparse_matmul_jax import multiply as of_backend
     else:
         from keras_dsr.backend.sparse_matmul_torch import multiply as of_backend
-    return of_backend(inputs, values, indices, count, shape)
+    return of_backend(inputs, values, indices, count, window.matrix_shape)

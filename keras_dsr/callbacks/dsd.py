@@ -237,7 +237,7 @@ class DSDCallback(keras.callbacks.Callback):
             sparsity = sparsity(self.model)
             self._check_names(sparsity)
         shares = {weight.name: self._share(sparsity, weight) for weight in weights}
-        if any(weight.active_units() != _goal(weight, shares[weight.name]) for weight in weights):
+        if any(weight.active_units() != weight.units_at(shares[weight.name]) for weight in weights):
             Reallocation(self.model, DSD(shares, self._cut), self._seed, identity=self._identity)()
 
     def _share(self, sparsity: Sparsity, weight: SparseWeight | CompactWeight) -> float:
@@ -288,11 +288,6 @@ class DSDCallback(keras.callbacks.Callback):
             f"{sum(weight.size for weight in weights):,} weights cut, learning rate x "
             f"{self._phase.learning_rate_factor:g}"
         )
-
-
-def _goal(weight: SparseWeight | CompactWeight, sparsity: float) -> int:
-    """The number of active units at a sparsity."""
-    return weight.units.number_at(weight.shape, sparsity)
 
 
 def _learning_rate(optimizer):

@@ -113,6 +113,7 @@ class Reallocate(keras.callbacks.Callback):
                 logs[f"dsr_pruned{suffix}"] = sum(int(outcome.state["pruned"]) for outcome in done)
 
     def on_train_end(self, logs=None):
+        self._reallocator.end()
         self._warn_of_nothing()
 
     def _warn_of_nothing(self) -> None:

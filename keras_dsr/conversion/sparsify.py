@@ -19,15 +19,16 @@ from keras_dsr.layers.initial_scale import check_initial_scale
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 from keras_dsr.layers.storage import check_storage
 from keras_dsr.layers.storage_choice import StorageChoice, choose_storage
-from keras_dsr.layers.units import units_of
+from keras_dsr.layers.units_by_pattern import units_of
 from keras_dsr.ops.initial_masks import (
     check_mask,
     check_sparsity,
     magnitude_mask,
     random_mask,
 )
-from keras_dsr.ops.patterns import Pattern, Units, check_fits, check_pattern
+from keras_dsr.ops.patterns import Pattern, check_fits, check_pattern
 from keras_dsr.ops.sparsity_distributions import check_distribution, numbers_of_units
+from keras_dsr.ops.units import Units
 from keras_dsr.selectors.candidates import Candidate
 from keras_dsr.selectors.language import Selector, built_candidates, check_matched, check_selector, choose, matches
 from keras_dsr.weights.sparse_weights import layer_weights, sparse_optimizer
@@ -109,7 +110,7 @@ def sparsify(
     found, unbuilt = built_candidates(model, "sparsify")
     chosen, left_out = choose(found, include, exclude, "sparsify")
     skipped = [SkippedRow(one.name, type(one.layer).__name__, one.size, reason) for one, reason in left_out]
-    _check_not_sparse(model, skipped, sparsity, distribution)
+    _check_not_sparse(model, skipped, sparsity, distribution, pattern)
     _check_not_held(chosen)
     made_of = [units_of(cast(keras.layers.Layer, one.layer), one.role, one.shape, pattern) for one in chosen]
     active = _distribute(distribution, sparsity, chosen, made_of)
@@ -148,13 +149,15 @@ def sparsify(
     return SparsifyReport(rows, tuple(skipped), _own_classes(chosen), notes)
 
 
-def _check_not_sparse(model: keras.Model, skipped: list[SkippedRow], sparsity: float, distribution) -> None:
-    """Raise `ValueError` if weights are sparse already, by another number than is asked for, and not excluded."""
+def _check_not_sparse(
+    model: keras.Model, skipped: list[SkippedRow], sparsity: float, distribution, pattern: Pattern
+) -> None:
+    """Raise `ValueError` if weights are sparse already, otherwise than is asked for, and not excluded."""
     excluded = {row.name for row in skipped if row.reason == "excluded"}
     other = []
     for weight in layer_weights(model):
-        asked = weight.units.number_at(weight.shape, sparsity)
-        is_asked_for = distribution == "uniform" and weight.active_units() == asked
+        has_pattern = weight.units == units_of(weight.layer, weight.role, weight.shape, pattern)
+        is_asked_for = distribution == "uniform" and has_pattern and weight.active_units() == weight.units_at(sparsity)
         if weight.name not in excluded and not is_asked_for:
             other.append(weight)
     if other:
@@ -162,7 +165,8 @@ def _check_not_sparse(model: keras.Model, skipped: list[SkippedRow], sparsity: f
         raise ValueError(
             f"sparsify(model) would leave {len(other)} weights as they are that are sparse already, such as "
             f"{first.name!r} with {first.count():,} of {first.size:,} weights. Expected: dense layers, or sparse ones "
-            f"of the sparsity asked for. Received: sparsity={sparsity!r}, distribution={distribution!r}. Exclude them, "
+            f"of the sparsity and pattern asked for. Received: sparsity={sparsity!r}, distribution={distribution!r}, "
+            f"pattern={pattern!r}, where {first.name!r} has {first.pattern!r}. Exclude them, "
             "call `keras_dsr.densify(model)` first (with mask='magnitude' its zeros go first), or prune on with "
             "`methods.GradualPruning`."
         )
@@ -215,12 +219,12 @@ def _distribute(
             check_selector(selector, "sparsify", "distribution")
             check_matched(selector, chosen, "sparsify", "distribution")
         shares = [_looked_up(distribution, one, sparsity) for one in chosen]
-        return [of_one.number_at(one.shape, share) for one, of_one, share in zip(chosen, made_of, shares)]
+        return [of_one.number_at(of_one.count(one.shape), share) for one, of_one, share in zip(chosen, made_of, shares)]
     if is_function(distribution):
         shares = [distribution(one) for one in chosen]
         for one, share in zip(chosen, shares):
             check_sparsity(share, "sparsify", "distribution", f"{distribution!r} gave {share!r} for {one.name!r}")
-        return [of_one.number_at(one.shape, share) for one, of_one, share in zip(chosen, made_of, shares)]
+        return [of_one.number_at(of_one.count(one.shape), share) for one, of_one, share in zip(chosen, made_of, shares)]
     distribution = cast(str, distribution)
     check_distribution(distribution, "sparsify", ", a mapping from layers or names to sparsities, or a function")
     return numbers_of_units(distribution, sparsity, [one.shape for one in chosen], made_of, "sparsify")

@@ -9,7 +9,7 @@ from keras_dsr.layers.containers import MaskedContainer
 from keras_dsr.layers.dense import SparseEinsumDense
 from keras_dsr.layers.initial_scale import check_initial_scale
 from keras_dsr.layers.masked import Sparsity
-from keras_dsr.layers.units import units_of
+from keras_dsr.layers.units_by_pattern import units_of
 from keras_dsr.ops.initial_masks import check_sparsity, random_mask
 from keras_dsr.ops.patterns import Pattern, check_pattern
 
@@ -90,7 +90,7 @@ def _random_mask(
 ) -> np.ndarray:
     shape = tuple(getattr(projection, role).shape)
     units = units_of(projection, role, shape, pattern)
-    return random_mask(shape, units.number_at(shape, sparsity), units, seed)
+    return random_mask(shape, units.number_at(units.count(shape), sparsity), units, seed)
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")

@@ -16,21 +16,23 @@ from keras_dsr.backend.seen_gradients import SeenGradients
 from keras_dsr.backend.sparse_matmul import multiply
 from keras_dsr.layers.capacity import CAPACITY, check_capacity, room_for
 from keras_dsr.layers.compact_entries import check_entries
+from keras_dsr.layers.compact_limits import CompactLimits
 from keras_dsr.layers.einsum import initializer_of
 from keras_dsr.layers.initial_scale import check_initial_scale, scale_factor, scaled
-from keras_dsr.layers.initial_values import check_draws_each_alone, draw
+from keras_dsr.layers.initial_values import draw
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_threshold, loaded_record
 from keras_dsr.layers.registry import COMPACT_CLASS_OF, enter
-from keras_dsr.layers.units import renamed, units_of
+from keras_dsr.layers.units_by_pattern import renamed, units_of
 from keras_dsr.ops.initial_masks import active_units, check_sparsity
-from keras_dsr.ops.patterns import Pattern, Units, check_pattern, weights_of_units
-from keras_dsr.ops.positions import most_places, random_positions
+from keras_dsr.ops.patterns import Pattern, check_pattern
+from keras_dsr.ops.positions import random_positions
+from keras_dsr.ops.unit_lists import weights_of_units
+from keras_dsr.ops.units import Units
 
 OWN_STATE = ("indices", "count", "threshold", "record")  # what the layer holds beside the values, whatever the method
-_OF_SINGLE_WEIGHTS = (type(None), keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
 
 
-class CompactLayer(RefusesVariants):
+class CompactLayer(CompactLimits, RefusesVariants):
     """Mixin for a Keras layer that is a product with one matrix, or a convolution, whose weights are few.
 
     The trainable variable is `kernel_values`, of shape `(capacity,)`. Beside it lie `kernel_indices` (int32 of shape
@@ -100,62 +102,6 @@ class CompactLayer(RefusesVariants):
         self.initial_scale = check_initial_scale(initial_scale, owner)
         self.seen_gradients = SeenGradients()
         self.supports_jit = keras.backend.backend() == "jax"  # XLA has neither TensorFlow's CSR operations nor Python's
-
-    @classmethod
-    def check_possible(cls, layer: keras.layers.Layer, sparsity: float | dict[str, float]) -> None:
-        """Raise `ValueError` if a layer of the kind, stock or sparse, cannot be in compact storage."""
-        owner = cls.__name__
-        if isinstance(sparsity, dict) and list(sparsity) != ["kernel"]:
-            raise ValueError(
-                f"{owner}(sparsity=...) must be a number, or name the kernel alone: in compact storage the bias "
-                f"stays dense. Received: sparsity={sparsity!r}"
-            )
-        if layer.compute_dtype != layer.variable_dtype or layer.compute_dtype not in ("float32", "float64"):
-            raise ValueError(
-                f"{owner} computes in float32 or float64: the sparse product has no other. Use storage='masked' for "
-                f"mixed precision. Received: dtype policy {layer.dtype_policy.name!r}"
-            )
-        if layer.kernel_constraint is not None:
-            raise ValueError(
-                f"{owner}(kernel_constraint=...) must be None: Keras would apply it to the list of weights, whose "
-                f"shape is not the kernel's. Use `kernel_regularizer`. Received: {layer.kernel_constraint!r}"
-            )
-        if not isinstance(layer.kernel_regularizer, _OF_SINGLE_WEIGHTS):
-            raise ValueError(
-                f"{owner}(kernel_regularizer=...) must be None, L1, L2 or L1L2, which sum over single weights: Keras "
-                f"applies it to the list of weights, whose shape is not the kernel's. Received: "
-                f"{layer.kernel_regularizer!r}"
-            )
-        if getattr(layer, "lora_rank", None) or getattr(layer, "quantization_mode", None):
-            raise ValueError(
-                f"{owner} has no LoRA weights and is not quantized: use storage='masked', or strip the model first. "
-                f"Received: lora_rank={layer.lora_rank!r}, quantization_mode={layer.quantization_mode!r}"
-            )
-        check_draws_each_alone(layer.kernel_initializer, owner)
-        cls.check_is_product(layer)
-
-    @classmethod
-    def check_can_have(cls, pattern: Pattern) -> None:
-        """Raise `ValueError` if lists of weights cannot have a pattern."""
-        if pattern not in ("element", "kernel"):
-            raise ValueError(
-                f"{cls.__name__}(pattern=...) must be 'element' or 'kernel': in compact storage a layer has single "
-                f"weights, or slices. Use storage='masked' for others. Received: pattern={pattern!r}"
-            )
-
-    @classmethod
-    def check_shape(cls, shape: tuple[int, ...]) -> None:
-        """Raise `ValueError` if a kernel has more positions than positions can tell apart."""
-        if math.prod(shape) > most_places():
-            raise ValueError(
-                f"{cls.__name__} can have at most {most_places():,} positions on {keras.backend.backend()}, whose "
-                f"positions have 32 bits. Received: a kernel of shape {tuple(shape)}. Set KERAS_BACKEND=tensorflow or "
-                "torch for larger ones."
-            )
-
-    @staticmethod
-    def check_is_product(layer: keras.layers.Layer) -> None:
-        """Raise `ValueError` if a layer of the kind is neither a product with one matrix nor a convolution."""
 
     def _rows_of_matrix(self, shape: tuple[int, ...]) -> int:
         """How many of the kernel's positions, of the given shape, are one column of the matrix."""
@@ -314,7 +260,7 @@ class CompactLayer(RefusesVariants):
             self.kernel_values.value,
             self.kernel_indices.value,
             self.kernel_count.value,
-            self.matrix_shape,
+            self.window,
             self.seen_gradients,
         )
         return ops.reshape(product, (*ops.shape(inputs)[:-1], self.matrix_shape[1]))

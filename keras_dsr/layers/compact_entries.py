@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dsr.ops.patterns import weights_of_units
+from keras_dsr.ops.unit_lists import weights_of_units
 
 REQUIRED = ("kernel_values", "kernel_rows", "kernel_columns", "kernel_threshold")
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 import keras
 
 from keras_dsr.layers.registry import SPARSE_CONTAINER_OF, enter
-from keras_dsr.layers.units import renamed
+from keras_dsr.layers.units_by_pattern import renamed
 
 
 class MaskedContainer:

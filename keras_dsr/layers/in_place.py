@@ -7,7 +7,7 @@ from keras import ops
 from keras_dsr.backend.keras_layers import remove_attributes, track_not_trainable, unlocked, untrack
 from keras_dsr.layers.initial_scale import scaled
 from keras_dsr.layers.masked_weight import OfActiveWeights
-from keras_dsr.layers.units import units_of
+from keras_dsr.layers.units_by_pattern import units_of
 from keras_dsr.ops.masking import mask_weights
 from keras_dsr.ops.patterns import Pattern
 

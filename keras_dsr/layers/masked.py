@@ -18,10 +18,11 @@ from keras_dsr.layers.initial_scale import check_initial_scale, scale_factor, sc
 from keras_dsr.layers.masked_weight import HeldByLayer, MaskedWeight, OfActiveWeights
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_threshold, loaded_record
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, enter
-from keras_dsr.layers.units import renamed, units_of
+from keras_dsr.layers.units_by_pattern import renamed, units_of
 from keras_dsr.ops.initial_masks import check_sparsity, random_mask
 from keras_dsr.ops.masking import mask_weights
-from keras_dsr.ops.patterns import Pattern, Units, check_fits, check_pattern
+from keras_dsr.ops.patterns import Pattern, check_fits, check_pattern
+from keras_dsr.ops.units import Units
 
 Sparsity = float | dict[str, float]
 OWN_STATE = ("mask", "threshold", "record")  # what the layer holds beside each sparse weight, whatever the method
@@ -138,7 +139,8 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         """What the draws for a sparse weight are multiplied by, at the density that it had at first."""
         shape = tuple(self.variable_of(role).shape)
         units = self.units_of_role(role)
-        density = units.number_at(shape, self._sparsity_of(role) or 0.0) / units.count(shape)
+        count = units.count(shape)
+        density = units.number_at(count, self._sparsity_of(role) or 0.0) / count
         initializer = initializer_of(self, self.initializers[role])
         return scale_factor(self.initial_scale, initializer, shape, density)
 
@@ -153,7 +155,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         units = self.units_of_role(name, tuple(shape))
         index = list(self.initializers).index(name)
         seed = [self.mask_seed, index] if index else self.mask_seed
-        mask = random_mask(shape, units.number_at(shape, sparsity), units, seed)
+        mask = random_mask(shape, units.number_at(units.count(shape), sparsity), units, seed)
         dense_initializer = keras.initializers.get(initializer or "glorot_uniform")
 
         # Both start as they should be: an assignment after creation is lost where Keras builds in a traced scope.

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dsr.ops.patterns import Groups, Units
+from keras_dsr.ops.units import Groups, Units
 
 
 class Record(NamedTuple):

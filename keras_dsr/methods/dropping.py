@@ -6,9 +6,8 @@ from keras import ops
 
 from keras_dsr.arguments import is_number, is_whole
 from keras_dsr.methods.base import MethodInputs
-from keras_dsr.ops.initial_masks import active_units
-from keras_dsr.ops.patterns import Groups, NOfM
 from keras_dsr.ops.selection import count_in_each, ordered_bits, select_smallest, select_smallest_in_rows
+from keras_dsr.ops.units import Groups
 
 
 def check_fraction(fraction: float, owner: str) -> None:
@@ -67,8 +66,7 @@ def smallest_active(inputs: MethodInputs, counts):
 def pruned_to(inputs: MethodInputs, goals, keys):
     """The active units beyond a number in each tensor, or in each group of it: those of the smallest keys.
 
-    Of a pattern with groups, each loses what it has beyond its part of the number, or, of N:M, beyond N: there the
-    smallest of the tensor that a group can lose.
+    Of a pattern with groups, a group loses no more than it has beyond what it must keep: its part of the number, or N.
 
     Args:
         inputs: what the update was given.
@@ -78,26 +76,19 @@ def pruned_to(inputs: MethodInputs, goals, keys):
     Returns:
         A joined bool tensor.
     """
-    excess = list(ops.unstack(ops.maximum(inputs.count(inputs.active) - goals, 0), len(inputs.units)))
     grouped = {index: of for index, of in enumerate(inputs.units) if isinstance(of, Groups)}
-    if not grouped:
-        return select_smallest(keys, inputs.active, ops.stack(excess), inputs.segments)
-    may_go = inputs.segments.split(inputs.active)
-    of_tensors = inputs.segments.split(keys)
-    for index, of in grouped.items():
-        active, key = of.fold(may_go[index]), of.fold(of_tensors[index])
-        least = of.n if isinstance(of, NOfM) else ops.maximum((goals[index] + of.groups // 2) // of.groups, 1)
-        beyond = ops.maximum(count_in_each(active) - least, 0)
-        if not isinstance(of, NOfM):  # each output alike
-            excess[index] = ops.sum(beyond)
-        may_go[index] = of.unfold(select_smallest_in_rows(key, active, beyond), may_go[index].shape)
-    return select_smallest(keys, inputs.segments.join(may_go), ops.stack(excess), inputs.segments)
-
-
-def number_at(inputs: MethodInputs, index: int, sparsity: float) -> int:
-    """How many units of a tensor are active at a sparsity."""
-    of = inputs.units[index]
-    return of.number_at((), sparsity) if isinstance(of, Groups) else active_units(inputs.sizes[index], sparsity)
+    may_go = inputs.active
+    if grouped:
+        numbers = list(ops.unstack(goals, len(inputs.units)))
+        tensors, of_tensors = inputs.segments.split(inputs.active), inputs.segments.split(keys)
+        for index, of in grouped.items():
+            numbers[index] = of.possible(numbers[index])
+            active = of.fold(tensors[index])
+            beyond = ops.maximum(count_in_each(active) - of.least(numbers[index]), 0)
+            chosen = select_smallest_in_rows(of.fold(of_tensors[index]), active, beyond)
+            tensors[index] = of.unfold(chosen, tensors[index].shape)
+        goals, may_go = ops.stack(numbers), inputs.segments.join(tensors)
+    return select_smallest(keys, may_go, ops.maximum(inputs.count(inputs.active) - goals, 0), inputs.segments)
 
 
 def drop_smallest(inputs: MethodInputs, fraction):

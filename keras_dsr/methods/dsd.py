@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_dsr.arguments import check_steps, checked_pairs
 from keras_dsr.methods.base import Decision, Method, MethodInputs
-from keras_dsr.methods.dropping import number_at, pruned_to
+from keras_dsr.methods.dropping import pruned_to
 from keras_dsr.ops.initial_masks import check_mask
 from keras_dsr.ops.randomness import random_keys
 from keras_dsr.ops.selection import ordered_bits
@@ -67,6 +67,7 @@ class DSD(Method):
             )
         for _, sparsity in self._pairs():
             sparsities_by_name(sparsity, inputs.names, 0.0, "DSD")
+        self._goals(inputs)
         return {"pruned": ops.zeros((), "int32")}
 
     def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
@@ -90,7 +91,7 @@ class DSD(Method):
         goals = None
         for step, sparsity in self._pairs():
             shares = sparsities_by_name(sparsity, inputs.names, 0.0, "DSD")
-            numbers = [number_at(inputs, index, share) for index, share in enumerate(shares)]
+            numbers = [of.number_at(size, share) for of, size, share in zip(inputs.units, inputs.sizes, shares)]
             later = ops.convert_to_tensor(numbers, "int32")
             goals = later if goals is None else ops.where(inputs.step >= step, later, goals)
         return goals

@@ -9,7 +9,6 @@ from keras import ops
 from keras_dsr.arguments import LARGEST_STEP, is_number, is_one_of, is_whole
 from keras_dsr.methods.base import Decision, Method, MethodInputs
 from keras_dsr.methods.dropping import pruned_to
-from keras_dsr.ops.patterns import NOfM
 from keras_dsr.ops.selection import largest, ordered_bits, select_smallest
 from keras_dsr.ops.sparsity_distributions import sparsities_by_name
 
@@ -93,7 +92,7 @@ class GradualPruning(Method):
 
         Raises:
             ValueError: `final_sparsity` is a sequence of another length than the model has sparse weights, or names one
-                that the model does not have.
+                that the model does not have; or one that a pattern cannot have.
         """
         self._finals(inputs.names)
         if isinstance(self.final_sparsity, Sequence) and len(self.final_sparsity) != len(inputs.names):
@@ -101,14 +100,8 @@ class GradualPruning(Method):
                 f"GradualPruning(final_sparsity=...) must have one number for each of the {len(inputs.names)} sparse "
                 f"weights of the model, or be one number. Received {len(self.final_sparsity)}: {self.final_sparsity!r}"
             )
-        for index, final in enumerate(self._finals(inputs.names)):
-            of = inputs.units[index]
-            if isinstance(of, NOfM) and max(1, round((1 - final) * inputs.sizes[index])) < of.groups * of.n:
-                raise ValueError(
-                    f"GradualPruning(final_sparsity=...) must be at most {1 - of.n / of.m:g} where "
-                    f"{inputs.names[index]!r} has the pattern {of.n}:{of.m}. "
-                    f"Received: final_sparsity={self.final_sparsity!r}"
-                )
+        for of, size, final in zip(inputs.units, inputs.sizes, self._finals(inputs.names)):
+            of.number_at(size, final)
         return {"pruned": ops.zeros((), "int32")}
 
     @property

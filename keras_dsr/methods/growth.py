@@ -4,11 +4,11 @@ from keras import ops
 
 from keras_dsr.arguments import is_one_of
 from keras_dsr.methods.base import Grown, MethodInputs
-from keras_dsr.ops.patterns import Groups
 from keras_dsr.ops.positions import free_positions, no_positions, nowhere, positions_where
 from keras_dsr.ops.randomness import random_keys
 from keras_dsr.ops.segments import Segments
 from keras_dsr.ops.selection import MAX_KEY, count_in_each, ordered_bits, select_smallest, select_smallest_in_rows
+from keras_dsr.ops.units import Groups
 
 STARTS = ("zeros", "initializer")
 

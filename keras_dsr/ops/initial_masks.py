@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_dsr.arguments import is_number, is_one_of
-from keras_dsr.ops.patterns import SINGLE, Groups, Units
+from keras_dsr.ops.units import SINGLE, Groups, Units
 
 MASKS = ("random", "magnitude")
 

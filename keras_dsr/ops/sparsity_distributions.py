@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from keras_dsr.arguments import is_one_of
 from keras_dsr.ops.initial_masks import active_units, check_sparsity
-from keras_dsr.ops.patterns import Groups, Units
+from keras_dsr.ops.units import Groups, Units
 
 DISTRIBUTIONS = ("uniform", "erk")
 
@@ -68,7 +68,7 @@ def numbers_of_units(
         ValueError: with `"erk"`, groups that each have a number of their own, or a total below the number of tensors.
     """
     if distribution == "uniform":
-        return [of_it.number_at(shape, sparsity) for of_it, shape in zip(made_of, shapes)]
+        return [of_it.number_at(of_it.count(shape), sparsity) for of_it, shape in zip(made_of, shapes)]
     grouped = [str(of_it) for of_it in made_of if isinstance(of_it, Groups)]
     if grouped:
         raise ValueError(

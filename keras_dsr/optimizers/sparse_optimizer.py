@@ -21,12 +21,13 @@ from keras_dsr.backend.keras_slots import (
 )
 from keras_dsr.backend.keras_wrapping_optimizer import WrappingOptimizer
 from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_threshold, loaded_record
-from keras_dsr.layers.units import units_of
+from keras_dsr.layers.units_by_pattern import units_of
 from keras_dsr.ops.initial_masks import check_mask, check_sparsity, magnitude_mask, random_mask
 from keras_dsr.ops.masking import followed_mask, is_outside, mask_weights
-from keras_dsr.ops.patterns import Pattern, Units, check_fits, check_pattern
+from keras_dsr.ops.patterns import Pattern, check_fits, check_pattern
 from keras_dsr.ops.selection import count_true
 from keras_dsr.ops.sparsity_distributions import check_distribution, numbers_of_units
+from keras_dsr.ops.units import Units
 from keras_dsr.optimizers.checks import (
     check_built,
     check_dense,

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from keras_dsr.backend.keras_slots import Slot
-from keras_dsr.ops.patterns import SINGLE, Units
+from keras_dsr.ops.units import SINGLE, Units
 
 
 @dataclasses.dataclass(eq=False)

@@ -9,7 +9,6 @@ from keras import ops
 
 from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs
 from keras_dsr.ops.masking import mask_weights
-from keras_dsr.ops.patterns import list_of_units
 from keras_dsr.ops.positions import (
     contains,
     count_positions,
@@ -19,6 +18,7 @@ from keras_dsr.ops.positions import (
     positions_where,
 )
 from keras_dsr.ops.selection import count_true
+from keras_dsr.ops.unit_lists import list_of_units
 
 
 class Stored(NamedTuple):

@@ -54,7 +54,7 @@ class CompactGradients:
         """Have the layers keep what passes in the next batches, or not: if a reallocation may follow them."""
         for weight in self._weights.values():
             seen = weight.layer.seen_gradients
-            if is_due and not seen.wanted:
+            if is_due != seen.wanted:
                 seen.forget()
                 self._batches = 0
             seen.wanted = is_due

@@ -12,6 +12,7 @@ from keras_dsr.layers.compact_entries import check_positions
 from keras_dsr.layers.initial_scale import scaled
 from keras_dsr.layers.initial_values import draw
 from keras_dsr.layers.record import Record, check_counts, checked_threshold
+from keras_dsr.ops.initial_masks import check_sparsity
 from keras_dsr.ops.randomness import StepSeed
 from keras_dsr.weights.sparse_weight import weight_initializer
 
@@ -77,6 +78,11 @@ class CompactWeight:
     def active_units(self) -> int:
         """The number of active units."""
         return self.count() // self.unit_size
+
+    def units_at(self, sparsity: float) -> int:
+        """How many units are active at a sparsity, in [0, 1): at least one."""
+        check_sparsity(sparsity, "CompactWeight.units_at")
+        return self.units.number_at(self.units.count(self.shape), sparsity)
 
     def positions(self) -> np.ndarray:
         """Flat positions of the active weights, int64, in increasing order."""

@@ -6,7 +6,7 @@ import keras
 
 from keras_dsr.methods.base import Method
 from keras_dsr.ops.apportionment import LARGEST_TOTAL
-from keras_dsr.ops.patterns import Groups
+from keras_dsr.ops.units import Groups
 from keras_dsr.weights.compact_weight import CompactWeight
 from keras_dsr.weights.sparse_weight import SparseWeight
 from keras_dsr.weights.sparse_weights import sparse_weights

@@ -13,16 +13,16 @@ from keras_dsr.backend.keras_owners import optimizers_alive
 from keras_dsr.backend.keras_slots import Slot, optimizer_slots, steps_taken
 from keras_dsr.backend.keras_training import renew_compiled_functions
 from keras_dsr.layers import MaskedLayer
-from keras_dsr.layers.record import SINCE, Record
-from keras_dsr.methods.base import Method, MethodInputs
+from keras_dsr.layers.record import Record
+from keras_dsr.methods.base import Method
 from keras_dsr.methods.identity import digest
-from keras_dsr.ops.patterns import SINGLE, Blocks, Groups, Slices, list_of_units, units_of_list
-from keras_dsr.ops.positions import position_dtype
-from keras_dsr.ops.selection import count_true
+from keras_dsr.ops.unit_lists import list_of_units
+from keras_dsr.ops.units import Groups
 from keras_dsr.optimizers import SparseOptimizer
 from keras_dsr.weights.apply import Rewritten, Stored, apply_decision
 from keras_dsr.weights.compact_gradients import CompactGradients
 from keras_dsr.weights.compact_weight import CompactWeight
+from keras_dsr.weights.inputs import InputsOf
 from keras_dsr.weights.movable import check_movable_together, movable_weights
 from keras_dsr.weights.sparse_weight import SparseWeight
 from keras_dsr.weights.sparse_weights import sparse_optimizer
@@ -61,8 +61,7 @@ class Reallocation:
     Attributes:
         weights: list of `SparseWeight` and `CompactWeight`.
         initial_state: the scalars that the method starts from, a dict of numpy arrays.
-        seen: the gradients that weights in compact storage see; None where there are none, or the
-            method needs none.
+        seen: the gradients that weights in compact storage see; None where there are none, or the method needs none.
 
     Raises:
         ValueError: an unbuilt model, no sparse weight that may move, or weights of different patterns; masks that
@@ -84,6 +83,7 @@ class Reallocation:
         self.weights = movable_weights(model) if weights is None else list(weights)
         self._given_optimizer = optimizer
         check_movable_together(model, self.weights, method)
+        self._inputs = InputsOf(self.weights, seed)
         self.initial_state, self._kept = {}, {}
         self.seen: CompactGradients | None = None
         self._digest = digest(method) if identity is None else identity
@@ -106,9 +106,9 @@ class Reallocation:
         for name in self.weights[0].states:
             if all(name in weight.states for weight in self.weights):
                 kept[name] = [ops.convert_to_tensor(weight.states[name]) for weight in self.weights]
-        variables = self._variables()
-        retained = {name: self._all_by_units(entries, variables[-1]) for name, entries in kept.items()}
-        state = self.method.init(self._inputs(*variables, for_init=True, retained=retained))
+        read = self._inputs.read(self.optimizer, self._needs_gradients)
+        retained = {name: self._inputs.by_units(entries, read) for name, entries in kept.items()}
+        state = self.method.init(self._inputs.made_of(read, for_init=True, retained=retained))
         lists = {name: value for name, value in state.items() if isinstance(value, list)}
         self.initial_state = {name: ops.convert_to_numpy(state[name]) for name in state if name not in lists}
         has_new_variables = False
@@ -178,8 +178,9 @@ class Reallocation:
         """Reallocate once, at the optimizer's present step.
 
         Raises:
-            RuntimeError: the method changed a total that it conserves, or left a tensor with no active weight. The
-                model is as it was before.
+            RuntimeError: the method changed a total that it conserves, left a tensor with no active weight or a group
+                with another number than its pattern has, or needs gradients that no layer in compact storage has kept.
+                The model is as it was before.
         """
         self._bind()
         tensors, records, before, after, violations, state = self._decide(self.seen.take() if self.seen else {})
@@ -231,78 +232,18 @@ class Reallocation:
     def _read(self) -> tuple:
         """What the decision depends on, as tensors."""
         return (
-            self._variables(),
+            self._inputs.read(self.optimizer, self._needs_gradients),
             ops.convert_to_tensor(self.weights[0].threshold),
             {name: [ops.convert_to_tensor(variable) for variable in row] for name, row in self._kept.items()},
             [[ops.convert_to_tensor(slot.variable) for slot in row] for row in self._slots],
             [ops.convert_to_tensor(weight.record) for weight in self.weights],
         )
 
-    def _variables(self) -> tuple:
-        """What the method's inputs are made of: step, learning rate, weights, masks, gradients, and in place of a mask
-        the positions and the number of weights in compact storage."""
-        optimizer = self.optimizer
-        taken = ops.cast(0 if optimizer is None else optimizer.iterations, "int32")
-        has_gradients = self.method.gradient_decay is not None
-        return (
-            taken - ops.convert_to_tensor(self.weights[0].record)[SINCE],
-            ops.convert_to_tensor(_learning_rate(optimizer), "float32"),
-            [ops.convert_to_tensor(weight.variable) for weight in self.weights],
-            [None if weight.mask is None else ops.convert_to_tensor(weight.mask) for weight in self.weights],
-            [None if each.gradient is None else ops.convert_to_tensor(each.gradient) for each in self.weights]
-            if has_gradients
-            else None,
-            {
-                index: [ops.convert_to_tensor(variable) for variable in weight.where]
-                for index, weight in enumerate(self.weights)
-                if isinstance(weight, CompactWeight)
-            },
-        )
-
-    def _by_units(self, index: int, entries, where: dict):
-        """What there is for each entry of a weight's variable, in compact storage by units."""
-        weight = self.weights[index]
-        if not isinstance(weight, CompactWeight):
-            return entries
-        return units_of_list(entries, weight.unit_size, where[index][1])
-
-    def _all_by_units(self, entries: list, where: dict) -> list:
-        return [self._by_units(index, each, where) for index, each in enumerate(entries)]
-
-    def _inputs(self, step, learning_rate, weights, masks, gradients, where, seen=None, **others) -> MethodInputs:
-        weights, masks, positions, candidates = self._all_by_units(weights, where), [*masks], {}, {}
-        units = [weight.units for weight in self.weights]
-        for index, (indices, count) in where.items():
-            of_it = cast(CompactWeight, self.weights[index])
-            room, size = of_it.capacity // of_it.unit_size, of_it.unit_size
-            exists = ops.arange(room, dtype="int32") < count // size
-            masks[index] = exists if size == 1 else ops.repeat(exists[:, None], size, axis=1)
-            units[index] = SINGLE if size == 1 else Slices((1,))
-            rows, columns = (ops.cast(indices[:room, axis], position_dtype()) for axis in (0, 1))
-            positions[index] = rows * of_it.layer.matrix_shape[1] + columns
-        for index, (of_existing, *of_others) in (seen or {}).items():
-            gradients[index] = self._by_units(index, of_existing, where)
-            candidates[index] = tuple(of_others)
-        return MethodInputs.of(
-            step=step,
-            seed=self.seed,
-            learning_rate=learning_rate,
-            names=[weight.name for weight in self.weights],
-            sizes=[weight.units.count(weight.shape) for weight in self.weights],
-            units=units,
-            weights=weights,
-            masks=masks,
-            gradients=gradients,
-            positions=positions,
-            candidates=candidates,
-            **others,
-        )
-
-    def _decision(self, seen, variables, stored_threshold, kept, slots, records):
+    def _decision(self, seen, read, stored_threshold, kept, slots, records):
         """The whole reallocation as a function of tensors; compiled once."""
-        inputs, where = self._inputs(*variables, seen), variables[-1]
-        kept = {name: self._all_by_units(entries, where) for name, entries in kept.items()}
-        slots = [[self._by_units(index, value, where) for value in row] for index, row in enumerate(slots)]
+        inputs = self._inputs.made_of(read, seen)
+        kept = {name: self._inputs.by_units(entries, read) for name, entries in kept.items()}
+        slots = [[self._inputs.of_one(index, value, read) for value in row] for index, row in enumerate(slots)]
         state = {**self.initial_state, **kept}
         if "threshold" in state:  # 0 in a layer means that no method has set it
             state["threshold"] = ops.where(stored_threshold > 0, stored_threshold, state["threshold"])
@@ -322,9 +263,12 @@ class Reallocation:
                 )
             )
         tensors, active = apply_decision(self.method, inputs, decision, stored)
-        weights_now = ops.stack([self._count(index, tensors[index], active[index]) for index in range(len(tensors))])
+        weights_now = [
+            weight.units.count_weights(active[index], tensors[index].where[0], weight.shape)
+            for index, weight in enumerate(self.weights)
+        ]
         records = ops.reshape(ops.concatenate(records), (len(records), -1))
-        records = ops.concatenate([records[:, :1], weights_now[:, None], records[:, 2:]], axis=1)
+        records = ops.concatenate([records[:, :1], ops.stack(weights_now)[:, None], records[:, 2:]], axis=1)
         return tensors, records, inputs.count(inputs.active), active, self._violations(tensors), state
 
     def _violations(self, tensors: list[Rewritten]):
@@ -335,12 +279,9 @@ class Reallocation:
         ]
         return ops.stack([ops.convert_to_tensor(number, "int32") for number in found])
 
-    def _count(self, index: int, written: Rewritten, active):
-        """The active weights of a tensor of which so many units are active, int32."""
-        weight = self.weights[index]
-        if isinstance(weight.units, Blocks):  # some of which may be cut off
-            return count_true(written.where[0])
-        return active * weight.units.size(weight.shape)
+    @property
+    def _needs_gradients(self) -> bool:
+        return self.method.gradient_decay is not None
 
     @property
     def optimizer(self) -> keras.optimizers.Optimizer | None:
@@ -354,10 +295,10 @@ class Reallocation:
                 "method must keep it. The model was not changed."
             )
         for weight, active in zip(self.weights, after):
-            if isinstance(weight, CompactWeight) and active > weight.capacity:
+            if isinstance(weight, CompactWeight) and active * weight.unit_size > weight.capacity:
                 raise RuntimeError(
-                    f"{self.method} gave {weight.name!r} {active} weights, more than the {weight.capacity} that it has "
-                    "room for. The model was not changed."
+                    f"{self.method} gave {weight.name!r} {active * weight.unit_size} weights, more than the "
+                    f"{weight.capacity} that it has room for. The model was not changed."
                 )
         if violations.any():
             weight = self.weights[int(violations.argmax())]
@@ -368,9 +309,3 @@ class Reallocation:
         if after.min() < 1:
             dead = self.weights[int(after.argmin())].name
             raise RuntimeError(f"{self.method} left no active weight in {dead!r}. The model was not changed.")
-
-
-def _learning_rate(optimizer) -> float:
-    if optimizer is None or hasattr(optimizer, "optimizers"):
-        return float("nan")
-    return optimizer.learning_rate

@@ -196,6 +196,12 @@ class Reallocator:
                 is_due = counter.asks or self._is_crossed(part, counter.step, counter.step_after(ahead))
                 part.seen.watch(acts and is_due)
 
+    def end(self) -> None:
+        """Training has ended: nothing is kept for a reallocation any more."""
+        for part in self.reallocations:
+            if part.seen is not None:
+                part.seen.watch(False)
+
     def check_moving(self) -> None:
         """Raise `RuntimeError` if batches have passed and no optimizer that holds the sparse weights took a step."""
         if self._settled or not self._batches or self._settle():

@@ -12,6 +12,7 @@ from keras_dsr.layers.einsum import initializer_of
 from keras_dsr.layers.initial_scale import scaled
 from keras_dsr.layers.record import Record, check_counts, checked_mask, checked_threshold
 from keras_dsr.layers.registry import SPARSE_CLASS_OF
+from keras_dsr.ops.initial_masks import check_sparsity
 from keras_dsr.ops.masking import mask_weights
 from keras_dsr.ops.randomness import StepSeed
 from keras_dsr.optimizers import SparseOptimizer
@@ -73,6 +74,11 @@ class SparseWeight:
     def active_units(self) -> int:
         """The number of active units."""
         return int(ops.count_nonzero(self.units.active(ops.convert_to_tensor(self.mask))))
+
+    def units_at(self, sparsity: float) -> int:
+        """How many units are active at a sparsity, in [0, 1): at least one."""
+        check_sparsity(sparsity, "SparseWeight.units_at")
+        return self.units.number_at(self.units.count(self.shape), sparsity)
 
     def positions(self) -> np.ndarray:
         """Flat positions of the active weights, int64, in increasing order."""

@@ -15,7 +15,7 @@ from keras_dsr.analysis.sensitivity_report import Sensitivity, SensitivityRow
 from keras_dsr.ops.initial_masks import active_units, magnitude_mask
 from tests.helpers.networks import bits, compiled, digits, fill_dead, fit, perceptron, state_bits, values
 
-pytestmark = pytest.mark.slow_on("jax")  # it is above the backends, and takes long there
+pytestmark = pytest.mark.slow_on("tensorflow", "jax")  # it is above the backends, and takes long there
 
 
 def network(**settings):
@@ -49,6 +49,17 @@ def trained():
 
 
 # What is measured
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "fan_in"])
+def test_weights_of_a_pattern_with_groups_are_cut_one_by_one(trained, pattern):
+    model = keras.models.clone_model(trained)
+    model.set_weights(trained.get_weights())
+    dsr.sparsify(compiled(model), 0.5, pattern=pattern, mask="magnitude")
+    kernel = values(model.layers[0].kernel)
+    (row,) = analysed(model, (0.99,), include="hidden", exclude="classes").rows
+    model.layers[0].variable_of("kernel").assign(kernel * magnitude_mask(kernel, active_units(kernel.size, 0.99)))
+    assert row.values[0] == model.evaluate(*held_out(), verbose=0)[1]
 
 
 def test_the_values_are_those_of_a_model_whose_weight_was_cut_by_hand(trained):
@@ -320,7 +331,7 @@ def test_a_model_whose_metric_is_not_finite_is_refused():
 # The report
 
 
-numbers_alone = pytest.mark.backends("tensorflow")  # no backend does any of it
+numbers_alone = pytest.mark.backends("torch")  # no backend does any of it
 
 
 def report_of(rows, sparsities=(0.5, 0.8), baseline=0.9, mode="max"):

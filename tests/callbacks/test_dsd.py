@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow_on("jax")  # it is above the backends, and takes l
 
 EIGHT = np.float32([0.5, -0.09, 0.1, -0.3, 0.05, 0.2, -0.01, 0.4])
 CUT = np.array([False, True, True, False, True, False, True, False])  # the smaller half of EIGHT
-no_backend = pytest.mark.backends("tensorflow")  # no backend does any of it
+no_backend = pytest.mark.backends("torch")  # no backend does any of it
 by_the_host = pytest.mark.backends("torch")  # decided in Python alone; nothing is traced there
 untraced = pytest.mark.slow_on("tensorflow")  # TensorFlow has one such case; more would trace the same for long
 silent = functools.partial(dsr.DSDCallback, verbose=0)

@@ -9,7 +9,7 @@ import keras_dsr as dsr
 from keras_dsr.methods import DSR, SET, DeepR, GradualPruning, Static
 from tests.helpers.networks import active_counts, batch, bits, compiled, digits, fit, perceptron, state_bits, values
 
-no_backend = pytest.mark.backends("tensorflow")  # no backend does any of it
+no_backend = pytest.mark.backends("torch")  # no backend does any of it
 compiles = pytest.mark.backends("tensorflow")  # with XLA; JAX always does, and with torch it takes minutes
 by_the_host = pytest.mark.backends("torch")  # decided in Python alone; nothing is traced there
 untraced = pytest.mark.slow_on("tensorflow")  # TensorFlow has one such case; more would trace the same for long

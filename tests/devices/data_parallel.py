@@ -33,7 +33,7 @@ if keras.backend.backend() == "jax":
     METHODS["RigL, compact"] = RIGL_COMPACT
 QUICK_METHODS = {
     "jax": ("SET", "DeepR, optimizer", "RigL", "DSR, compact", "RigL, compact"),
-    "tensorflow": ("DeepR", "RigL", "DSR, compact"),
+    "tensorflow": ("RigL", "DSR, compact"),
 }[keras.backend.backend()]
 COMPARED = ("RigL", "DSR, compact", "RigL, compact")
 

@@ -23,7 +23,7 @@ CONVERTER = CONVERTERS.get(keras.backend.backend())
 converts = pytest.mark.skipif(
     CONVERTER is not None and importlib.util.find_spec(CONVERTER) is None, reason=f"needs {CONVERTER}"
 )
-of_the_file = pytest.mark.backends("tensorflow")  # no backend does any of it
+of_the_file = pytest.mark.backends("torch")  # no backend does any of it
 
 
 def run(path, *inputs):

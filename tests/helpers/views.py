@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_dsr.methods import MethodInputs
 from keras_dsr.ops.initial_masks import active_units, random_mask
-from keras_dsr.ops.patterns import SINGLE, Blocks, Slices, Units
+from keras_dsr.ops.units import SINGLE, Blocks, Slices, Units
 from keras_dsr.weights.apply import Stored, apply_decision
 from tests.helpers.networks import dtype_of, int32, program, values
 

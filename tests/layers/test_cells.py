@@ -32,7 +32,7 @@ def network(container, jit_compile):
     return model
 
 
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.slow_on("tensorflow", "jax")
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_a_cell_trains_wherever_keras_takes_cells(container, jit_compile):

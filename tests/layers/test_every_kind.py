@@ -10,7 +10,7 @@ import keras_dsr as dsr
 from keras_dsr.layers import MaskedLayer
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 from keras_dsr.ops.initial_masks import active_units
-from keras_dsr.ops.patterns import SINGLE, Slices
+from keras_dsr.ops.units import SINGLE, Slices
 from keras_dsr.weights.sparse_weights import layers_of
 from tests.helpers.layer_kinds import (
     ATTENTION,

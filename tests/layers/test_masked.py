@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import keras_dsr as dsr
 from keras_dsr.ops.initial_masks import active_units
-from keras_dsr.ops.patterns import SINGLE, Slices
+from keras_dsr.ops.units import SINGLE, Slices
 from tests.helpers.layer_kinds import scrambled
 from tests.helpers.networks import (
     active_counts,

@@ -13,7 +13,7 @@ from keras_dsr.layers import CompactConv2D, CompactDense, CompactEinsumDense
 from keras_dsr.layers.storage_choice import MARGIN
 from tests.helpers.networks import active_counts, bits, compiled, fit, selected, state_bits, values
 
-pytestmark = pytest.mark.slow_on("jax")  # it is above the backends, and takes long there
+pytestmark = pytest.mark.slow_on("tensorflow", "jax")  # it is above the backends, and takes long there
 
 
 def perceptron(storage="auto", **settings) -> keras.Model:

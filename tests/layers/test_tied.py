@@ -19,7 +19,7 @@ LAYERS = {
     "grouped": (lambda **k: dsr.TiedConv2D(6, 3, groups=2, padding="same", **k), (8, 8, 4)),
     "strided": (lambda **k: dsr.TiedConv2D(6, 1, strides=2, use_bias=False, **k), (8, 8, 4)),
 }
-pytestmark = pytest.mark.slow_on("tensorflow")
+pytestmark = pytest.mark.slow_on("tensorflow", "jax")
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 signed_or_not = pytest.mark.parametrize("signed", [False, True])
 

@@ -15,7 +15,7 @@ from keras import ops
 
 from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
 from keras_dsr.methods.growth import grow_at_random
-from keras_dsr.ops.patterns import SINGLE, Slices
+from keras_dsr.ops.units import SINGLE, Slices
 from tests.helpers.networks import int32, program, values
 from tests.helpers.views import updated, view
 

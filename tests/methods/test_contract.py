@@ -108,6 +108,7 @@ def test_eight_weights_by_hand(case):
     np.testing.assert_allclose(weights, case.weights, rtol=1e-6, atol=0)
 
 
+@pytest.mark.slow_on("tensorflow")
 @one_of_each_on_jax
 @settings(max_examples=12)
 @given(data=st.data(), seed=SEEDS)

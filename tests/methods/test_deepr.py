@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_dsr.methods import DeepR
-from keras_dsr.ops.patterns import Slices
+from keras_dsr.ops.units import Slices
 from tests.helpers.networks import bits, int32, values
 from tests.helpers.views import SEEDS, updated, view, view_of, views
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest, rounded_fraction
-from keras_dsr.ops.patterns import Slices
+from keras_dsr.ops.units import Slices
 from tests.helpers.networks import int32
 from tests.helpers.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, split, view
 

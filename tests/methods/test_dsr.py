@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_dsr.methods import DSR
 from keras_dsr.methods.dsr import adapt, prune
-from keras_dsr.ops.patterns import Slices
+from keras_dsr.ops.units import Slices
 from tests.helpers.networks import bits, int32, program, values
 from tests.helpers.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, SEEDS, normal_view, split, updated, view, views
 

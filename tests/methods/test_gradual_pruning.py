@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from keras_dsr.methods import GradualPruning
 from keras_dsr.ops.initial_masks import active_units
-from keras_dsr.ops.patterns import Slices
+from keras_dsr.ops.units import Slices
 from tests.helpers.networks import bits, int32, values
 from tests.helpers.views import updated, view, view_of, views
 

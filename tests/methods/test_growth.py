@@ -7,8 +7,8 @@ from keras import ops
 
 from keras_dsr.methods import Decision, Static, grow_at_random, grow_where_largest, taken_in_all, taken_in_each
 from keras_dsr.methods.growth import check_growth
-from keras_dsr.ops.patterns import Slices
 from keras_dsr.ops.randomness import StepSeed
+from keras_dsr.ops.units import Slices
 from keras_dsr.weights.apply import Stored, apply_decision
 from tests.helpers.networks import bits, dtype_of, int32, values
 from tests.helpers.views import split, view

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_dsr.methods import RigL
-from keras_dsr.ops.patterns import Slices
+from keras_dsr.ops.units import Slices
 from tests.helpers.networks import bits, values
 from tests.helpers.views import EIGHT_ACTIVE, EIGHT_WEIGHTS, normal_view, split, updated, view, view_of, views
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_dsr.methods import SET
-from keras_dsr.ops.patterns import Slices
+from keras_dsr.ops.units import Slices
 from tests.helpers.networks import values
 from tests.helpers.views import SEEDS, updated, view, view_of, views
 

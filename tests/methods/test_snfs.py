@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from keras_dsr.methods import SNFS
 from keras_dsr.methods.snfs import contributions
 from keras_dsr.ops.apportionment import LARGEST_TOTAL
-from keras_dsr.ops.patterns import Slices
+from keras_dsr.ops.units import Slices
 from tests.helpers.networks import bits, values
 from tests.helpers.views import normal_view, updated, view, view_of, views
 

@@ -6,10 +6,10 @@ import pytest
 
 import keras_dsr as dsr
 import models
-from keras_dsr.ops.patterns import SINGLE, Slices
+from keras_dsr.ops.units import SINGLE, Slices
 from tests.helpers.networks import active_counts, compiled, digits
 
-shapes_alone = pytest.mark.backends("tensorflow")  # which no backend changes
+shapes_alone = pytest.mark.backends("torch")  # which no backend changes
 
 
 def sparse(layer, sparsity, **arguments):

@@ -12,7 +12,7 @@ import keras_dsr as dsr
 from models import deep_speech, deep_speech_2, neural_talk
 from tests.helpers.networks import compiled, shapes_only, values
 
-pytestmark = pytest.mark.slow_on("jax")  # it is above the backends, and takes long there
+pytestmark = pytest.mark.slow_on("tensorflow", "jax")  # it is above the backends, and takes long there
 
 SPEECH = {"input_shape": (12, 8), "classes": 5, "width": 0.005}
 TALK = {"features": 6, "vocabulary": 9, "length": 4, "width": 0.01}
@@ -24,7 +24,7 @@ SPARSE = {
 BUILDERS = [deep_speech, deep_speech_2, neural_talk]
 
 
-shapes_alone = pytest.mark.backends("tensorflow")  # which no backend changes
+shapes_alone = pytest.mark.backends("torch")  # which no backend changes
 
 
 def frames():

@@ -9,7 +9,7 @@ import keras_dsr as dsr
 import models
 from tests.helpers.networks import values
 
-shapes_alone = pytest.mark.backends("tensorflow")  # which no backend changes
+shapes_alone = pytest.mark.backends("torch")  # which no backend changes
 
 
 def trainable(model):

@@ -13,9 +13,9 @@ import keras_dsr as dsr
 import models
 from tests.helpers.networks import compiled, shapes_only, values
 
-pytestmark = pytest.mark.slow_on("jax")  # it is above the backends, and takes long there
+pytestmark = pytest.mark.slow_on("tensorflow", "jax")  # it is above the backends, and takes long there
 
-shapes_alone = pytest.mark.backends("tensorflow")  # which no backend changes
+shapes_alone = pytest.mark.backends("torch")  # which no backend changes
 with_heads = functools.partial(models.googlenet, auxiliary=True)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_dsr.ops.initial_masks import active_units, check_sparsity, magnitude_mask, random_mask
-from keras_dsr.ops.patterns import SINGLE, Blocks, Slices
+from keras_dsr.ops.units import SINGLE, Blocks, Slices
 
 pytestmark = pytest.mark.backends("tensorflow")  # plain numbers and numpy
 

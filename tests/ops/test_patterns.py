@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_dsr as dsr
-from keras_dsr.layers.units import units_of
+from keras_dsr.layers.units_by_pattern import units_of
 from keras_dsr.ops.masking import mask_weights
-from keras_dsr.ops.patterns import SINGLE, Blocks, Slices, check_pattern
+from keras_dsr.ops.patterns import check_pattern
+from keras_dsr.ops.units import SINGLE, Blocks, Slices
 
 
 def test_a_slice_of_a_convolution_has_the_mean_magnitude_of_its_weights():

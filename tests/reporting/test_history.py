@@ -6,7 +6,7 @@ import pytest
 
 from keras_dsr.reporting.history import history_of_rows, rows_of_logs
 
-no_backend = pytest.mark.backends("tensorflow")  # no backend does any of it
+no_backend = pytest.mark.backends("torch")  # no backend does any of it
 
 
 @no_backend

@@ -17,7 +17,7 @@ from tests.helpers.pages import Table
 
 pytestmark = pytest.mark.slow_on("jax")  # it is above the backends, and takes long there
 
-no_backend = pytest.mark.backends("tensorflow")  # no backend does any of it
+no_backend = pytest.mark.backends("torch")  # no backend does any of it
 TIMES = " \N{MULTIPLICATION SIGN} "
 
 

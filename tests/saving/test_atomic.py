@@ -12,7 +12,7 @@ from keras_dsr.saving import atomic
 from keras_dsr.saving.atomic import written_beside
 from tests.helpers.files import files_in
 
-pytestmark = pytest.mark.backends("tensorflow")  # no backend does any of it
+pytestmark = pytest.mark.backends("torch")  # no backend does any of it
 
 
 def write(path, content, parts=1):

@@ -7,7 +7,7 @@ from keras_dsr.shrinking.analysis import Network, analyse
 from keras_dsr.shrinking.channel_rules import Barrier, Channelwise, Concatenation, Flattening, Join, Linear
 from keras_dsr.shrinking.reasons import JOINED, LAST, OUTPUT, PADDED, causes
 
-pytestmark = pytest.mark.backends("tensorflow")  # no backend does any of it
+pytestmark = pytest.mark.backends("torch")  # no backend does any of it
 NAN = np.nan
 
 

@@ -21,7 +21,7 @@ from train.methods import METHODS
 from train.results.results import read_result
 from train.storage.checkpoint import read_progress
 
-pytestmark = pytest.mark.backends("tensorflow")
+pytestmark = pytest.mark.backends("torch")
 
 ROOT = Path(__file__).parents[2]
 SHORT = Settings(epochs=1, steps_per_epoch=36)

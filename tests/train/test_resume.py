@@ -30,7 +30,7 @@ def killed_in(epoch: int, out: Path, *flags: str) -> None:
         pytest.param(WIDE_RESNET, id="wide_resnet", marks=pytest.mark.thorough),
     ],
 )
-@pytest.mark.slow_on("torch", "jax")
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_sigkill_in_mid_epoch_changes_no_bit(flags, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     unharmed = start(whole, "--method=dsr", *flags)  # at the same time: how fast they run must not matter

@@ -18,7 +18,7 @@ from train.data.in_memory import digits
 from train.experiment.settings import Settings
 from train.run import prepare, train
 
-pytestmark = pytest.mark.slow_on("jax")  # it is above the backends, and takes long there
+pytestmark = pytest.mark.slow_on("tensorflow", "jax")  # it is above the backends, and takes long there
 
 
 def test_the_folder_has_everything_and_nothing_else(finished):

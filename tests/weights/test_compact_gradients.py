@@ -125,6 +125,15 @@ def assert_moves_in_each_epoch(model):
     assert min(history["dsr_pruned"]) > 5
 
 
+def test_when_training_ends_nothing_is_kept_for_a_reallocation_that_does_not_come():
+    model = compiled(network("compact"))
+    trained(model, dsr.Reallocate(RIGL, period=3), count=5)  # the next batch would be followed by one
+    seen = model.layers[0].seen_gradients
+    assert not seen.wanted and not seen.calls
+    model.train_on_batch(*batches(1))
+    assert not seen.calls
+
+
 def test_of_a_layer_that_is_called_twice_the_gradients_are_summed():
     shared = dsr.SparseDense(6, sparsity=0.5, mask_seed=1, storage="compact", use_bias=False)
     inputs = keras.Input((6,))

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras import ops
 
 import keras_dsr as dsr
 from keras_dsr.backend.keras_slots import optimizer_slots
 from keras_dsr.layers.compact_kinds import CompactConv2D
-from keras_dsr.methods import DSR, SET, DeepR, GradualPruning
+from keras_dsr.methods import DSR, SET, Decision, DeepR, GradualPruning, Static, grow_at_random
+from keras_dsr.methods.dropping import smallest_active
 from keras_dsr.weights.reallocation import Reallocation
 from tests.helpers.networks import compiled, state_bits, values
 
@@ -179,6 +181,24 @@ def test_a_model_is_converted_in_whole_slices_and_back():
     dsr.densify(model)
     assert type(model.layers[0]) is keras.layers.Conv2D
     np.testing.assert_allclose(model.predict(np.ones((2, *SHAPE), "float32"), verbose=0), outputs, rtol=1e-4, atol=1e-6)
+
+
+class MovesOneToTheFirst(Static):
+    def update(self, inputs, state):
+        others = [0] * (len(inputs.names) - 1)
+        kept = inputs.active & ~smallest_active(inputs, ops.convert_to_tensor([*others, 1], "int32"))
+        grown = grow_at_random(inputs, inputs.active, ops.convert_to_tensor([1, *others], "int32"), "one")
+        return Decision(kept, grown), state
+
+
+@pytest.mark.backends("jax")  # whose lists have room for them
+def test_a_slice_for_which_there_is_no_room_is_an_error():
+    model = network(capacity=1.0)
+    model.optimizer.build(model.trainable_variables)
+    before = state_bits(model)
+    with pytest.raises(RuntimeError, match="gave .* 99 weights, more than the 90 that it has room for"):
+        Reallocation(model, MovesOneToTheFirst())()
+    assert state_bits(model)[:4] == before[:4]
 
 
 def test_signs_of_single_weights_are_refused():

@@ -6,7 +6,7 @@ import pytest
 
 import keras_dsr as dsr
 from keras_dsr import methods
-from keras_dsr.ops.patterns import SINGLE
+from keras_dsr.ops.units import SINGLE
 from keras_dsr.weights.reallocation import Reallocation
 from tests.helpers.networks import (
     active_counts,

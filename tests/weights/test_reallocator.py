@@ -313,6 +313,7 @@ def test_an_argument_is_refused_in_words(arguments, message):
 # Whole, or as before
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("kind", selected([KeyboardInterrupt, OSError], [KeyboardInterrupt]))
 def test_a_reallocation_that_is_interrupted_at_any_assignment_is_finished(kind, monkeypatch):
     model = compiled(perceptron(), keras.optimizers.Adam(0.01))

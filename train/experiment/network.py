@@ -98,7 +98,12 @@ def build_network(settings, recipe: Recipe, data, steps: int, weighted_metrics: 
     if method.kernels == "wrapped":
         chosen = [re.escape(kernel.path) for layer in prunable for kernel in kernels(layer)]
         optimizer = dsr.SparseOptimizer(
-            optimizer, settings.sparsity, select=chosen, distribution=settings.distribution, seed=settings.seed
+            optimizer,
+            settings.sparsity,
+            select=chosen,
+            distribution=settings.distribution,
+            seed=settings.seed,
+            pattern=pattern_of(settings.pattern),
         )
     model.compile(
         optimizer,

@@ -49,7 +49,7 @@ class Settings:
         target: of `dsr` and `set`: weights (or slices) to move in a reallocation; an int, or a float in (0, 1) as a
             fraction of the active.
         pattern: what moves as a whole, `"element"` (one weight), `"kernel"` (one slice of a convolution), or a block
-            such as `"4x1"` (4 inputs by 1 output).
+            such as `"4x1"` (4 inputs by 1 output); `"2:4"` or another N:M; `"fan_in"`.
         distribution: of the budget over the layers at first, `"uniform"` or `"erk"` (the larger a layer the sparser).
         stop_at: of methods that move weights: the epoch from which on none move.
         mask_from: folder of a finished run whose final mask this one trains with, method `static` (the lottery-ticket
@@ -93,7 +93,7 @@ class Settings:
         if METHODS[self.method].sized:
             parts.append(f"{self.sparsity:g}")
         if self.pattern != "element":
-            parts.append(self.pattern)
+            parts.append(self.pattern.replace(":", "of"))  # a name of a folder
         if self.distribution != "uniform":
             parts.append(self.distribution)
         if self.precision != "float32":
@@ -190,6 +190,9 @@ def _with_mask(settings: Settings) -> Settings:
     return _with_defaults(dataclasses.replace(settings, **inherited), recipe=origin["recipe"])
 
 
+_PATTERNS = "element, kernel, fan_in, 4x1 or another block, 2:4 or another N:M"
+
+
 def _is_pattern(text: str) -> bool:
     try:
         check_pattern(pattern_of(text), "Settings")
@@ -260,7 +263,12 @@ def _check_values(settings: Settings, method: Method) -> None:
     else:
         is_target = 0 < settings.target < 1 or (is_whole(settings.target) and 1 <= settings.target <= LARGEST_STEP)
         _require(is_target, settings, "target", "a number of weights, or a fraction of the active ones, in (0, 1)")
-    _require(_is_pattern(settings.pattern), settings, "pattern", "element, kernel, or a block such as 4x1")
+    _require(
+        _is_pattern(settings.pattern),
+        settings,
+        "pattern",
+        _PATTERNS,
+    )
     if settings.pattern != "element":
         _require(method.has_units, settings, "pattern", f"left out: --method={settings.method} has single weights only")
     _require(settings.distribution in DISTRIBUTIONS, settings, "distribution", f"one of {', '.join(DISTRIBUTIONS)}")

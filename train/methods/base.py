@@ -91,8 +91,8 @@ class Method:
 
     @property
     def has_units(self) -> bool:
-        """Whether complete slices of a convolution can take the place of single weights."""
-        return self.kernels in ("sparse", "full") and not self.every_step
+        """Whether slices or blocks can take the place of single weights, or patterns say where they lie."""
+        return self.kernels in ("sparse", "full", "wrapped") and not self.every_step
 
     @property
     def has_distribution(self) -> bool:

@@ -8,7 +8,7 @@ from train.data.augmentation import crop_and_flip, normalize
 from train.data.in_memory import PREPARATION, InMemory, digits, load_data
 from train.data.tfds import find_builder, read_split
 
-pytestmark = pytest.mark.backends("tensorflow")
+pytestmark = pytest.mark.backends("torch")
 
 
 @pytest.fixture

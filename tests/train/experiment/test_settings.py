@@ -133,7 +133,7 @@ def test_the_marks_of_dsr_stretch_with_the_epochs():
         ),
         (
             {"pattern": "filter"},
-            "--pattern must be element, kernel, or a block such as 4x1. Received: --pattern=filter",
+            "--pattern must be element, kernel, fan_in, 4x1 or another block, 2:4 or another N:M. Received: .*filter",
         ),
         (
             {"method": "deepr", "pattern": "kernel"},
@@ -173,6 +173,7 @@ def test_what_cannot_be_is_refused(given, message):
         ({"method": "thin", "sparsity": 0.5}, "thin-0.5-seed0"),
         ({"pattern": "kernel", "stop_at": 3, "epochs": 5}, "dsr-0.98-kernel-stop3-seed0"),
         ({"pattern": "4x1"}, "dsr-0.98-4x1-seed0"),
+        ({"method": "set", "pattern": "2:4", "sparsity": 0.5}, "set-0.5-2of4-seed0"),
         ({"method": "rigl", "distribution": "erk"}, "rigl-0.98-erk-seed0"),
     ],
 )

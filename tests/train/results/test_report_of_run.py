@@ -14,9 +14,9 @@ from train.report import write_report_of_run
 from train.results.run_files import read_run
 from train.run import train
 
-pytestmark = pytest.mark.slow_on("jax")  # it is above the backends, and takes long there
+pytestmark = pytest.mark.slow_on("tensorflow", "jax")  # it is above the backends, and takes long there
 
-no_backend = pytest.mark.backends("tensorflow")  # no backend does any of it
+no_backend = pytest.mark.backends("torch")  # no backend does any of it
 
 
 @pytest.fixture(scope="module")

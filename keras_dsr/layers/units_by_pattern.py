@@ -6,7 +6,8 @@ from typing import Any, cast
 import keras
 
 from keras_dsr.layers.einsum import summed_axes
-from keras_dsr.ops.patterns import SINGLE, Blocks, FanIn, NOfM, Pattern, Slices, Units, n_of_m
+from keras_dsr.ops.patterns import Pattern, n_of_m
+from keras_dsr.ops.units import SINGLE, Blocks, FanIn, NOfM, Slices, Units
 
 # Their kernels have outputs before inputs.
 _TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
