@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: train test thorough keras-nightly lint format clean
+.PHONY: train test thorough machines keras-nightly lint format clean
 
 train: .venv/ready
 	$(BIN)/python -m train.compare --out=runs/digits
@@ -28,6 +28,10 @@ thorough: .venv/backends
 	KERAS_BACKEND=tensorflow $(PYTEST) --thorough
 	KERAS_BACKEND=jax $(PYTEST) --thorough
 	KERAS_BACKEND=torch $(PYTEST) --thorough
+
+# What files for phones and browsers are run on in `make thorough`: Debian 12, root, node and npm.
+machines:
+	tests/helpers/other_machines/install.sh .machines
 
 keras-nightly:
 	@echo "Setting up .venv-nightly with the newest Keras that the index has, pre-releases included, 3 to 5 minutes."

@@ -10,6 +10,7 @@ from keras_dsr.layers import *  # noqa: F403
 from keras_dsr.optimizers import SparseOptimizer
 from keras_dsr.reporting import report
 from keras_dsr.saving import save
+from keras_dsr.selectors.language import pointwise_convolutions
 from keras_dsr.shrinking import shrink
 from keras_dsr.weights import Reallocator, sparse_weights
 
@@ -23,6 +24,7 @@ __all__ = [
     "densify",
     "export",
     "methods",
+    "pointwise_convolutions",
     "report",
     "save",
     "schedules",

@@ -208,6 +208,7 @@ NOT_SWEPT = {
         for name in dsr.methods.__all__
         if name not in METHODS
     },
+    "pointwise_convolutions": "functions that choose weights call it, with a variable",
     "SparseWeight.initial_values": "methods call it, with a StepSeed",
     "CompactWeight.initial_values": "methods call it, with a StepSeed",
     "CompactWeight.set_mask": "refuses every mask",

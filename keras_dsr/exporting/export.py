@@ -3,6 +3,7 @@
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,9 +29,10 @@ def export(
     format: str | None = None,
     packed: bool | None = None,
     dtype: str | None = None,
-    kernels: str = "dense",
+    kernels: str | None = None,
     batch_sizes: Sequence[int] = (),
     input_signature=None,
+    xnnpack: bool = False,
 ) -> ExportReport:
     """Export the model for serving, small, with stock layers and pruned weights at zero. The model goes on as it was.
 
@@ -54,11 +56,17 @@ def export(
             format's own, and with True packed weights that take less than half of the room.
         dtype: `"float32"` or `"float16"`, in which packed values of more bytes are stored (they are cast back when
             loaded); None: as they are.
-        kernels: `"dense"`, or `"auto"`: `Dense` layers and convolutions with a window of 1 are timed here and now, and
-            multiply by TensorFlow's stock product with a CSR matrix where that is faster at each of `batch_sizes`. Sums
-            are then taken in another order: outputs are equal to float tolerance.
-        batch_sizes: ints, the batch sizes that will be served, for `kernels="auto"`.
+        kernels: `"dense"`, all products are; or `"auto"`: layers are timed here and now, and multiply sparse where that
+            is faster at each of `batch_sizes`. In a SavedModel `Dense` layers and convolutions with a window of 1 take
+            TensorFlow's stock product with a CSR matrix; in a LiteRT file fully connected layers are multiplied as they
+            are stored, in single weights or in blocks of 4 inputs. Sums are then taken in another order: outputs are
+            equal to float tolerance. None: `"auto"` for LiteRT, `"dense"` for all else.
+        batch_sizes: ints, the batch sizes that will be served, for `kernels="auto"`; of a LiteRT file 1 where none is
+            named.
         input_signature: as in `model.export`.
+        xnnpack: bool, whether a LiteRT file is written so that convolutions with a window of 1 are multiplied sparse on
+            ARM and in browsers (by XNNPACK; on x86 they are not). Where Keras pads images on one side alone, the
+            image and all kernels are mirrored: outputs are equal to float tolerance.
 
     Returns:
         An `ExportReport`, which prints what was packed and chosen, and why nothing was where another backend would.
@@ -82,10 +90,19 @@ def export(
     path = check_path(path, "export")
     _check_signature(input_signature)
     format = _format_of(path) if format is None else format
+    if kernels is None:
+        kernels = "auto" if is_one_of(format, ("litert",)) else "dense"
+    if is_one_of(format, ("litert",)) and kernels == "auto" and batch_sizes == ():
+        batch_sizes = _batch_of(input_signature)
     packed = _check_arguments(path, format, packed, dtype, kernels, batch_sizes)
+    check_flag(xnnpack, "export", "xnnpack")
+    if xnnpack and format != "litert":
+        raise ValueError(
+            f"export(xnnpack=...) must be False but for format='litert'. Received: xnnpack=True, format={format!r}"
+        )
     sparse_weights(model)  # builds a SparseOptimizer that has not taken a step
     with written_beside(path) as temporary, stripped(model):
-        rows = {}
+        rows: dict[str, Any] = {}
         if format == "onnx":
             from keras_dsr.exporting.onnx import write_onnx
 
@@ -93,7 +110,8 @@ def export(
         elif format == "litert":
             from keras_dsr.exporting.litert import write_litert
 
-            write_litert(model, temporary, input_signature)
+            content = write_litert(model, temporary, input_signature, kernels, batch_sizes, xnnpack)
+            rows = {"forms": content.forms, "convolutions": content.convolutions}
         elif packed:
             rows = _write_packed(model, temporary, dtype, kernels, batch_sizes, input_signature)
         else:
@@ -103,6 +121,12 @@ def export(
         files = [temporary] if temporary.is_file() else temporary.rglob("*")
         size = sum(file.stat().st_size for file in files if file.is_file())
     return ExportReport(path, format, size, **rows, note=_note(format))
+
+
+def _batch_of(input_signature) -> tuple[int]:
+    """The batch size that a signature has, or 1."""
+    sizes = [spec.shape[0] for spec in keras.tree.flatten(input_signature) if spec is not None and spec.shape]
+    return (next((size for size in sizes if is_whole(size)), 1),)
 
 
 def _format_of(path: pathlib.Path) -> str:
@@ -211,10 +235,12 @@ def _check_arguments(path, format, packed, dtype, kernels, batch_sizes) -> bool:
         raise ValueError(f"export(dtype=...) must be None, 'float32' or 'float16'. Received: dtype={dtype!r}")
     if not is_one_of(kernels, ("dense", "auto")):
         raise ValueError(f"export(kernels=...) must be 'dense' or 'auto'. Received: kernels={kernels!r}")
-    if not (packed and is_saved_model) and (dtype is not None or kernels == "auto"):
+    is_timed = kernels == "auto" and format != "litert"
+    if not (packed and is_saved_model) and (dtype is not None or is_timed):
         given = f"dtype={dtype!r}" if dtype is not None else f"kernels={kernels!r}"
         raise ValueError(
-            f"export({given}) is for a packed SavedModel, which TensorFlow's backend writes. Received: "
+            f"export({given}) is for a packed SavedModel{' or a LiteRT file' if dtype is None else ''}, which "
+            f"TensorFlow's backend writes. Received: "
             f"format={format!r}, packed={packed} on the {keras.backend.backend()} backend. Leave it out"
             f"{_or_on_tensorflow(format)}"
         )

@@ -7,6 +7,7 @@ import pathlib
 from rich.console import Console
 from rich.table import Table
 
+from keras_dsr.exporting.litert import FormRow
 from keras_dsr.weights.rows import WeightRow
 
 
@@ -46,6 +47,8 @@ class ExportReport:
         bytes: of all its files.
         packed: a `PackedRow` for each weight that was packed.
         products: a `ProductRow` for each layer that was timed, with `kernels="auto"`.
+        forms: a `FormRow` for each fully connected layer of a LiteRT file, with `kernels="auto"`.
+        convolutions: whether sparse convolutions of a LiteRT file are multiplied sparse, and where, in words.
         note: why nothing is packed where another backend would have; else empty.
     """
 
@@ -54,6 +57,8 @@ class ExportReport:
     bytes: int
     packed: tuple[PackedRow, ...] = ()
     products: tuple[ProductRow, ...] = ()
+    forms: tuple[FormRow, ...] = ()
+    convolutions: str = ""
     note: str = ""
 
     def __str__(self) -> str:
@@ -63,8 +68,10 @@ class ExportReport:
             console.print(self._packed_table())
         if self.products:
             console.print(self._product_table())
-        note = f"{self.note}\n" if self.note else ""
-        return text.getvalue() + f"{self.path}: {self.format}, {self.bytes:,} bytes\n{note}"
+        if self.forms:
+            console.print(self._form_table())
+        lines = [f"{self.path}: {self.format}, {self.bytes:,} bytes", self.convolutions, self.note]
+        return text.getvalue() + "".join(f"{line}\n" for line in lines if line)
 
     def _packed_table(self) -> Table:
         table = Table(title="Packed weights")
@@ -88,4 +95,17 @@ class ExportReport:
         for row in self.products:
             speedups = ", ".join(f"{rows:,}: {speedup:.2f}" for rows, speedup in row.speedups)
             table.add_row(row.layer, f"{row.density:.2%}", speedups, "CSR" if row.by_csr else "dense")
+        return table
+
+    def _form_table(self) -> Table:
+        direct = sum(row.form in ("single", "blocks") for row in self.forms)
+        table = Table(title=f"Fully connected layers: {direct} of {len(self.forms)} are multiplied as they are stored")
+        for column in ("weight", "density", "rows: times as fast as dense", "stored as", "why"):
+            table.add_column(column, justify="right" if column == "density" else "left", overflow="fold")
+        for row in self.forms:
+            speedups = "\n".join(
+                f"{rows:,}: {', '.join(f'{form} {speedup:.2f}' for form, speedup in measured.items())}"
+                for rows, measured in row.speedups
+            )
+            table.add_row(row.name, f"{row.density:.2%}", speedups, row.form, row.why)
         return table

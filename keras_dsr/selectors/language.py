@@ -23,6 +23,16 @@ KERNEL_NAMES = ("kernel", "recurrent_kernel", "pointwise_kernel")
 Selector: TypeAlias = keras.layers.Layer | type | str | Callable[[keras.Variable], bool]
 
 
+def pointwise_convolutions(variable: keras.Variable) -> bool:
+    """A selector: the kernels of convolutions with a window of 1, as in `sparsify(include=pointwise_convolutions)`.
+
+    They are what LiteRT multiplies sparse on ARM and in browsers (see `keras_dsr.export(xnnpack=True)`). To have them
+    alone, leave out the others: `exclude=lambda one: not keras_dsr.pointwise_convolutions(one)`.
+    """
+    is_kernel = variable.name.endswith("kernel") and not variable.name.startswith("depthwise")
+    return is_kernel and len(variable.shape) >= 3 and set(variable.shape[:-2]) == {1}
+
+
 def built_candidates(model: keras.Model, owner: str) -> tuple[list[Candidate], list[keras.layers.Layer]]:
     """The weights of a built model that could be sparse, and its layers that have none yet.
 

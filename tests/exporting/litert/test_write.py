@@ -7,7 +7,8 @@ import pytest
 
 import keras_dsr as dsr
 from keras_dsr.conversion.convert import stripped
-from keras_dsr.exporting.litert import _difference, write_litert
+from keras_dsr.exporting.litert import write_litert
+from keras_dsr.exporting.litert.write import _difference
 from tests.helpers.export_networks import convolutional, random_inputs, recurrent
 from tests.helpers.networks import batch, perceptron, values
 
@@ -45,27 +46,6 @@ print("equal")
 """
     process = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert process.stdout == "equal\n", process.stderr
-
-
-def test_blocks_of_four_inputs_are_multiplied_as_they_are(tmp_path):
-    """A kernel of single weights is unpacked (DENSIFY) before the product; of blocks of 4 x 1 it is not."""
-    outputs = {}
-    for pattern in ("element", (4, 1)):
-        model = keras.Sequential([keras.Input((64,)), dsr.SparseDense(48, sparsity=0.9, mask_seed=1, pattern=pattern)])
-        path = tmp_path / f"{pattern}.tflite"
-        dsr.export(model, path)
-        interpreter = Interpreter(str(path))
-        operations = {operation["op_name"] for operation in interpreter._get_ops_details()}
-        blocks = [
-            tensor["sparsity_parameters"]["block_map"].tolist()
-            for tensor in interpreter.get_tensor_details()
-            if tensor["sparsity_parameters"]
-        ]
-        outputs[pattern] = ("DENSIFY" in operations, blocks)
-        x = random_inputs(model)
-        (received,) = interpreter.get_signature_runner()(**{model.inputs[0].name: x}).values()
-        np.testing.assert_allclose(received, values(model(x)), rtol=1e-4, atol=1e-5)
-    assert outputs == {"element": (True, [[]]), (4, 1): (False, [[1]])}
 
 
 def test_the_dense_file_is_written_where_it_is_smaller_and_all_names_are_kept(tmp_path):

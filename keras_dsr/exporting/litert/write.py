@@ -5,6 +5,8 @@ import os
 import pathlib
 import re
 import tempfile
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -14,7 +16,45 @@ from keras_dsr.backend.keras_layers import walk
 TOLERANCE = 1e-3  # of the largest output: far above what rounding does, far below what a lost weight does
 
 
-def write_litert(model: keras.Model, path: str | os.PathLike, input_signature=None) -> None:
+class LiteRTContent(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        forms: a `FormRow` for each fully connected layer, with `kernels="auto"`.
+        convolutions: whether sparse convolutions are multiplied sparse, and where, in words; empty if there are none.
+    """
+
+    forms: tuple["FormRow", ...]
+    convolutions: str
+
+
+class FormRow(NamedTuple):
+    """The form in which a file holds the weights of a fully connected layer.
+
+    Attributes:
+        name: path of the weight, or the shape of the product where it is of no weight alone.
+        density: fraction of the weights that are not zero.
+        speedups: pairs of the rows multiplied at once and, by form, how many times as fast as dense it was.
+        form: `"dense"`; `"unpacked"`, sparse, unpacked once when the file is loaded; `"single"` weights or `"blocks"`
+            of 4 inputs, multiplied as they are stored.
+        why: in words.
+    """
+
+    name: str
+    density: float
+    speedups: tuple[tuple[int, dict[str, float]], ...]
+    form: str
+    why: str
+
+
+def write_litert(
+    model: keras.Model,
+    path: str | os.PathLike,
+    input_signature=None,
+    kernels: str = "dense",
+    batch_sizes: Sequence[int] = (1,),
+    xnnpack: bool = False,
+) -> LiteRTContent:
     """Write a model for LiteRT with sparse tensors where the converter makes them, or dense where that is smaller.
 
     The converter stores a kernel of dense layers and convolutions sparse from a sparsity of 0.3 on. The file is written
@@ -26,11 +66,16 @@ def write_litert(model: keras.Model, path: str | os.PathLike, input_signature=No
         path: the file to write, ending in `.tflite`.
         input_signature: as in `keras.Model.export`. Recurrent layers need a fixed batch size, such as
             `[keras.InputSpec("float32", (1, 28, 28), name="rows")]`.
+        kernels: `"dense"`, all products are, of weights that are unpacked when the file is loaded; or `"auto"`: fully
+            connected layers take the form that is the fastest here.
+        batch_sizes: ints, at which forms are timed.
+        xnnpack: bool, whether the file is made to qualify for sparse convolutions on ARM and in browsers.
 
     Raises:
         ImportError: the package of the extra `litert`, with which the file is checked, is missing.
         ValueError: another ending of `path`, another backend, a layer that does not compute in float32, a model that
-            needs operations which LiteRT's interpreter does not have, or whose file gives other outputs.
+            needs operations which LiteRT's interpreter does not have, or whose file gives other outputs, batch sizes
+            that its signature does not take, or convolutions that cannot be sparse with `xnnpack=True`.
 
     Example:
 
@@ -53,18 +98,98 @@ def write_litert(model: keras.Model, path: str | os.PathLike, input_signature=No
     with tempfile.TemporaryDirectory(dir=beside) as folder:
         model.export(folder, format="tf_saved_model", input_signature=input_signature, verbose=False)
         inputs, expected = _sample(model, folder)
-        files = sorted((_converted(model, folder, is_sparse) for is_sparse in (True, False)), key=len)
+        files = [_converted(model, folder, is_sparse) for is_sparse in (True, False)]
+    if not xnnpack:
+        files.sort(key=len)
     differences = []
     for content in files:
         problem = _difference(interpreter, content, inputs, expected)
         if problem is None:
+            content, found = _made_fast(interpreter, model, content, inputs, expected, kernels, batch_sizes, xnnpack)
             path.write_bytes(content)
-            return
+            return found
         differences.append(problem)
     raise ValueError(
         f"The model {model.name!r} cannot be exported for LiteRT: its interpreter gives other outputs than the model, "
         f"and nothing was written. Export ONNX or a SavedModel. It says: {'; '.join(differences)}"
     )
+
+
+def _made_fast(interpreter, model, content: bytes, inputs, expected, kernels: str, batch_sizes, xnnpack: bool) -> tuple:
+    """The file with what was asked for, and what is to be said of it."""
+    from keras_dsr.exporting.litert.forms import choose_forms
+    from keras_dsr.exporting.litert.graph import LiteRTGraph
+    from keras_dsr.exporting.litert.products import DIRECT, products_of, set_form
+    from keras_dsr.exporting.litert.xnnpack import end_parts
+
+    graph = LiteRTGraph(content)
+    convolutions = _sparse_convolutions(model, graph, xnnpack)
+    end_parts(graph)
+    if kernels == "auto":
+        choices = choose_forms(graph, inputs, batch_sizes)
+    else:
+        choices = []
+        for product in products_of(graph):
+            if product.form in DIRECT:
+                set_form(graph, product, "unpacked")
+    changed = graph.content()
+    problem = _difference(interpreter, changed, inputs, expected)
+    if problem is not None:
+        raise ValueError(
+            f"The model {model.name!r} cannot be exported for LiteRT with kernels={kernels!r}, xnnpack={xnnpack}: its "
+            f"interpreter gives other outputs than the model, and nothing was written. It says: {problem}"
+        )
+    names = _names(model)
+    rows = tuple(
+        FormRow(
+            _name_of(choice.product.kernel, names),
+            float((choice.product.kernel != 0).mean()),
+            tuple(choice.times.items()),
+            choice.product.form,
+            choice.why,
+        )
+        for choice in choices
+    )
+    return changed, LiteRTContent(rows, convolutions)
+
+
+def _sparse_convolutions(model, graph, xnnpack: bool) -> str:
+    """Have a file's convolutions be multiplied sparse where that was asked for; whether they are, in words."""
+    from keras_dsr.exporting.litert.xnnpack import Obstacle, find_part, is_ready, qualify
+
+    sparse = [one for one in graph.operators if graph.kind(one) == "CONV_2D" and graph.source(int(one.inputs[1]))]
+    if not sparse and not xnnpack:
+        return ""
+    part = find_part(graph)
+    if isinstance(part, Obstacle):
+        if xnnpack:
+            raise ValueError(
+                f"export(xnnpack=True) cannot make sparse convolutions of the model {model.name!r}: {part}. Leave it "
+                "out, or build the network so (docs/serving.md has the rules)."
+            )
+        return f"Convolutions are unpacked, and dense. For sparse ones {part}."
+    if xnnpack:
+        qualify(graph, part)
+    elif not is_ready(graph, part):
+        return "Convolutions are unpacked, and dense. With xnnpack=True they are sparse on ARM and in browsers."
+    return (
+        "Convolutions are sparse where XNNPACK has them: on ARM and in browsers. On x86 they are unpacked, and dense."
+    )
+
+
+def _names(model: keras.Model) -> list[tuple[str, np.ndarray]]:
+    """The path of each weight of a model of more than one axis, and its values."""
+    weights = [variable for variable in model.weights if len(variable.shape) > 1]
+    return [(variable.path, keras.ops.convert_to_numpy(variable)) for variable in weights]
+
+
+def _name_of(kernel: np.ndarray, names: list[tuple[str, np.ndarray]]) -> str:
+    """The path of the weight that has its zeros where a kernel has them (the converter may have scaled its rows)."""
+    outputs, inputs = kernel.shape
+    for path, values in names:
+        if values.size == kernel.size and np.array_equal(values.reshape(inputs, outputs).T != 0, kernel != 0):
+            return path
+    return f"{inputs} x {outputs}"
 
 
 def _interpreter():

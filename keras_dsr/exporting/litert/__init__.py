@@ -1,0 +1,5 @@
+"""LiteRT (TensorFlow Lite) files: sparse tensors, in the forms that its interpreters are fast with."""
+
+from keras_dsr.exporting.litert.write import FormRow, write_litert
+
+__all__ = ["FormRow", "write_litert"]
