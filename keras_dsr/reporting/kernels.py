@@ -3,12 +3,15 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import cast
 
 import keras
 import ml_dtypes
 import numpy as np
 
 from keras_dsr.exporting.packing import packed_bytes
+from keras_dsr.layers.units_by_pattern import units_of
+from keras_dsr.ops.units import Groups
 from keras_dsr.selectors.candidates import candidates
 from keras_dsr.weights.sparse_weights import sparse_weights
 
@@ -69,6 +72,19 @@ class Kernel:
     def packed_bytes(self) -> int:
         """Bytes of the active values and their positions, in the smaller code; of a dense kernel, all of it."""
         return packed_bytes(self.positions, self.size, self.itemsize) if self.is_sparse else self.dense_bytes
+
+    @property
+    def fits_sparse_tensor_cores(self) -> bool:
+        """Whether at most two of every four neighbouring inputs are active: what NVIDIA's sparse tensor cores take."""
+        if not self.is_sparse or self.role != "kernel":
+            return False
+        try:
+            groups = units_of(self.layer, self.role, self.shape, "2:4")
+        except ValueError:  # its inputs are no multiple of 4
+            return False
+        mask = np.zeros(self.size, bool)
+        mask[self.positions] = True
+        return bool((cast(Groups, groups).fold(mask.reshape(self.shape), np).sum(1) <= 2).all())
 
     def values(self) -> np.ndarray:
         """The dense tensor, zeros where there is no weight."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from keras_dsr.reporting.costs import Uses
 from keras_dsr.reporting.kernels import Kernel
 from keras_dsr.reporting.masks import MaskImage
-from keras_dsr.reporting.runtimes import RUNTIMES
+from keras_dsr.reporting.runtimes import runtimes_for
 from keras_dsr.reporting.speed import Measured
 
 
@@ -128,8 +128,9 @@ def render(page: Page) -> str:
         if row.uses.count is None:
             reasons.setdefault(row.uses.reason, []).append(row.kernel.name)
     sparse = Totals.of([row for row in page.rows if row.kernel.is_sparse])
+    runtimes = runtimes_for([row.kernel for row in page.rows])
     return environment.from_string(template).render(
-        page=page, sparse=sparse, all=Totals.of(page.rows), reasons=reasons, runtimes=RUNTIMES
+        page=page, sparse=sparse, all=Totals.of(page.rows), reasons=reasons, runtimes=runtimes
     )
 
 

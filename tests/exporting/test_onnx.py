@@ -254,3 +254,34 @@ def test_what_the_converter_does_not_know_is_named(tmp_path):
     text = f"model 'quantiles' cannot be exported as ONNX on the {keras.backend.backend()} backend.*(?i:erf_?inv)"
     with pytest.raises(ValueError, match=f"(?s){text}"):
         write(model, tmp_path / "model.onnx")
+
+
+@converts
+def test_two_of_four_inputs_stay_so_along_the_axis_that_is_summed(tmp_path):
+    """What TensorRT asks of a kernel: of a matrix along its rows (those of Gemm's B that are summed), of a convolution
+    along its channels."""
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 4)),
+            dsr.SparseConv2D(8, 3, sparsity=0.5, pattern="2:4", mask_seed=1),
+            keras.layers.BatchNormalization(),
+            keras.layers.Flatten(),
+            dsr.SparseDense(12, sparsity=0.5, pattern="2:4", mask_seed=2),
+            dsr.SparseDense(5, sparsity=0.5, pattern="2:4", mask_seed=3),
+        ]
+    )
+    dsr.export(model, tmp_path / "model.onnx")
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    found = []
+    for node in graph.node:
+        if node.op_type not in ("Conv", "MatMul", "Gemm"):
+            continue
+        kernel = weights[node.input[1]]
+        is_transposed = any(one.name == "transB" and one.i for one in node.attribute)
+        along = 1 if node.op_type == "Conv" or is_transposed else 0
+        summed_last = np.moveaxis(kernel, along, -1)
+        active = (summed_last.reshape(-1, 4) != 0).sum(1)
+        assert (active == 2).all(), (node.op_type, kernel.shape)
+        found.append(kernel.size)
+    assert sorted(found) == sorted([8 * 4 * 9, 16 * 8 * 12, 12 * 5])

@@ -1,0 +1,45 @@
+"""Which runtimes use the sparsity of a model: said of its own kernels."""
+
+import keras
+import pytest
+
+import keras_dsr as dsr
+from keras_dsr.reporting.kernels import kernels_of
+from keras_dsr.reporting.runtimes import runtimes_for
+
+pytestmark = pytest.mark.once
+
+
+def network(pattern, sparsity=0.5):
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 4)),
+            dsr.SparseConv2D(8, 3, sparsity=sparsity, pattern=pattern, name="convolution"),
+            dsr.SparseConv2DTranspose(8, 2, sparsity=sparsity, pattern=pattern, name="transpose"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(5, name="dense"),
+        ]
+    )
+
+
+def of_nvidia(model):
+    return next(runtime for runtime in runtimes_for(kernels_of(model)) if "NVIDIA" in runtime.name)
+
+
+@pytest.mark.parametrize(("pattern", "sparsity"), [("2:4", 0.5), ("1:4", 0.75)])
+def test_kernels_with_two_of_four_inputs_are_named(pattern, sparsity):
+    found = of_nvidia(network(pattern, sparsity))
+    assert found.faster == "yes"
+    assert "as 2 of the 2 sparse kernels have: " in found.why
+    assert "convolution/kernel" in found.why
+    assert "transpose/kernel" in found.why
+
+
+def test_zeros_that_lie_anywhere_are_of_no_use_to_them():
+    found = of_nvidia(network("element"))
+    assert (found.faster, "None of the sparse kernels has." in found.why) == ("no", True)
+
+
+def test_what_is_stripped_is_known_by_its_zeros():
+    model = network("2:4")
+    assert of_nvidia(dsr.strip(model)).faster == "yes"
