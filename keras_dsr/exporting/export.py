@@ -33,6 +33,7 @@ def export(
     batch_sizes: Sequence[int] = (),
     input_signature=None,
     xnnpack: bool = False,
+    calibration: Any = None,
 ) -> ExportReport:
     """Export the model for serving, small, with stock layers and pruned weights at zero. The model goes on as it was.
 
@@ -54,8 +55,9 @@ def export(
         packed: bool, whether weights are packed. None: a SavedModel is, on the TensorFlow backend, the only one that
             can (from JAX it has dense weights, and from torch there is none); an ONNX file has sparse initializers, the
             format's own, and with True packed weights that take less than half of the room.
-        dtype: `"float32"` or `"float16"`, in which packed values of more bytes are stored (they are cast back when
-            loaded); None: as they are.
+        dtype: of a packed SavedModel `"float32"` or `"float16"`, in which packed values of more bytes are stored (they
+            are cast back when loaded); of a LiteRT file `"int8"`, in which it then computes (see `calibration`). None:
+            as they are.
         kernels: `"dense"`, all products are; or `"auto"`: layers are timed here and now, and multiply sparse where that
             is faster at each of `batch_sizes`. In a SavedModel `Dense` layers and convolutions with a window of 1 take
             TensorFlow's stock product with a CSR matrix; in a LiteRT file fully connected layers are multiplied as they
@@ -67,6 +69,9 @@ def export(
         xnnpack: bool, whether a LiteRT file is written so that convolutions with a window of 1 are multiplied sparse on
             ARM and in browsers (by XNNPACK; on x86 they are not). Where Keras pads images on one side alone, the
             image and all kernels are mirrored: outputs are equal to float tolerance.
+
+        calibration: for `dtype="int8"`, some hundred examples: inputs as `model.predict` takes them, or a dataset of
+            batches, with or without labels. The ranges of int8 are theirs, and the report says what it changed.
 
     Returns:
         An `ExportReport`, which prints what was packed and chosen, and why nothing was where another backend would.
@@ -96,6 +101,7 @@ def export(
         batch_sizes = _batch_of(input_signature)
     packed = _check_arguments(path, format, packed, dtype, kernels, batch_sizes)
     check_flag(xnnpack, "export", "xnnpack")
+    _check_int8(format, dtype, calibration, xnnpack)
     if xnnpack and format != "litert":
         raise ValueError(
             f"export(xnnpack=...) must be False but for format='litert'. Received: xnnpack=True, format={format!r}"
@@ -110,8 +116,8 @@ def export(
         elif format == "litert":
             from keras_dsr.exporting.litert import write_litert
 
-            content = write_litert(model, temporary, input_signature, kernels, batch_sizes, xnnpack)
-            rows = {"forms": content.forms, "convolutions": content.convolutions}
+            content = write_litert(model, temporary, input_signature, kernels, batch_sizes, xnnpack, calibration)
+            rows = content._asdict()
         elif packed:
             rows = _write_packed(model, temporary, dtype, kernels, batch_sizes, input_signature)
         else:
@@ -231,12 +237,16 @@ def _check_arguments(path, format, packed, dtype, kernels, batch_sizes) -> bool:
             f"{_or_on_tensorflow(format)}"
         )
     packed = is_saved_model if packed is None else bool(packed)
-    if dtype is not None and not is_one_of(dtype, ("float32", "float16")):
-        raise ValueError(f"export(dtype=...) must be None, 'float32' or 'float16'. Received: dtype={dtype!r}")
+    dtypes = ("int8",) if format == "litert" else ("float32", "float16")
+    if dtype is not None and not is_one_of(dtype, dtypes):
+        raise ValueError(
+            f"export(dtype=...) must be None or, with format={format!r}, {' or '.join(map(repr, dtypes))}. "
+            f"Received: dtype={dtype!r}"
+        )
     if not is_one_of(kernels, ("dense", "auto")):
         raise ValueError(f"export(kernels=...) must be 'dense' or 'auto'. Received: kernels={kernels!r}")
     is_timed = kernels == "auto" and format != "litert"
-    if not (packed and is_saved_model) and (dtype is not None or is_timed):
+    if not (packed and is_saved_model) and ((dtype is not None and format != "litert") or is_timed):
         given = f"dtype={dtype!r}" if dtype is not None else f"kernels={kernels!r}"
         raise ValueError(
             f"export({given}) is for a packed SavedModel{' or a LiteRT file' if dtype is None else ''}, which "
@@ -251,6 +261,22 @@ def _check_arguments(path, format, packed, dtype, kernels, batch_sizes) -> bool:
             f"served, such as batch_sizes=(1, 32). Received: kernels={kernels!r}, batch_sizes={batch_sizes!r}"
         )
     return packed
+
+
+def _check_int8(format: str, dtype, calibration, xnnpack: bool) -> None:
+    """Raise `ValueError` for arguments of int8 that do not go together."""
+    is_int8 = format == "litert" and dtype == "int8"
+    if is_int8 != (calibration is not None):
+        raise ValueError(
+            "export(format='litert', dtype='int8', calibration=...) go together: int8 needs the ranges of values, "
+            f"which some hundred examples show. Received: dtype={dtype!r}, calibration="
+            f"{'None' if calibration is None else type(calibration).__name__}, format={format!r}"
+        )
+    if is_int8 and xnnpack:
+        raise ValueError(
+            "export(xnnpack=...) must be False with dtype='int8': XNNPACK's sparse convolutions are in float32. "
+            "Received: xnnpack=True"
+        )
 
 
 def _check_signature(input_signature) -> None:

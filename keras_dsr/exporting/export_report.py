@@ -49,6 +49,7 @@ class ExportReport:
         products: a `ProductRow` for each layer that was timed, with `kernels="auto"`.
         forms: a `FormRow` for each fully connected layer of a LiteRT file, with `kernels="auto"`.
         convolutions: whether sparse convolutions of a LiteRT file are multiplied sparse, and where, in words.
+        quantization: what int8 changed of the outputs, in words.
         note: why nothing is packed where another backend would have; else empty.
     """
 
@@ -59,6 +60,7 @@ class ExportReport:
     products: tuple[ProductRow, ...] = ()
     forms: tuple[FormRow, ...] = ()
     convolutions: str = ""
+    quantization: str = ""
     note: str = ""
 
     def __str__(self) -> str:
@@ -70,7 +72,8 @@ class ExportReport:
             console.print(self._product_table())
         if self.forms:
             console.print(self._form_table())
-        lines = [f"{self.path}: {self.format}, {self.bytes:,} bytes", self.convolutions, self.note]
+        size = f"{self.path}: {self.format}, {self.bytes:,} bytes"
+        lines = [size, self.convolutions, self.quantization, self.note]
         return text.getvalue() + "".join(f"{line}\n" for line in lines if line)
 
     def _packed_table(self) -> Table:

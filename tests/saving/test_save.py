@@ -391,3 +391,21 @@ def test_a_damaged_file_gives_an_error_or_the_same_network(tmp_path, resumable):
         else:
             assert bits(loaded(batch())) == expected  # no one reads that bit
     assert errors >= 30
+
+
+@pytest.mark.once
+@pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method")
+def test_a_stripped_model_that_keras_quantizes_keeps_its_zeros_and_is_small(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((256,)), dsr.SparseDense(512, sparsity=0.9), dsr.SparseDense(10, sparsity=0.5)]
+    )
+    stripped = dsr.strip(model)
+    zeros = [values(layer.kernel) == 0 for layer in stripped.layers]
+    stripped.quantize("int8")
+    for layer, zero in zip(stripped.layers, zeros):
+        assert not values(layer._kernel)[zero].any()
+    dsr.save(stripped, tmp_path / "small.keras")
+    stripped.save(tmp_path / "stock.keras")
+    assert (tmp_path / "small.keras").stat().st_size < 0.3 * (tmp_path / "stock.keras").stat().st_size
+    loaded, x = keras.models.load_model(tmp_path / "small.keras"), np.ones((3, 256), "float32")
+    np.testing.assert_allclose(values(loaded(x)), values(stripped(x)), rtol=1e-6)

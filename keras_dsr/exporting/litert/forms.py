@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from keras_dsr.exporting.litert.graph import LiteRTGraph
-from keras_dsr.exporting.litert.products import BLOCK, DIRECT, Product, product_file, products_of, set_form
+from keras_dsr.exporting.litert.products import DIRECT, Product, possible_forms, product_file, products_of, set_form
 
 # How much faster a form must be measured to be at each batch size: single layers are timed, on shared machines.
 MARGIN = 1.1
@@ -54,17 +54,25 @@ def choose_forms(graph: LiteRTGraph, inputs: dict[str, np.ndarray], batch_sizes:
 def _choose(graph: LiteRTGraph, product: Product, rows: list[int]) -> FormChoice:
     if product.kernel.all():
         return FormChoice(product, {}, "it has no zeros")
-    forms = [form for form in DIRECT if form == "single" or product.kernel.shape[1] % BLOCK == 0]
-    times = {number: times_as_fast(product.kernel, number, forms) for number in rows}
+    possible = possible_forms(graph, product)
+    forms = [form for form in DIRECT if form in possible]
+    times = {number: times_as_fast(product.kernel, number, forms) for number in rows} if forms else {}
     faster = [form for form in forms if all(measured[form] >= MARGIN for measured in times.values())]
     if faster:
         best = max(faster, key=lambda form: statistics.geometric_mean(measured[form] for measured in times.values()))
         set_form(graph, product, best)
         return FormChoice(product, times, "faster here than dense at each batch size")
-    if product.form != "dense":
+    why = (
+        "no sparse form was faster here by a tenth at each batch size" if forms else "there is no sparse product of it"
+    )
+    if "unpacked" in possible and (product.form != "dense" or _is_smaller_unpacked(product)):
         set_form(graph, product, "unpacked")
-    why = "no sparse form was faster here by a tenth at each batch size"
-    return FormChoice(product, times, f"{why}, and the dense file is smaller" if product.form == "dense" else why)
+    return FormChoice(product, times, f"{why}, and dense is smaller" if product.form == "dense" else why)
+
+
+def _is_smaller_unpacked(product: Product) -> bool:
+    """Whether a dense kernel in int8 takes less room sparse, positions of up to two bytes included."""
+    return str(product.kernel.dtype) == "int8" and 3 * int(np.count_nonzero(product.kernel)) < product.kernel.size
 
 
 def times_as_fast(
@@ -73,13 +81,14 @@ def times_as_fast(
     """How many times as fast as the dense product each form was: medians of rounds in turn, by LiteRT's interpreter.
 
     Args:
-        kernel: float32 array of shape `(outputs, inputs)`.
+        kernel: float32 or int8 array of shape `(outputs, inputs)`.
         rows: int, how many rows of inputs are multiplied at once.
         forms: of `DIRECT`.
         rounds: int, how often each is done at most, after one that does not count.
         seconds: float, after how long no further round is begun; at least 3 are done.
     """
-    inputs = np.random.default_rng(0).normal(size=(rows, kernel.shape[1])).astype("float32")
+    inputs = np.random.default_rng(0).normal(size=(rows, kernel.shape[1]))
+    inputs = (16 * inputs if kernel.dtype == "int8" else inputs).astype(kernel.dtype)
     interpreters, times = {}, {}
     for form in ("dense", *forms):
         interpreter = Interpreter(model_content=product_file(kernel, rows, form))

@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from keras_dsr.exporting.litert.sparsity import packed, unpacked
 
 NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-TYPES = {schema.TensorType.FLOAT32: "<f4", schema.TensorType.INT32: "<i4"}
+TYPES = {schema.TensorType.FLOAT32: "<f4", schema.TensorType.INT32: "<i4", schema.TensorType.INT8: "<i1"}
 
 
 class LiteRTGraph:
@@ -69,6 +69,13 @@ class LiteRTGraph:
         self.operators.insert(at, operator)
         return operator
 
+    def add_reshape(self, at: int, tensor: int, reshaped: int, shape: Sequence[int]) -> None:
+        """A reshape of one tensor to another, of a shape with one -1 at most, before the operation at an index."""
+        options = schema.ReshapeOptionsT()
+        options.newShape = list(shape)
+        to = self.add_constant(np.array(shape), f"{self.name(reshaped)}_shape")
+        self.add_operator(at, "RESHAPE", [tensor, to], reshaped, ("ReshapeOptions", options))
+
     def shape(self, tensor: int) -> tuple[int, ...]:
         """The shape of a tensor: 1 for a batch whose size is open, -1 for another axis."""
         held = self.tensors[tensor]
@@ -106,7 +113,7 @@ class LiteRTGraph:
         return self.source(tensor) is not None or (data is not None and len(data) > 0)
 
     def constant(self, tensor: int) -> np.ndarray | None:
-        """The values of a constant in float32 or int32, unpacked; None if it is something else."""
+        """The values of a constant in float32, int32 or int8, unpacked; None if it is something else."""
         source = self.source(tensor)
         held = self.tensors[tensor if source is None else source.inputs[0]]
         data = self._model.buffers[held.buffer].data

@@ -5,7 +5,7 @@ import os
 import pathlib
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import keras
@@ -22,10 +22,12 @@ class LiteRTContent(NamedTuple):
     Attributes:
         forms: a `FormRow` for each fully connected layer, with `kernels="auto"`.
         convolutions: whether sparse convolutions are multiplied sparse, and where, in words; empty if there are none.
+        quantization: what int8 changed of the outputs, in words; empty of a file in float32.
     """
 
     forms: tuple["FormRow", ...]
     convolutions: str
+    quantization: str = ""
 
 
 class FormRow(NamedTuple):
@@ -54,6 +56,7 @@ def write_litert(
     kernels: str = "dense",
     batch_sizes: Sequence[int] = (1,),
     xnnpack: bool = False,
+    calibration=None,
 ) -> LiteRTContent:
     """Write a model for LiteRT with sparse tensors where the converter makes them, or dense where that is smaller.
 
@@ -70,6 +73,8 @@ def write_litert(
             connected layers take the form that is the fastest here.
         batch_sizes: ints, at which forms are timed.
         xnnpack: bool, whether the file is made to qualify for sparse convolutions on ARM and in browsers.
+        calibration: inputs as `model.predict` takes them, or batches of them: the file is in int8, by their ranges.
+            None: it is in float32.
 
     Raises:
         ImportError: the package of the extra `litert`, with which the file is checked, is missing.
@@ -97,6 +102,10 @@ def write_litert(
     beside = path.parent if glob.escape(str(path)) == str(path) else None
     with tempfile.TemporaryDirectory(dir=beside) as folder:
         model.export(folder, format="tf_saved_model", input_signature=input_signature, verbose=False)
+        if calibration is not None:
+            content, found = _in_int8(interpreter, model, folder, calibration, kernels, batch_sizes)
+            path.write_bytes(content)
+            return found
         inputs, expected = _sample(model, folder)
         files = [_converted(model, folder, is_sparse) for is_sparse in (True, False)]
     if not xnnpack:
@@ -117,21 +126,13 @@ def write_litert(
 
 def _made_fast(interpreter, model, content: bytes, inputs, expected, kernels: str, batch_sizes, xnnpack: bool) -> tuple:
     """The file with what was asked for, and what is to be said of it."""
-    from keras_dsr.exporting.litert.forms import choose_forms
     from keras_dsr.exporting.litert.graph import LiteRTGraph
-    from keras_dsr.exporting.litert.products import DIRECT, products_of, set_form
     from keras_dsr.exporting.litert.xnnpack import end_parts
 
     graph = LiteRTGraph(content)
     convolutions = _sparse_convolutions(model, graph, xnnpack)
     end_parts(graph)
-    if kernels == "auto":
-        choices = choose_forms(graph, inputs, batch_sizes)
-    else:
-        choices = []
-        for product in products_of(graph):
-            if product.form in DIRECT:
-                set_form(graph, product, "unpacked")
+    rows = _set_forms(model, graph, inputs, kernels, batch_sizes)
     changed = graph.content()
     problem = _difference(interpreter, changed, inputs, expected)
     if problem is not None:
@@ -139,8 +140,45 @@ def _made_fast(interpreter, model, content: bytes, inputs, expected, kernels: st
             f"The model {model.name!r} cannot be exported for LiteRT with kernels={kernels!r}, xnnpack={xnnpack}: its "
             f"interpreter gives other outputs than the model, and nothing was written. It says: {problem}"
         )
+    return changed, LiteRTContent(rows, convolutions)
+
+
+def _in_int8(interpreter, model, folder: str, calibration, kernels: str, batch_sizes) -> tuple:
+    """The file in int8, and what is to be said of it."""
+    from keras_dsr.exporting.litert.graph import LiteRTGraph
+    from keras_dsr.exporting.litert.int8 import difference, examples_of, quantized, store_sparse_convolutions
+
+    serve, specs = _served(folder)
+    examples = examples_of(calibration, model, specs)
+    expected = examples.outputs_of(serve)
+    content = quantized(folder, examples)
+    graph = LiteRTGraph(content)
+    rows = _set_forms(model, graph, examples.batches[0], kernels, batch_sizes)
+    store_sparse_convolutions(graph)
+    changed = graph.content()
+    runners = [interpreter(model_content=one).get_signature_runner("serving_default") for one in (content, changed)]
+    found = [difference(examples.outputs_of(lambda one, run=run: run(**one)), expected) for run in runners]
+    if found[1].largest > found[0].largest + 0.01:
+        raise ValueError(
+            f"The model {model.name!r} cannot be exported for LiteRT in int8: with sparse weights its outputs differ "
+            f"by {found[1].largest:.1%}, with dense ones by {found[0].largest:.1%}. Nothing was written."
+        )
+    return changed, LiteRTContent(rows, "", str(found[1]))
+
+
+def _set_forms(model, graph, inputs, kernels: str, batch_sizes) -> tuple[FormRow, ...]:
+    """Give the fully connected layers of a file the forms asked for; the rows of its report."""
+    from keras_dsr.exporting.litert.forms import choose_forms
+    from keras_dsr.exporting.litert.products import DIRECT, products_of, set_form
+
+    if kernels == "dense":
+        for product in products_of(graph):
+            if product.form in DIRECT:
+                set_form(graph, product, "unpacked")
+        return ()
+    choices = choose_forms(graph, inputs, batch_sizes)
     names = _names(model)
-    rows = tuple(
+    return tuple(
         FormRow(
             _name_of(choice.product.kernel, names),
             float((choice.product.kernel != 0).mean()),
@@ -150,7 +188,6 @@ def _made_fast(interpreter, model, content: bytes, inputs, expected, kernels: st
         )
         for choice in choices
     )
-    return changed, LiteRTContent(rows, convolutions)
 
 
 def _sparse_convolutions(model, graph, xnnpack: bool) -> str:
@@ -184,10 +221,16 @@ def _names(model: keras.Model) -> list[tuple[str, np.ndarray]]:
 
 
 def _name_of(kernel: np.ndarray, names: list[tuple[str, np.ndarray]]) -> str:
-    """The path of the weight that has its zeros where a kernel has them (the converter may have scaled its rows)."""
+    """The path of the weight that a kernel is: with its zeros (the converter may have scaled its rows) or, in int8,
+    nearly its values."""
     outputs, inputs = kernel.shape
-    for path, values in names:
-        if values.size == kernel.size and np.array_equal(values.reshape(inputs, outputs).T != 0, kernel != 0):
+    same_size = [(path, values.reshape(inputs, outputs).T) for path, values in names if values.size == kernel.size]
+    for path, values in same_size:
+        if np.array_equal(values != 0, kernel != 0):
+            return path
+    for path, values in same_size:
+        product = float((values * kernel).sum())
+        if product > 0.9 * float(np.linalg.norm(values) * np.linalg.norm(kernel.astype("float32"))):
             return path
     return f"{inputs} x {outputs}"
 
@@ -246,20 +289,30 @@ def _converted(model: keras.Model, folder: str, is_sparse: bool) -> bytes:
         ) from error
 
 
-def _sample(model: keras.Model, folder: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Random inputs by name, and what the SavedModel makes of them."""
+def _served(folder: str) -> tuple[Callable, dict]:
+    """The function of a SavedModel, from arrays to arrays by name, and the specs of its inputs."""
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(folder)
-    serve = loaded.signatures["serving_default"]
+    signature = tf.saved_model.load(folder).signatures["serving_default"]
+
+    def serve(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = signature(**{name: tf.constant(value) for name, value in inputs.items()})
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    return serve, signature.structured_input_signature[1]
+
+
+def _sample(model: keras.Model, folder: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Random inputs by name, and what the SavedModel makes of them."""
+    serve, specs = _served(folder)
     generator = np.random.default_rng(0)
     inputs = {}
-    for name, spec in serve.structured_input_signature[1].items():
+    for name, spec in specs.items():
         shape = [size or (2 if axis == 0 else 32) for axis, size in enumerate(spec.shape)]
         numbers = generator.normal(size=shape) if spec.dtype.is_floating else generator.integers(2, size=shape)
         inputs[name] = numbers.astype(spec.dtype.as_numpy_dtype)
     try:
-        outputs = serve(**{name: tf.constant(value) for name, value in inputs.items()})
+        return inputs, serve(inputs)
     except Exception as error:
         shapes = {name: value.shape for name, value in inputs.items()}
         raise ValueError(
@@ -267,7 +320,6 @@ def _sample(model: keras.Model, folder: str) -> tuple[dict[str, np.ndarray], dic
             f"the shapes {shapes}. Fix those that it takes: input_signature=[keras.InputSpec(dtype, shape)]. "
             f"It says: {error}"
         ) from error
-    return inputs, {name: value.numpy() for name, value in outputs.items()}
 
 
 def _difference(interpreter, content: bytes, inputs: dict, expected: dict) -> str | None:

@@ -344,11 +344,8 @@ def _pad(graph: LiteRTGraph, operator) -> None:
 def _reshape(graph: LiteRTGraph, tensor: int, at: int) -> None:
     """Have all that reads a tensor read it from behind a reshape to its own shape."""
     readers, same = graph.readers(tensor), graph.like(tensor, "same")
-    signature = graph.tensors[tensor].shapeSignature
-    shape = list(graph.shape(tensor) if signature is None else map(int, signature))
-    options = schema.ReshapeOptionsT()
-    options.newShape = shape
-    to = graph.add_constant(np.array(shape), f"{graph.name(same)}_shape")
-    graph.add_operator(at, "RESHAPE", [tensor, to], same, ("ReshapeOptions", options))
+    held = graph.tensors[tensor]
+    shape = held.shape if held.shapeSignature is None else held.shapeSignature
+    graph.add_reshape(at, tensor, same, list(map(int, shape)))
     for reader in readers:
         replace_input(reader, tensor, same)

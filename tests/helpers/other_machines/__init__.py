@@ -15,6 +15,7 @@ import pytest
 HERE = pathlib.Path(__file__).parent
 FOLDER = HERE.parents[2] / ".machines"
 ARM_PYTHON = FOLDER / "arm/root/usr/bin/python3.11"
+PROCESSOR = "cortex-a76"  # of phones; with SVE, qemu's own default, products in int8 come out wrong
 PACKAGE = FOLDER / "browser/node_modules/@litertjs/core"
 
 
@@ -37,7 +38,7 @@ def on_arm(paths: list[pathlib.Path], inputs: np.ndarray, folder: pathlib.Path, 
     np.save(folder / "inputs.npy", inputs)
     files = [folder / "inputs.npy", folder / "output.npy", *paths]
     command = ["qemu-aarch64-static", "-L", FOLDER / "arm/root", ARM_PYTHON, HERE / "run.py", str(rounds), *files]
-    printed = _run(command, {**os.environ, "PYTHONPATH": str(FOLDER / "arm/site")})
+    printed = _run(command, {**os.environ, "PYTHONPATH": str(FOLDER / "arm/site"), "QEMU_CPU": PROCESSOR})
     return Ran(np.load(folder / "output.npy").reshape(-1), json.loads(printed.splitlines()[-1]))
 
 
