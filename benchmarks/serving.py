@@ -4,6 +4,7 @@
     python -m benchmarks.serving --model=resnet50       # about 6 minutes
     python -m benchmarks.serving --format=litert        # about 1 minute: single dense layers, by pattern
     python -m benchmarks.serving --format=litert --part=convolutions  # about 5 minutes, after `make machines`
+    python -m benchmarks.serving --format=litert --part=int8 --data_dir=DATA  # about 15 minutes: trained networks
 
 Exports a network twice by `keras_dsr.export`, with `kernels="auto"` and with dense kernels, and serves both in turn in
 a process of its own in which keras_dsr cannot be imported. The ratio of a round is dense over auto, so 2 is twice as
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_dsr as dsr
+from benchmarks.int8 import int8_table
 from benchmarks.litert import convolutions_table, litert_table
 from benchmarks.networks import sparse_perceptron, sparse_resnet50
 from train.flags import quiet_libraries
@@ -29,7 +31,9 @@ FLAGS = flags.FLAGS
 NETWORKS = ["MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large", "EfficientNetB0"]
 flags.DEFINE_enum("model", "perceptron", ["perceptron", "resnet50"], "4096-4096-4096-10, or ResNet-50 (Keras's own).")
 flags.DEFINE_enum("format", "tf_saved_model", ["tf_saved_model", "litert"], "Of the files.")
-flags.DEFINE_enum("part", "dense", ["dense", "convolutions"], "Of a LiteRT file.")
+flags.DEFINE_enum("part", "dense", ["dense", "convolutions", "int8"], "Of a LiteRT file.")
+flags.DEFINE_integer("epochs", 10, "Of training, with --part=int8.", lower_bound=1)
+flags.DEFINE_string("data_dir", None, "A folder of prepared TensorFlow Datasets, with --part=int8.")
 flags.DEFINE_multi_string("network", NETWORKS, "Of keras.applications, with --part=convolutions.")
 flags.DEFINE_multi_integer("width", [1024, 2048], "Inputs and outputs of the layer, with --format=litert.")
 flags.DEFINE_multi_float("sparsity", None, "Sparsity of every kernel; default: 0.95 and 0.99, of ResNet-50 0.95.")
@@ -68,6 +72,9 @@ def main(argv):
     console = Console(width=120)
     if FLAGS.format == "litert" and FLAGS.part == "convolutions":
         console.print(convolutions_table(FLAGS.network, FLAGS.sparsity or [0.9], FLAGS.rounds))
+        return
+    if FLAGS.format == "litert" and FLAGS.part == "int8":
+        console.print(int8_table(FLAGS.epochs, FLAGS.data_dir))
         return
     if FLAGS.format == "litert":
         sparsities = FLAGS.sparsity or [0.8, 0.9, 0.95, 0.99]
