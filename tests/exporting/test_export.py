@@ -354,7 +354,7 @@ def test_the_ending_says_the_format(tmp_path):
             {"format": "litert", "packed": True},
             "packed=True\\) is for format='onnx', and .*'litert'",
         ),
-        ("model", {"dtype": "int8"}, "dtype=.* must be None, 'float32' or 'float16'. Received: dtype='int8'"),
+        ("model", {"dtype": "int8"}, "dtype=.* 'float32' or 'float16'. Received: dtype='int8'"),
         ("model", {"dtype": "float16", "packed": False}, "dtype='float16'\\) is for a packed SavedModel"),
         ("model.onnx", {"format": "onnx", "kernels": "auto", "batch_sizes": (1,)}, "kernels='auto'.*packed SavedModel"),
         ("model", {"kernels": "csr"}, "kernels=.* must be 'dense' or 'auto'. Received: kernels='csr'"),
