@@ -109,16 +109,6 @@ def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
     return len(shape) == len(expected) and all(wanted in (None, size) for size, wanted in sizes)
 
 
-def quantized(folder: str, examples: Examples) -> bytes:
-    """The SavedModel in a folder as a LiteRT file in int8, but for its inputs and outputs."""
-    import tensorflow as tf
-
-    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: iter(examples.batches)
-    return converter.convert()
-
-
 def store_sparse_convolutions(graph: LiteRTGraph) -> None:
     """Store kernels of convolutions sparse where that takes fewer bytes. They are unpacked when the file is loaded."""
     for operator in [one for one in graph.operators if graph.kind(one) == "CONV_2D"]:

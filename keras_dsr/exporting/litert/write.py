@@ -107,7 +107,7 @@ def write_litert(
             path.write_bytes(content)
             return found
         inputs, expected = _sample(model, folder)
-        files = [_converted(model, folder, is_sparse) for is_sparse in (True, False)]
+        files = [_converted(model, folder, optimization) for optimization in ("EXPERIMENTAL_SPARSITY", None)]
     if not xnnpack:
         files.sort(key=len)
     differences = []
@@ -146,12 +146,12 @@ def _made_fast(interpreter, model, content: bytes, inputs, expected, kernels: st
 def _in_int8(interpreter, model, folder: str, calibration, kernels: str, batch_sizes) -> tuple:
     """The file in int8, and what is to be said of it."""
     from keras_dsr.exporting.litert.graph import LiteRTGraph
-    from keras_dsr.exporting.litert.int8 import difference, examples_of, quantized, store_sparse_convolutions
+    from keras_dsr.exporting.litert.int8 import difference, examples_of, store_sparse_convolutions
 
     serve, specs = _served(folder)
     examples = examples_of(calibration, model, specs)
     expected = examples.outputs_of(serve)
-    content = quantized(folder, examples)
+    content = _converted(model, folder, "DEFAULT", examples.batches)
     graph = LiteRTGraph(content)
     rows = _set_forms(model, graph, examples.batches[0], kernels, batch_sizes)
     store_sparse_convolutions(graph)
@@ -263,14 +263,23 @@ def _refuse_other_numbers(model: keras.Model) -> None:
             )
 
 
-def _converted(model: keras.Model, folder: str, is_sparse: bool) -> bytes:
-    """The SavedModel in a folder as a LiteRT file of LiteRT's own operations."""
+def _converted(model: keras.Model, folder: str, optimization: str | None = None, examples: list | None = None) -> bytes:
+    """The SavedModel in a folder as a LiteRT file of LiteRT's own operations.
+
+    Args:
+        model: for messages.
+        folder: of the SavedModel.
+        optimization: of the converter, by its name: `"EXPERIMENTAL_SPARSITY"`, or `"DEFAULT"`, which quantizes.
+        examples: batches of inputs by name, from whose values ranges of int8 are taken.
+    """
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
     converter.experimental_enable_resource_variables = True  # as Keras's own export does
-    if is_sparse:
-        converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+    if optimization is not None:
+        converter.optimizations = [getattr(tf.lite.Optimize, optimization)]
+    if examples is not None:
+        converter.representative_dataset = lambda: iter(examples)
     try:
         return converter.convert()
     except Exception as error:

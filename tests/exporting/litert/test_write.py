@@ -122,11 +122,12 @@ def test_a_quantized_model_is_named_as_such(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_the_interpreter_does_not_have_is_named(tmp_path):
+@pytest.mark.parametrize("settings", [{}, {"calibration": np.ones((2, 64), "float32")}], ids=["float32", "int8"])
+def test_what_the_interpreter_does_not_have_is_named(settings, tmp_path):
     inputs = keras.Input((64,))
     model = keras.Model(inputs, keras.ops.erfinv(dsr.SparseDense(8, sparsity=0.8)(inputs)), name="quantiles")
     with pytest.raises(ValueError, match="operations Erfinv in this form. Replace the layers"):
-        write(model, tmp_path / "model.tflite")
+        write(model, tmp_path / "model.tflite", **settings)
     assert not list(tmp_path.iterdir())
 
 
