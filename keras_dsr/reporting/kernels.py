@@ -76,15 +76,17 @@ class Kernel:
     @property
     def fits_sparse_tensor_cores(self) -> bool:
         """Whether at most two of every four neighbouring inputs are active: what NVIDIA's sparse tensor cores take."""
-        if not self.is_sparse or self.role != "kernel":
+        if self.positions is None or self.role != "kernel" or 2 * self.active > self.size:
             return False
         try:
-            groups = units_of(self.layer, self.role, self.shape, "2:4")
+            groups = cast(Groups, units_of(self.layer, self.role, self.shape, "2:4"))
         except ValueError:  # its inputs are no multiple of 4
             return False
-        mask = np.zeros(self.size, bool)
-        mask[self.positions] = True
-        return bool((cast(Groups, groups).fold(mask.reshape(self.shape), np).sum(1) <= 2).all())
+        matrix, row, column = np.unravel_index(self.positions, groups.view)
+        output, given = (row, column) if groups.outputs_first else (column, row)
+        outputs, inputs = groups.view[1:] if groups.outputs_first else groups.view[:0:-1]
+        of_group = ((matrix * outputs + output) * (inputs // 4) + given // 4).astype("int64")
+        return bool(np.unique(of_group, return_counts=True)[1].max(initial=0) <= 2)
 
     def values(self) -> np.ndarray:
         """The dense tensor, zeros where there is no weight."""
