@@ -165,7 +165,7 @@ def _write_dense(model, path, input_signature) -> None:
         model.export(str(path), format="tf_saved_model", verbose=False, input_signature=input_signature)
     except OSError:
         raise
-    except Exception as error:
+    except Exception as error:  # of Keras's export on another backend, which has no class of its own
         raise (ImportError if isinstance(error, ImportError) else ValueError)(
             f"Keras cannot export the model {model.name!r} as a SavedModel on the {keras.backend.backend()} backend. "
             f"{ON_TENSORFLOW} It says: {error}"

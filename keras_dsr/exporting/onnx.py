@@ -64,7 +64,7 @@ def write_onnx(model: keras.Model, path: str | os.PathLike, input_signature=None
         onnx.checker.check_model(converted, full_check=True)
     except (ImportError, OSError):
         raise
-    except Exception as error:
+    except Exception as error:  # of converters by others, each with classes of its own
         raise ValueError(
             f"The model {model.name!r} cannot be exported as ONNX on the {keras.backend.backend()} backend. Replace "
             "the layer that the converter names, see to input_signature if one is given, or export a SavedModel. It "

@@ -38,8 +38,8 @@ def places(weight) -> np.ndarray:
     return found
 
 
-def set_anew(rng, weight, slots) -> np.ndarray:
-    """Random weights and slots; the weights, flat."""
+def set_anew(rng, weight, slots, drawn=drawn) -> np.ndarray:
+    """Random weights and slots, the weights by `drawn(rng, shape)`; the weights, flat."""
     stored = drawn(rng, weight.variable.shape)
     if weight.mask is None:
         stored[weight.count() :] = 0

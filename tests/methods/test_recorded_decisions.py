@@ -23,6 +23,7 @@ from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, 
 from keras_dsr.ops.randomness import StepSeed
 from keras_dsr.weights.reallocation import Reallocation
 from tests.helpers.networks import selected, values
+from tests.helpers.reallocations import set_anew
 
 RECORDS = pathlib.Path(__file__).parent.parent / "golden" / "decisions"
 CALLS = 4
@@ -117,14 +118,7 @@ def decisions(method, kind: str) -> list:
     for call in range(CALLS):
         iterations.assign(call)
         for weight, of_it in zip(reallocation.weights, slots):
-            stored = drawn(rng, weight.variable.shape)
-            if weight.mask is None:
-                stored[weight.count() :] = 0
-            weight.variable.assign(stored)
-            for slot in of_it:
-                slot.variable.assign(rng.uniform(1, 2, slot.variable.shape).astype("float32"))
-            if weight.gradient is not None:
-                weight.gradient.assign(drawn(rng, weight.shape))
+            set_anew(rng, weight, of_it, drawn)
         outcome = reallocation()
         found = [values(weight.variable) for weight in reallocation.weights]
         calls.append(

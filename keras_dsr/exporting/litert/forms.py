@@ -46,9 +46,10 @@ def choose_forms(graph: LiteRTGraph, inputs: dict[str, np.ndarray], batch_sizes:
         ValueError: the file takes another batch size only.
     """
     products = products_of(graph)
-    rows = _rows(graph, products, inputs, batch_sizes) if products else {}
+    sparse = [product for product in products if not product.kernel.all()]
+    rows = _rows(graph, sparse, inputs, batch_sizes) if sparse else {}
     timed = track(products, "Timing products", console=Console(stderr=True), transient=True)
-    return [_choose(graph, product, rows[product.weight]) for product in timed]
+    return [_choose(graph, product, rows.get(product.weight, [])) for product in timed]
 
 
 def _choose(graph: LiteRTGraph, product: Product, rows: list[int]) -> FormChoice:

@@ -73,7 +73,7 @@ class LiteRTGraph:
         """A reshape of one tensor to another, of a shape with one -1 at most, before the operation at an index."""
         options = schema.ReshapeOptionsT()
         options.newShape = list(shape)
-        to = self.add_constant(np.array(shape), f"{self.name(reshaped)}_shape")
+        to = self.add_constant(np.array(shape, "int32"), f"{self.name(reshaped)}_shape")
         self.add_operator(at, "RESHAPE", [tensor, to], reshaped, ("ReshapeOptions", options))
 
     def shape(self, tensor: int) -> tuple[int, ...]:
@@ -95,10 +95,11 @@ class LiteRTGraph:
         return len(self.tensors) - 1
 
     def add_constant(self, values: np.ndarray, name: str) -> int:
-        """A new tensor with values in int32."""
+        """A new tensor with values in float32, int32 or int8."""
         new = schema.TensorT()
-        new.name, new.shape, new.type, new.hasRank = name.encode(), list(values.shape), schema.TensorType.INT32, True
-        new.buffer = self._add_buffer(values.astype("<i4").tobytes())
+        new.name, new.shape, new.hasRank = name.encode(), list(values.shape), True
+        new.type = next(number for number, dtype in TYPES.items() if values.dtype == dtype)
+        new.buffer = self._add_buffer(np.ascontiguousarray(values).tobytes())
         self.tensors.append(new)
         return len(self.tensors) - 1
 

@@ -110,7 +110,7 @@ def _make_convolution(graph: LiteRTGraph, operator) -> None:
 
 
 def _zero_bias(graph: LiteRTGraph, given: int, kernel: int) -> int:
-    bias = graph.add_constant(np.zeros(graph.shape(kernel)[0]), f"{graph.name(kernel)}_no_bias")
+    bias = graph.add_constant(np.zeros(graph.shape(kernel)[0], "int32"), f"{graph.name(kernel)}_no_bias")
     scales = np.asarray(graph.tensors[kernel].quantization.scale) * graph.tensors[given].quantization.scale[0]
     quantization = schema.QuantizationParametersT()
     quantization.scale, quantization.zeroPoint = scales.astype("float32"), np.zeros(len(scales), "int64")

@@ -3,50 +3,14 @@
 import glob
 import os
 import pathlib
-import re
 import tempfile
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import keras
-import numpy as np
 
 from keras_dsr.backend.keras_layers import walk
-
-TOLERANCE = 1e-3  # of the largest output: far above what rounding does, far below what a lost weight does
-
-
-class LiteRTContent(NamedTuple):
-    """What a file holds.
-
-    Attributes:
-        forms: a `FormRow` for each fully connected layer, with `kernels="auto"`.
-        convolutions: whether sparse convolutions are multiplied sparse, and where, in words; empty if there are none.
-        quantization: what int8 changed of the outputs, in words; empty of a file in float32.
-    """
-
-    forms: tuple["FormRow", ...]
-    convolutions: str
-    quantization: str = ""
-
-
-class FormRow(NamedTuple):
-    """The form in which a file holds the weights of a fully connected layer.
-
-    Attributes:
-        name: path of the weight, or the shape of the product where it is of no weight alone.
-        density: fraction of the weights that are not zero.
-        speedups: pairs of the rows multiplied at once and, by form, how many times as fast as dense it was.
-        form: `"dense"`; `"unpacked"`, sparse, unpacked once when the file is loaded; `"single"` weights or `"blocks"`
-            of 4 inputs, multiplied as they are stored.
-        why: in words.
-    """
-
-    name: str
-    density: float
-    speedups: tuple[tuple[int, dict[str, float]], ...]
-    form: str
-    why: str
+from keras_dsr.exporting.litert.conversion import converted, problem_of, sample, served
+from keras_dsr.exporting.litert.rows import FormRow, LiteRTContent, name_of, weights_by_name
 
 
 def write_litert(
@@ -106,13 +70,13 @@ def write_litert(
             content, found = _in_int8(interpreter, model, folder, calibration, kernels, batch_sizes)
             path.write_bytes(content)
             return found
-        inputs, expected = _sample(model, folder)
-        files = [_converted(model, folder, optimization) for optimization in ("EXPERIMENTAL_SPARSITY", None)]
+        inputs, expected = sample(model, folder)
+        files = [converted(model, folder, optimization) for optimization in ("EXPERIMENTAL_SPARSITY", None)]
     if not xnnpack:
         files.sort(key=len)
     differences = []
     for content in files:
-        problem = _difference(interpreter, content, inputs, expected)
+        problem = problem_of(interpreter, content, inputs, expected)
         if problem is None:
             content, found = _made_fast(interpreter, model, content, inputs, expected, kernels, batch_sizes, xnnpack)
             path.write_bytes(content)
@@ -127,14 +91,14 @@ def write_litert(
 def _made_fast(interpreter, model, content: bytes, inputs, expected, kernels: str, batch_sizes, xnnpack: bool) -> tuple:
     """The file with what was asked for, and what is to be said of it."""
     from keras_dsr.exporting.litert.graph import LiteRTGraph
-    from keras_dsr.exporting.litert.xnnpack import end_parts
+    from keras_dsr.exporting.litert.xnnpack_rewriting import end_parts
 
     graph = LiteRTGraph(content)
     convolutions = _sparse_convolutions(model, graph, xnnpack)
     end_parts(graph)
     rows = _set_forms(model, graph, inputs, kernels, batch_sizes)
     changed = graph.content()
-    problem = _difference(interpreter, changed, inputs, expected)
+    problem = problem_of(interpreter, changed, inputs, expected)
     if problem is not None:
         raise ValueError(
             f"The model {model.name!r} cannot be exported for LiteRT with kernels={kernels!r}, xnnpack={xnnpack}: its "
@@ -148,10 +112,10 @@ def _in_int8(interpreter, model, folder: str, calibration, kernels: str, batch_s
     from keras_dsr.exporting.litert.graph import LiteRTGraph
     from keras_dsr.exporting.litert.int8 import difference, examples_of, store_sparse_convolutions
 
-    serve, specs = _served(folder)
+    serve, specs = served(folder)
     examples = examples_of(calibration, model, specs)
     expected = examples.outputs_of(serve)
-    content = _converted(model, folder, "DEFAULT", examples.batches)
+    content = converted(model, folder, "DEFAULT", examples.batches)
     graph = LiteRTGraph(content)
     rows = _set_forms(model, graph, examples.batches[0], kernels, batch_sizes)
     store_sparse_convolutions(graph)
@@ -177,10 +141,10 @@ def _set_forms(model, graph, inputs, kernels: str, batch_sizes) -> tuple[FormRow
                 set_form(graph, product, "unpacked")
         return ()
     choices = choose_forms(graph, inputs, batch_sizes)
-    names = _names(model)
+    names = weights_by_name(model)
     return tuple(
         FormRow(
-            _name_of(choice.product.kernel, names),
+            name_of(choice.product.kernel, names),
             float((choice.product.kernel != 0).mean()),
             tuple(choice.times.items()),
             choice.product.form,
@@ -192,7 +156,8 @@ def _set_forms(model, graph, inputs, kernels: str, batch_sizes) -> tuple[FormRow
 
 def _sparse_convolutions(model, graph, xnnpack: bool) -> str:
     """Have a file's convolutions be multiplied sparse where that was asked for; whether they are, in words."""
-    from keras_dsr.exporting.litert.xnnpack import Obstacle, find_part, is_ready, qualify
+    from keras_dsr.exporting.litert.xnnpack_rewriting import qualify
+    from keras_dsr.exporting.litert.xnnpack_rules import Obstacle, find_part, is_ready
 
     sparse = [one for one in graph.operators if graph.kind(one) == "CONV_2D" and graph.source(int(one.inputs[1]))]
     if not sparse and not xnnpack:
@@ -212,27 +177,6 @@ def _sparse_convolutions(model, graph, xnnpack: bool) -> str:
     return (
         "Convolutions are sparse where XNNPACK has them: on ARM and in browsers. On x86 they are unpacked, and dense."
     )
-
-
-def _names(model: keras.Model) -> list[tuple[str, np.ndarray]]:
-    """The path of each weight of a model of more than one axis, and its values."""
-    weights = [variable for variable in model.weights if len(variable.shape) > 1]
-    return [(variable.path, keras.ops.convert_to_numpy(variable)) for variable in weights]
-
-
-def _name_of(kernel: np.ndarray, names: list[tuple[str, np.ndarray]]) -> str:
-    """The path of the weight that a kernel is: with its zeros (the converter may have scaled its rows) or, in int8,
-    nearly its values."""
-    outputs, inputs = kernel.shape
-    same_size = [(path, values.reshape(inputs, outputs).T) for path, values in names if values.size == kernel.size]
-    for path, values in same_size:
-        if np.array_equal(values != 0, kernel != 0):
-            return path
-    for path, values in same_size:
-        product = float((values * kernel).sum())
-        if product > 0.9 * float(np.linalg.norm(values) * np.linalg.norm(kernel.astype("float32"))):
-            return path
-    return f"{inputs} x {outputs}"
 
 
 def _interpreter():
@@ -261,84 +205,3 @@ def _refuse_other_numbers(model: keras.Model) -> None:
                 f"{layer.compute_dtype}: LiteRT has float32 operations only. Build the model in float32 and give it "
                 "these weights (`set_weights`), then export that one."
             )
-
-
-def _converted(model: keras.Model, folder: str, optimization: str | None = None, examples: list | None = None) -> bytes:
-    """The SavedModel in a folder as a LiteRT file of LiteRT's own operations.
-
-    Args:
-        model: for messages.
-        folder: of the SavedModel.
-        optimization: of the converter, by its name: `"EXPERIMENTAL_SPARSITY"`, or `"DEFAULT"`, which quantizes.
-        examples: batches of inputs by name, from whose values ranges of int8 are taken.
-    """
-    import tensorflow as tf
-
-    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-    converter.experimental_enable_resource_variables = True  # as Keras's own export does
-    if optimization is not None:
-        converter.optimizations = [getattr(tf.lite.Optimize, optimization)]
-    if examples is not None:
-        converter.representative_dataset = lambda: iter(examples)
-    try:
-        return converter.convert()
-    except Exception as error:
-        # The message has hundreds of lines, some of which name the operations.
-        operations = sorted(set(re.findall(r"tf\.(\w+)' op", str(error))))
-        if not operations:
-            raise ValueError(
-                f"The model {model.name!r} cannot be exported for LiteRT: TensorFlow's converter refuses it. Export "
-                f"ONNX or a SavedModel. It says: {str(error)[-500:]}"
-            ) from error
-        recurrent = "Give recurrent layers a fixed batch size: input_signature=[keras.InputSpec(dtype, (1, ...))]. "
-        raise ValueError(
-            f"The model {model.name!r} cannot be exported for LiteRT, whose interpreter does not have TensorFlow's "
-            f"operations {', '.join(operations)} in this form. {recurrent if 'TensorListReserve' in operations else ''}"
-            "Replace the layers that use them, or export ONNX or a SavedModel."
-        ) from error
-
-
-def _served(folder: str) -> tuple[Callable, dict]:
-    """The function of a SavedModel, from arrays to arrays by name, and the specs of its inputs."""
-    import tensorflow as tf
-
-    signature = tf.saved_model.load(folder).signatures["serving_default"]
-
-    def serve(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        outputs = signature(**{name: tf.constant(value) for name, value in inputs.items()})
-        return {name: value.numpy() for name, value in outputs.items()}
-
-    return serve, signature.structured_input_signature[1]
-
-
-def _sample(model: keras.Model, folder: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Random inputs by name, and what the SavedModel makes of them."""
-    serve, specs = _served(folder)
-    generator = np.random.default_rng(0)
-    inputs = {}
-    for name, spec in specs.items():
-        shape = [size or (2 if axis == 0 else 32) for axis, size in enumerate(spec.shape)]
-        numbers = generator.normal(size=shape) if spec.dtype.is_floating else generator.integers(2, size=shape)
-        inputs[name] = numbers.astype(spec.dtype.as_numpy_dtype)
-    try:
-        return inputs, serve(inputs)
-    except Exception as error:
-        shapes = {name: value.shape for name, value in inputs.items()}
-        raise ValueError(
-            f"export(format='litert') cannot check the file: the model {model.name!r} does not take random inputs of "
-            f"the shapes {shapes}. Fix those that it takes: input_signature=[keras.InputSpec(dtype, shape)]. "
-            f"It says: {error}"
-        ) from error
-
-
-def _difference(interpreter, content: bytes, inputs: dict, expected: dict) -> str | None:
-    """What keeps a LiteRT file from giving the expected outputs; None if it gives them."""
-    try:
-        outputs = interpreter(model_content=content).get_signature_runner("serving_default")(**inputs)
-    except (RuntimeError, ValueError) as error:
-        return str(error)
-    for name, value in expected.items():
-        scale = np.max(np.abs(value[np.isfinite(value)]), initial=0)
-        if not np.allclose(outputs[name], value, rtol=0, atol=TOLERANCE * scale, equal_nan=True):
-            return f"{name!r} differs by {np.max(np.abs(outputs[name] - value)):.6g}, its largest value is {scale:.6g}"
-    return None

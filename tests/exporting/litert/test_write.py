@@ -8,7 +8,7 @@ import pytest
 import keras_dsr as dsr
 from keras_dsr.conversion.convert import stripped
 from keras_dsr.exporting.litert import write_litert
-from keras_dsr.exporting.litert.write import _difference
+from keras_dsr.exporting.litert.conversion import problem_of
 from tests.helpers.export_networks import convolutional, random_inputs, recurrent
 from tests.helpers.networks import batch, perceptron, values
 
@@ -83,14 +83,16 @@ def test_a_file_with_other_weights_is_told_from_the_model(tmp_path):
     write(model, path)
     (name,) = Interpreter(str(path)).get_signature_runner().get_input_details()
     inputs = {name: batch(2)}
-    assert _difference(Interpreter, path.read_bytes(), inputs, {"output_0": values(model(batch(2)))}) is None
+    assert problem_of(Interpreter, path.read_bytes(), inputs, {"output_0": values(model(batch(2)))}) is None
+    other_shape = {"output_0": values(model(batch(2)))[None]}
+    assert "should have (1, 2, " in problem_of(Interpreter, path.read_bytes(), inputs, other_shape)
     kernel = model.layers[1].variable_of("kernel")
     weights = values(kernel)
     weights.reshape(-1)[dsr.sparse_weights(model)[1].positions()[:40]] = 0  # it loses some of its 48 weights
     kernel.assign(weights)
     changed = {"output_0": values(model(batch(2)))}
-    assert "'output_0' differs by" in _difference(Interpreter, path.read_bytes(), inputs, changed)
-    assert _difference(Interpreter, path.read_bytes()[:200], inputs, changed) is not None
+    assert "'output_0' differs by" in problem_of(Interpreter, path.read_bytes(), inputs, changed)
+    assert problem_of(Interpreter, path.read_bytes()[:200], inputs, changed) is not None
 
 
 def test_another_ending_is_refused(tmp_path):

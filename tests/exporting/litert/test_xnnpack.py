@@ -10,7 +10,7 @@ from keras import layers
 
 import keras_dsr as dsr
 from keras_dsr.exporting.litert.graph import LiteRTGraph
-from keras_dsr.exporting.litert.xnnpack import Obstacle, find_part, is_ready
+from keras_dsr.exporting.litert.xnnpack_rules import Obstacle, find_part, is_ready
 from tests.helpers.networks import values
 from tests.helpers.other_machines import in_browser, needs_machines, on_arm
 
@@ -165,6 +165,20 @@ def test_a_network_that_gives_images_or_flattens_them_is_told_so(tmp_path):
         dsr.export(keras.Model(inputs, x), tmp_path / "model.tflite", xnnpack=True)
     with pytest.raises(ValueError, match="there may be convolutions with a window of 1"):
         dsr.export(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))), tmp_path / "model.tflite", xnnpack=True)
+
+
+def test_a_constant_that_is_used_behind_the_mean_too_keeps_its_axes_there(tmp_path):
+    inputs = keras.Input((16, 16, 3), name="image")
+    scales = np.linspace(0.5, 2, 16).astype("float32")
+    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(inputs)
+    x = dsr.SparseConv2D(16, 1, sparsity=0.9, activation="relu", mask_seed=1)(x) * scales
+    x = dsr.SparseConv2D(16, 1, sparsity=0.9, activation="relu", mask_seed=2)(x)
+    model = keras.Model(inputs, layers.GlobalAveragePooling2D()(x) * scales)
+    dsr.export(model, tmp_path / "model.tflite", xnnpack=True)
+    x = images(model)
+    expected, received = values(model(x)), outputs_of(tmp_path / "model.tflite", x)
+    assert received.shape == expected.shape
+    np.testing.assert_allclose(received, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_images_of_any_size_are_told_to_be_of_one(tmp_path):

@@ -1,11 +1,8 @@
-"""Sparse convolutions of LiteRT on ARM and in browsers: which files XNNPACK takes them in, and how a file becomes one.
+"""Which part of a LiteRT file XNNPACK multiplies sparse on ARM and in browsers, and what stands in the way.
 
 XNNPACK (github.com/google/XNNPACK, `xnn_subgraph_rewrite_for_nchw`) multiplies convolutions with a window of 1 sparse
 in a part of the graph from a convolution of an image of 3 channels to means over images, if each operation in between
-is of a kind that it knows, and more than two thirds of those weights are zero. Where windows have a stride, it takes
-padding that is the same on each side alone; Keras pads (0, 1) on images of even sizes. Turn the image and every kernel
-round by half a turn, and the function is the same, with a padding of (1, 0), for which (1, 1) does: the row that is
-added is never read.
+is of a kind that it knows, padding is the same on each side, and more than two thirds of those weights are zero.
 """
 
 from typing import Any, NamedTuple
@@ -13,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_dsr.exporting.litert.graph import LiteRTGraph, replace_input
+from keras_dsr.exporting.litert.graph import LiteRTGraph
 
 UNARY = {
     *("ABS", "CEIL", "ELU", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "NEG", "RELU", "RELU6"),
@@ -89,47 +86,7 @@ def find_part(graph: LiteRTGraph) -> Part | Obstacle:
 
 def is_ready(graph: LiteRTGraph, part: Part) -> bool:
     """Whether XNNPACK multiplies a part sparse as it is."""
-    return not (part.mirrored or part.padded or any(_odd_constants(graph, one) for one in part.operators))
-
-
-def qualify(graph: LiteRTGraph, part: Part) -> None:
-    """Change a graph so that XNNPACK multiplies a part of it sparse: the function stays the same."""
-    first = part.operators[0]
-    for operator in part.operators:
-        for constant in _odd_constants(graph, operator):
-            shape = graph.shape(constant)
-            graph.tensors[constant].shape = [1] * (4 - len(shape)) + list(shape)
-            if operator.inputs[0] != constant:
-                operator.inputs = [constant, int(operator.inputs[0])]
-    if part.mirrored:
-        for kernel in {int(one.inputs[1]) for one in part.operators if graph.kind(one) in WINDOWS}:
-            _turn(graph, kernel)
-    for operator in part.padded:
-        _pad(graph, operator)
-    if part.mirrored:
-        before = graph.operators[graph.operators.index(first) - 1]
-        entry = before if graph.kind(before) == "PAD" and before.outputs[0] == first.inputs[0] else first
-        image = int(entry.inputs[0])
-        mirrored = graph.like(image, "mirrored")
-        axes = graph.add_constant(np.array([1, 2]), f"{graph.name(image)}_axes")
-        options = ("ReverseV2Options", schema.ReverseV2OptionsT())
-        graph.add_operator(graph.operators.index(entry), "REVERSE_V2", [image, axes], mirrored, options)
-        replace_input(entry, image, mirrored)
-
-
-def end_parts(graph: LiteRTGraph) -> None:
-    """Put a reshape to the same shape behind each mean over images after which there is no image any more.
-
-    It ends what XNNPACK takes for sparse. Without it that goes on to a convolution of the single pixel that is left,
-    whose axes are then mixed up: the file does not load on ARM and in browsers.
-    """
-    if not any(graph.kind(one) == "DENSIFY" for one in graph.operators):
-        return
-    for operator in list(graph.operators):
-        if _is_mean(graph, operator) and not _meets_an_image(graph, int(operator.outputs[0])):
-            pooled = int(operator.outputs[0])
-            if len(graph.shape(pooled)) == 4:
-                _reshape(graph, pooled, graph.operators.index(operator) + 1)
+    return not (part.mirrored or part.padded or any(odd_constants(graph, one) for one in part.operators))
 
 
 def _is_first(graph: LiteRTGraph, operator) -> bool:
@@ -139,7 +96,7 @@ def _is_first(graph: LiteRTGraph, operator) -> bool:
     return graph.shape(operator.inputs[1])[1:] == (3, 3, 3) and options.strideH == options.strideW == 2
 
 
-def _is_mean(graph: LiteRTGraph, operator) -> bool:
+def is_mean(graph: LiteRTGraph, operator) -> bool:
     """Whether an operation is the mean over images."""
     if graph.kind(operator) != "MEAN" or len(graph.shape(operator.inputs[0])) != 4:
         return False
@@ -152,7 +109,7 @@ def _is_image(graph: LiteRTGraph, tensor: int) -> bool:
     return len(shape) == 4 and shape[1:3] != (1, 1) and not graph.is_constant(tensor)
 
 
-def _meets_an_image(graph: LiteRTGraph, tensor: int) -> bool:
+def meets_an_image(graph: LiteRTGraph, tensor: int) -> bool:
     """Whether what is made of a tensor comes to an operation that has an image, too."""
     waiting, seen = [tensor], {tensor}
     while waiting:
@@ -176,7 +133,7 @@ def _reachable(graph: LiteRTGraph, first) -> tuple[list, list[int]]:
             if id(reader) in inside:
                 continue
             inside.add(id(reader))
-            ends = _is_mean(graph, reader) and not _meets_an_image(graph, int(reader.outputs[0]))
+            ends = is_mean(graph, reader) and not meets_an_image(graph, int(reader.outputs[0]))
             if not ends:
                 waiting.append(int(reader.outputs[0]))
     return [operator for operator in graph.operators if id(operator) in inside], outputs
@@ -203,7 +160,7 @@ def _rule_broken(graph: LiteRTGraph, operator, values: set[int], is_first: bool)
         return "an image is added to, or multiplied by, images, numbers or one number for each channel"
     if kind == "RESIZE_BILINEAR":
         return ""
-    if kind in UNARY or _is_mean(graph, operator):
+    if kind in UNARY or is_mean(graph, operator):
         return ""
     return (
         "between the first convolution and the last mean there may be convolutions with a window of 1, depthwise ones "
@@ -211,11 +168,11 @@ def _rule_broken(graph: LiteRTGraph, operator, values: set[int], is_first: bool)
     )
 
 
-def _odd_constants(graph: LiteRTGraph, operator) -> list[int]:
+def odd_constants(graph: LiteRTGraph, operator) -> list[int]:
     """Constants of sums and products that are not as XNNPACK wants them: the first input, with four axes."""
     if graph.kind(operator) not in ("ADD", "MUL"):
         return []
-    held = [(at, int(one)) for at, one in enumerate(operator.inputs) if graph.constant(one) is not None]
+    held = [(at, int(one)) for at, one in enumerate(operator.inputs) if graph.is_constant(int(one))]
     return [one for at, one in held if at > 0 or len(graph.shape(one)) != 4]
 
 
@@ -243,7 +200,7 @@ def _window_rule_broken(graph: LiteRTGraph, operator, values: set[int], is_first
 
 def _padding(graph: LiteRTGraph, inside: list) -> Part | Obstacle:
     """Whether padding is, or can be made, the same on each side, as it is or mirrored."""
-    windows = [one for one in inside if graph.kind(one) in WINDOWS and _size(graph, one) != (1, 1)]
+    windows = [one for one in inside if graph.kind(one) in WINDOWS and window_size(graph, one) != (1, 1)]
     lies = [_lies(graph, one) for one in windows]
     for mirrored in (False, True):
         fit = [_fits(graph, one, axes, mirrored) for one, axes in zip(windows, lies)]
@@ -258,14 +215,15 @@ def _padding(graph: LiteRTGraph, inside: list) -> Part | Obstacle:
 
 def _fits(graph: LiteRTGraph, operator, axes: list[Window], mirrored: bool) -> bool:
     """Whether padding by half of a window on each side would have the window where it is."""
-    for axis, size in zip(axes, _size(graph, operator)):
+    for axis, size in zip(axes, window_size(graph, operator)):
         near, far = (axis.after, axis.before) if mirrored else axis
         if near != size // 2 or not 0 <= size // 2 - far < _stride(operator):
             return False
     return True
 
 
-def _size(graph: LiteRTGraph, operator) -> tuple[int, int]:
+def window_size(graph: LiteRTGraph, operator) -> tuple[int, int]:
+    """Rows and columns of the window of an operation."""
     _, rows, columns, _ = graph.shape(operator.inputs[1])
     return rows, columns
 
@@ -274,7 +232,7 @@ def _stride(operator) -> int:
     return operator.builtinOptions.strideH
 
 
-def _pads_before(graph: LiteRTGraph, operator) -> tuple[Any, np.ndarray] | None:
+def pads_before(graph: LiteRTGraph, operator) -> tuple[Any, np.ndarray] | None:
     """The PAD that an operation with a window reads, and how much it pads before and after each axis, or None."""
     for made in graph.operators:
         if made.outputs[0] == operator.inputs[0] and graph.kind(made) == "PAD":
@@ -285,11 +243,11 @@ def _pads_before(graph: LiteRTGraph, operator) -> tuple[Any, np.ndarray] | None:
 
 def _lies(graph: LiteRTGraph, operator) -> list[Window]:
     """How the window of an operation lies on the image before it was padded, along rows and columns."""
-    found_pad = _pads_before(graph, operator)
+    found_pad = pads_before(graph, operator)
     pads = np.zeros((4, 2), int) if found_pad is None else found_pad[1]
     images = graph.shape(operator.inputs[0] if found_pad is None else found_pad[0].inputs[0])
     found = []
-    for axis, size in zip((1, 2), _size(graph, operator)):
+    for axis, size in zip((1, 2), window_size(graph, operator)):
         outputs, image = graph.shape(operator.outputs[0])[axis], images[axis]
         reach = (outputs - 1) * _stride(operator) + size
         padded = image + int(pads[axis].sum())
@@ -301,51 +259,9 @@ def _lies(graph: LiteRTGraph, operator) -> list[Window]:
 
 def _is_plain(graph: LiteRTGraph, operator) -> bool:
     """Whether XNNPACK sees padding by half of the window on each side: of stride 1, or given in numbers."""
-    found = _pads_before(graph, operator)
+    found = pads_before(graph, operator)
     if found is None:
         return _stride(operator) == 1 and operator.builtinOptions.padding == SAME
     pads = found[1]
-    halves = [(size // 2, size // 2) for size in _size(graph, operator)]
+    halves = [(size // 2, size // 2) for size in window_size(graph, operator)]
     return operator.builtinOptions.padding == VALID and [tuple(pads[axis]) for axis in (1, 2)] == halves
-
-
-def _turn(graph: LiteRTGraph, kernel: int) -> None:
-    """Turn the windows of a kernel by half a turn."""
-    source = graph.source(kernel)
-    values = graph.constant(kernel)
-    if values is None or values.shape[1:3] == (1, 1):
-        return
-    graph.store(kernel if source is None else int(source.inputs[0]), values[:, ::-1, ::-1], int(source is not None))
-
-
-def _pad(graph: LiteRTGraph, operator) -> None:
-    """Pad what an operation with a window reads by half of the window on each side, and by nothing else."""
-    pads = [size // 2 for size in _size(graph, operator)]
-    found = _pads_before(graph, operator)
-    pad = None if found is None else found[0]
-    image = int(operator.inputs[0] if pad is None else pad.inputs[0])
-    amounts = np.array([(0, 0), (pads[0], pads[0]), (pads[1], pads[1]), (0, 0)])
-    padded = graph.like(image, f"padded_for_{len(graph.tensors)}")
-    shape, signature = graph.tensors[padded].shape, graph.tensors[padded].shapeSignature
-    grown = amounts.sum(1).tolist()
-    graph.tensors[padded].shape = [int(size) + more for size, more in zip(shape, grown)]
-    if signature is not None:
-        sizes = [int(size) + more if size >= 0 else -1 for size, more in zip(signature, grown)]
-        graph.tensors[padded].shapeSignature = sizes
-    constant = graph.add_constant(amounts, f"{graph.name(padded)}_amounts")
-    at = graph.operators.index(operator)
-    graph.add_operator(at, "PAD", [image, constant], padded, ("PadOptions", schema.PadOptionsT()))
-    replace_input(operator, int(operator.inputs[0]), padded)
-    operator.builtinOptions.padding = VALID
-    if pad is not None and not graph.readers(int(pad.outputs[0])):
-        graph.operators.remove(pad)
-
-
-def _reshape(graph: LiteRTGraph, tensor: int, at: int) -> None:
-    """Have all that reads a tensor read it from behind a reshape to its own shape."""
-    readers, same = graph.readers(tensor), graph.like(tensor, "same")
-    held = graph.tensors[tensor]
-    shape = held.shape if held.shapeSignature is None else held.shapeSignature
-    graph.add_reshape(at, tensor, same, list(map(int, shape)))
-    for reader in readers:
-        replace_input(reader, tensor, same)
