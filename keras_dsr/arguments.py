@@ -40,6 +40,11 @@ def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(cast(float, value)) <= LARGEST_NUMBER
 
 
+def is_list(value: Any) -> TypeGuard[Sequence]:
+    """Whether a value is a list or another sequence, but no text."""
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
 def is_function(value: Any) -> TypeGuard[Callable]:
     """Whether a value can be called and is meant to be: classes, layers and models can be called too."""
     return callable(value) and not isinstance(value, (type, keras.layers.Layer))

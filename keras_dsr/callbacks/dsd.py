@@ -2,14 +2,14 @@
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
 import keras
 
-from keras_dsr.arguments import check_flag, check_verbose, is_function, is_number, is_whole
+from keras_dsr.arguments import check_flag, check_verbose, is_function, is_list, is_number, is_whole
 from keras_dsr.backend.keras_slots import activity
 from keras_dsr.backend.keras_training import renew_compiled_functions
-from keras_dsr.callbacks.dsd_phases import Phase, dense_sparse_dense, phase_at
+from keras_dsr.callbacks.dsd_phases import Phase, dense_sparse_dense, phase_at, phase_lengths
 from keras_dsr.callbacks.learning_rate_scale import LearningRateScale
 from keras_dsr.conversion.convert import densify
 from keras_dsr.conversion.sparsify import sparsify
@@ -101,7 +101,7 @@ class DSDCallback(keras.callbacks.Callback):
         verbose: int = 1,
     ):
         super().__init__()
-        self._sparsities = list(sparsity) if _is_list(sparsity) else [sparsity]
+        self._sparsities = list(sparsity) if is_list(sparsity) else [sparsity]
         if not self._sparsities:
             raise ValueError(
                 f"DSDCallback(sparsity=...), as a list, must have one sparsity a round. Received: sparsity={sparsity!r}"
@@ -121,7 +121,9 @@ class DSDCallback(keras.callbacks.Callback):
                 )
         if not is_whole(seed):
             raise ValueError(f"DSDCallback(seed=...) must be an int. Received: seed={seed!r}")
-        self._unit, lengths = _lengths(len(self._sparsities), dense_epochs, sparse_epochs, dense_steps, sparse_steps)
+        self._unit, lengths = phase_lengths(
+            len(self._sparsities), dense_epochs, sparse_epochs, dense_steps, sparse_steps
+        )
         self._phases = dense_sparse_dense(*lengths, sparse_learning_rate_factor, final_learning_rate_factor)
         self._cut = cut
         self._include = checked_selectors(include, "DSDCallback", "include")
@@ -190,7 +192,7 @@ class DSDCallback(keras.callbacks.Callback):
             return
         since = self._reallocation.since
         _, step = self._steps.advance(batches)
-        if step - since >= self._phases[self._phase.index + 1].start:
+        if step - since >= self._phases[self._phase.number + 1].start:
             self._move_to(self._steps_taken() - since)
             self._scale_is_due = True
 
@@ -198,7 +200,7 @@ class DSDCallback(keras.callbacks.Callback):
         self._check_stepping()
         if logs is not None:
             weights = sparse_weights(self.model)
-            logs["dsd_phase"] = self._phase.index
+            logs["dsd_phase"] = self._phase.number
             logs["dsd_learning_rate"] = self._rate
             logs["sparsity"] = 1 - sum(weight.count() for weight in weights) / sum(weight.size for weight in weights)
         self._scale.release()
@@ -284,7 +286,7 @@ class DSDCallback(keras.callbacks.Callback):
         cut = sum(weight.size - weight.count() for weight in weights)
         where = f"epoch {time + 1}" if self._unit == "epochs" else f"step {time}"
         return (
-            f"DSD, {where}: {kind} phase ({self._phase.index + 1} of {len(self._phases)}), {cut:,} of "
+            f"DSD, {where}: {kind} phase ({self._phase.number + 1} of {len(self._phases)}), {cut:,} of "
             f"{sum(weight.size for weight in weights):,} weights cut, learning rate x "
             f"{self._phase.learning_rate_factor:g}"
         )
@@ -297,33 +299,3 @@ def _learning_rate(optimizer):
 
 def _examples(found: list[Candidate]) -> list[str]:
     return [one.name for one in found if one.role != "bias"][:3]
-
-
-def _lengths(rounds: int, dense_epochs, sparse_epochs, dense_steps, sparse_steps) -> tuple[str, tuple]:
-    """What phases are counted in, and the lengths of the dense and sparse phases of each round."""
-    by_epoch, by_step = (dense_epochs, sparse_epochs), (dense_steps, sparse_steps)
-    units = (("epochs", by_epoch), ("steps", by_step))
-    given = [(unit, pair) for unit, pair in units if any(length is not None for length in pair)]
-    if len(given) != 1 or any(length is None for length in given[0][1]):
-        raise ValueError(
-            "DSDCallback(dense_epochs=..., sparse_epochs=..., dense_steps=..., sparse_steps=...) needs the length of "
-            "the first dense phase and of the sparse phase: dense_epochs and sparse_epochs, or dense_steps and "
-            "sparse_steps. Received: "
-            f"dense_epochs={dense_epochs!r}, sparse_epochs={sparse_epochs!r}, dense_steps={dense_steps!r}, "
-            f"sparse_steps={sparse_steps!r}"
-        )
-    unit, pair = given[0]
-    lengths = []
-    for name, value, least in zip((f"dense_{unit}", f"sparse_{unit}"), pair, (0, 1)):
-        values = list(value) if _is_list(value) else [value] * rounds
-        if len(values) != rounds or not all(is_whole(length) and length >= least for length in values):
-            raise ValueError(
-                f"DSDCallback({name}=...) must be an int of at least {least}, or a list of one a round (there "
-                f"{'is' if rounds == 1 else 'are'} {rounds}, by `sparsity`). Received: {name}={value!r}"
-            )
-        lengths.append([int(length) for length in values])
-    return unit, tuple(lengths)
-
-
-def _is_list(value: Any) -> TypeGuard[Sequence]:
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))

@@ -3,28 +3,30 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from keras_dsr.arguments import is_list, is_whole
+
 
 class Phase(NamedTuple):
     """One phase.
 
     Attributes:
-        index: int, counted from 0. Phases of odd index are sparse, the others dense.
+        number: int, counted from 0. Phases of an odd number are sparse, the others dense.
         start: int, the epoch or step at which it begins.
         learning_rate_factor: float, what the learning rate is multiplied by.
     """
 
-    index: int  # type: ignore[assignment]  # a tuple has a method of that name
+    number: int
     start: int
     learning_rate_factor: float
 
     @property
     def is_sparse(self) -> bool:
-        return self.index % 2 == 1
+        return self.number % 2 == 1
 
     @property
     def round(self) -> int:
         """The round of a sparse phase, or of the dense one before it, counted from 0."""
-        return self.index // 2
+        return self.number // 2
 
 
 def dense_sparse_dense(
@@ -57,3 +59,29 @@ def dense_sparse_dense(
 def phase_at(phases: Sequence[Phase], time: int) -> Phase:
     """The phase that is in force at an epoch (or step)."""
     return next(phase for phase in reversed(phases) if phase.start <= time)
+
+
+def phase_lengths(rounds: int, dense_epochs, sparse_epochs, dense_steps, sparse_steps) -> tuple[str, tuple]:
+    """What phases are counted in, and the lengths of the dense and sparse phases of each round."""
+    by_epoch, by_step = (dense_epochs, sparse_epochs), (dense_steps, sparse_steps)
+    units = (("epochs", by_epoch), ("steps", by_step))
+    given = [(unit, pair) for unit, pair in units if any(length is not None for length in pair)]
+    if len(given) != 1 or any(length is None for length in given[0][1]):
+        raise ValueError(
+            "DSDCallback(dense_epochs=..., sparse_epochs=..., dense_steps=..., sparse_steps=...) needs the length of "
+            "the first dense phase and of the sparse phase: dense_epochs and sparse_epochs, or dense_steps and "
+            "sparse_steps. Received: "
+            f"dense_epochs={dense_epochs!r}, sparse_epochs={sparse_epochs!r}, dense_steps={dense_steps!r}, "
+            f"sparse_steps={sparse_steps!r}"
+        )
+    unit, pair = given[0]
+    lengths = []
+    for name, value, least in zip((f"dense_{unit}", f"sparse_{unit}"), pair, (0, 1)):
+        values = list(value) if is_list(value) else [value] * rounds
+        if len(values) != rounds or not all(is_whole(length) and length >= least for length in values):
+            raise ValueError(
+                f"DSDCallback({name}=...) must be an int of at least {least}, or a list of one a round (there "
+                f"{'is' if rounds == 1 else 'are'} {rounds}, by `sparsity`). Received: {name}={value!r}"
+            )
+        lengths.append([int(length) for length in values])
+    return unit, tuple(lengths)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dsr.arguments import LARGEST_STEP, check_flag, check_path, is_one_of, is_whole
+from keras_dsr.arguments import LARGEST_STEP, check_flag, check_path, is_list, is_one_of, is_whole
 from keras_dsr.backend.keras_layers import kernel_of
 from keras_dsr.conversion.convert import stripped
 from keras_dsr.exporting.checksums import write_checksums
@@ -308,8 +308,7 @@ def checked_batch_sizes(batch_sizes: Sequence[int], act: str) -> tuple[int, ...]
     Raises:
         ValueError: they are not ints of at least 1.
     """
-    is_sequence = isinstance(batch_sizes, Sequence) and not isinstance(batch_sizes, (str, bytes))
-    if not is_sequence or not all(is_whole(size) and 1 <= size <= LARGEST_STEP for size in batch_sizes):
+    if not is_list(batch_sizes) or not all(is_whole(size) and 1 <= size <= LARGEST_STEP for size in batch_sizes):
         raise ValueError(
             f"{act}(batch_sizes=...) must be ints of at least 1, such as (1, 32). Received: batch_sizes={batch_sizes!r}"
         )

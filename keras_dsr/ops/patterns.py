@@ -5,10 +5,9 @@ What a pattern comes to for one tensor are `ops.units.Units`.
 
 import math
 import re
-from collections.abc import Sequence
 from typing import Any
 
-from keras_dsr.arguments import is_one_of, is_whole
+from keras_dsr.arguments import is_list, is_one_of, is_whole
 
 Pattern = str | tuple[int, int]
 
@@ -25,7 +24,7 @@ def check_pattern(pattern: Any, owner: str) -> Pattern:
     """
     if is_one_of(pattern, NAMES) or n_of_m(pattern) is not None:
         return pattern
-    is_pair = isinstance(pattern, Sequence) and not isinstance(pattern, (str, bytes)) and len(pattern) == 2
+    is_pair = is_list(pattern) and len(pattern) == 2
     if is_pair and all(is_whole(size) and size >= 1 for size in pattern):
         rows, columns = map(int, pattern)
         return "element" if (rows, columns) == (1, 1) else (rows, columns)

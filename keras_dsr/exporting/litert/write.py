@@ -40,6 +40,9 @@ def write_litert(
         calibration: inputs as `model.predict` takes them, or batches of them: the file is in int8, by their ranges.
             None: it is in float32.
 
+    Returns:
+        A `LiteRTContent`, what the report says of the file.
+
     Raises:
         ImportError: the package of the extra `litert`, with which the file is checked, is missing.
         ValueError: another ending of `path`, another backend, a layer that does not compute in float32, a model that
