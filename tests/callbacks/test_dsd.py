@@ -383,6 +383,7 @@ def test_early_stopping_may_restore_an_epoch_of_the_sparse_phase():
     assert type(model.layers[0]) is keras.layers.Dense
 
 
+@untraced
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda callback: pickle.loads(pickle.dumps(callback))])
 def test_a_copy_of_a_used_callback_does_for_another_model_what_the_first_did(copied):
     used = silent(0.5, 1, 1)

@@ -14,6 +14,8 @@ from keras_dsr.weights.reallocation import Reallocation
 from tests.helpers.layer_kinds import built, kinds_in_turn, layer_of, model_of
 from tests.helpers.networks import bits, compiled, selected, values
 
+pytestmark = pytest.mark.slow_on("tensorflow", "jax")  # it is above the backends, and they trace or compile for long
+
 INITIALIZERS = keras.initializers
 BY_FANS = {
     "glorot_uniform": lambda fan_in, fan_out: 2 / (fan_in + fan_out),

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from train.distributed.cluster import joined
 from train.flags import cluster_from_flags, define_cluster_flags, define_flags, quiet_libraries, settings_from_flags
+from train.results.results import describe
 from train.run import execute, prepare
 
 
@@ -25,7 +26,9 @@ class Tell(keras.callbacks.Callback):
 def main(argv):
     quiet_libraries()
     with joined(**cluster_from_flags()) as cluster:
-        execute(prepare(settings_from_flags(), cluster), Console(quiet=True), Tell())
+        result = execute(prepare(settings_from_flags(), cluster), Console(quiet=not cluster.writes), Tell())
+        if result is not None:
+            print(describe(result))
 
 
 if __name__ == "__main__":

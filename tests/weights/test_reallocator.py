@@ -379,7 +379,7 @@ def test_a_fit_that_is_interrupted_leaves_a_whole_reallocation_or_none(monkeypat
             fit(model, Armed(target=40, period=period, initial_threshold=0.05), batches=1)
         return [bits(array) for weight in dsr.sparse_weights(model) for array in (weight.mask, weight.variable)]
 
-    interrupted_at = None
+    interrupted_at, number = None, 0
     before = fitted(period=1000)
     number = 0
     whole = fitted(period=1)

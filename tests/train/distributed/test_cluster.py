@@ -54,13 +54,19 @@ def ends(processes: list[subprocess.Popen]) -> list[tuple[int, str]]:
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory) -> Path:
-    """The folder of a run of two processes; that they have the same bits they check themselves."""
+def told(tmp_path_factory) -> tuple[Path, list[str]]:
+    """The folder of a run of two processes, and what each says of the bits that its devices hold."""
     out = tmp_path_factory.mktemp("together") / "run"
-    (first, shown), (second, silent) = ends(start(out))
+    (first, shown), (second, silent) = ends(start(out, program="tests.train.telling"))
     assert first == 0 and "test accuracy" in shown, shown
     assert second == 0 and "accuracy" not in silent, silent
-    return out
+    digests = [line for output in (shown, silent) for line in output.splitlines() if line.startswith("digest ")]
+    return out, digests
+
+
+@pytest.fixture
+def together(told) -> Path:
+    return told[0]
 
 
 @pytest.mark.backends("jax")
@@ -103,10 +109,8 @@ def test_a_killed_process_stops_the_others_and_all_resume_to_the_same_bits(toget
 
 
 @pytest.mark.backends("jax")
-def test_every_device_of_every_process_holds_the_same_bits(tmp_path):
-    found = ends(start(tmp_path / "run", program="tests.train.telling"))
-    assert [code for code, _ in found] == [0, 0], found
-    digests = [line for _, output in found for line in output.splitlines() if line.startswith("digest ")]
+def test_every_device_of_every_process_holds_the_same_bits(told):
+    _, digests = told
     assert len(digests) == 2 * DEVICES_EACH
     assert len(set(digests)) == 1
 

@@ -104,6 +104,7 @@ def versions(content: bytes, flips: int, cuts: int) -> list[bytes]:
     return [*(flipped(content, int(bit)) for bit in bits), *(content[: -int(end)] for end in ends)]
 
 
+@pytest.mark.slow_on("tensorflow", "jax")  # it is above the backends
 @pytest.mark.parametrize("has_digest", [True, False])
 def test_any_flipped_bit_and_any_cut_is_found_before_anything_is_assigned(trained, tmp_path, has_digest):
     path = tmp_path / "checkpoint"
