@@ -98,6 +98,7 @@ class Reallocate(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         model = self.model  # on JAX this brings its variables up to date
         self._reallocator.check_moving()
+        self._reallocator.settle()
         self._in_training += self._outcomes
         if logs is None:
             return

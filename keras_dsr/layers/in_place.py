@@ -51,6 +51,8 @@ class SwappedInPlace:
 
     def to_stock(self) -> None:
         """Turn the layer into one of its stock class, in place, with zeros at pruned positions; see `to_sparse`."""
+        trained = [role for role, passed_back in self.passed_back.items() if passed_back.trained is not None]
+        vars(self)["_pruned_values"] = {role: ops.convert_to_numpy(self.variable_of(role)) for role in trained}
         for role in self.sparse_roles:
             variable = self.variable_of(role)
             mask = ops.convert_to_tensor(self.mask_of(role))
@@ -62,13 +64,15 @@ class SwappedInPlace:
 
     @classmethod
     def to_sparse(cls, layer: keras.layers.Layer) -> None:
-        """Undo `to_stock`: masks and what methods keep are as they were."""
+        """Undo `to_stock`: masks and what methods keep are as they were, the values of pruned weights too."""
         layer.__class__ = cls
         with unlocked(layer):
             track_not_trainable(layer, layer.state_variables.values())
         for role in layer.sparse_roles:
             variable = layer.variable_of(role)
             OfActiveWeights.wrap(layer, role, variable)
+        for role, values in vars(layer).pop("_pruned_values").items():
+            layer.variable_of(role).assign(values)
 
     @classmethod
     def forget(cls, layer: keras.layers.Layer) -> None:
@@ -77,4 +81,4 @@ class SwappedInPlace:
         kinds = ("mask", "threshold", "record", *layer.method_state)
         variables = [f"{role}_{kind}" for role in roles for kind in kinds]
         own = ("sparsity", "pattern", "mask_seed", "method_state", "initial_scale", "converted")
-        remove_attributes(layer, [*variables, *own])
+        remove_attributes(layer, [*variables, *own, "_passed_back", "_pruned_values"])

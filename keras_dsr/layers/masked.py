@@ -10,14 +10,16 @@ from keras import ops
 
 from keras_dsr.arguments import check_state, drawn_seed
 from keras_dsr.backend.distribution import Initial, layout_beside, strategy_of
-from keras_dsr.backend.keras_layers import track, track_not_trainable, unlocked, untrack
+from keras_dsr.backend.keras_layers import track, unlocked
 from keras_dsr.backend.keras_variants import RefusesVariants
 from keras_dsr.layers.einsum import initializer_of
 from keras_dsr.layers.in_place import SwappedInPlace
 from keras_dsr.layers.initial_scale import check_initial_scale, scale_factor, scaled
 from keras_dsr.layers.masked_weight import HeldByLayer, MaskedWeight, OfActiveWeights
-from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_threshold, loaded_record
+from keras_dsr.layers.passed_back import GRADIENT, TRAINED, PassedBack
+from keras_dsr.layers.record import RECORD_SHAPE, Record
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, enter
+from keras_dsr.layers.saved_with_masks import SavedWithMasks
 from keras_dsr.layers.units_by_pattern import renamed, units_of
 from keras_dsr.ops.initial_masks import check_sparsity, random_mask
 from keras_dsr.ops.masking import mask_weights
@@ -28,7 +30,7 @@ Sparsity = float | dict[str, float]
 OWN_STATE = ("mask", "threshold", "record")  # what the layer holds beside each sparse weight, whatever the method
 
 
-class MaskedLayer(RefusesVariants, SwappedInPlace):
+class MaskedLayer(RefusesVariants, SwappedInPlace, SavedWithMasks):
     """Mixin for a Keras layer some of whose weights are sparse.
 
     For each sparse weight, such as `kernel`, the layer stores the dense variable, and beside it variables that are
@@ -131,6 +133,11 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         """The variable of a weight that can be sparse; pruned positions may hold anything."""
         return getattr(type(self), role).variable(self)
 
+    @property
+    def passed_back(self) -> dict[str, PassedBack]:
+        """Of each sparse weight what passes back to it, if a method wants more than the gradient of active weights."""
+        return vars(self).get("_passed_back", {})
+
     def held(self, role: str) -> HeldByLayer:
         """A sparse weight with all that the layer holds for it."""
         return HeldByLayer(self, role)
@@ -183,9 +190,11 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
         record = Initial(lambda shape, dtype: ops.convert_to_tensor(begun, dtype=dtype))
         self._add_beside(weight, f"{role}_record", RECORD_SHAPE, record, "int32")
         for name, dtype in self.method_state.items():
-            self._add_beside(weight, f"{role}_{name}", mask.shape, "zeros", dtype)
+            self._add_state_of(role, weight, name, dtype)
 
-    def _add_beside(self, weight: keras.Variable, name: str, shape: tuple[int, ...], initializer, dtype: str) -> None:
+    def _add_beside(
+        self, weight: keras.Variable, name: str, shape: tuple[int, ...], initializer, dtype: str
+    ) -> keras.Variable:
         """Add a variable as `add_weight` would, which has no argument for where it lies: where the weight does."""
         with strategy_of(weight), keras.name_scope(self.name, caller=self):
             variable = keras.Variable(
@@ -199,6 +208,7 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
             )
         track(self, variable)
         setattr(self, name, variable)
+        return variable
 
     def add_state(self, name: str, dtype: str) -> None:
         """Give the built layer, for each sparse weight, a variable `<weight>_<name>` of its shape; zeros at first.
@@ -216,9 +226,14 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
             )
         with unlocked(self):
             for role in self.sparse_roles:
-                weight = self.variable_of(role)
-                self._add_beside(weight, f"{role}_{name}", tuple(weight.shape), "zeros", dtype)
+                self._add_state_of(role, self.variable_of(role), name, dtype)
         self.method_state = {**self.method_state, name: dtype}
+
+    def _add_state_of(self, role: str, weight: keras.Variable, name: str, dtype: str) -> None:
+        variable = self._add_beside(weight, f"{role}_{name}", tuple(weight.shape), "zeros", dtype)
+        if name in (GRADIENT, TRAINED):
+            vars(self).setdefault("_passed_back", {})  # not by setattr: Keras tracks what is set
+            self.passed_back.setdefault(role, PassedBack()).add(name, variable)
 
     @property
     def state_variables(self) -> dict[str, keras.Variable]:
@@ -240,75 +255,6 @@ class MaskedLayer(RefusesVariants, SwappedInPlace):
             yield
         finally:
             del vars(self)["_read"]
-
-    @contextlib.contextmanager
-    def _state_set_aside(self) -> Iterator[None]:
-        """Inside the block Keras finds the variables of the stock class alone in the layer."""
-        state = list(self.state_variables.values())
-        with unlocked(self):
-            untrack(self, state)
-            try:
-                yield
-            finally:
-                track_not_trainable(self, state)
-
-    def save_own_variables(self, store):
-        entries: dict[str, Any] = {}
-        with self._state_set_aside() if self.built else contextlib.nullcontext():
-            super().save_own_variables(entries)
-        masked = {id(self.variable_of(role)): getattr(self, role) for role in self.sparse_roles}
-        for name, value in {**entries, **self.state_variables}.items():
-            store[name] = masked.get(id(value), value)
-
-    def load_own_variables(self, store):
-        if not self.built:
-            return super().load_own_variables(store)
-        entries = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no mapping)
-        state = {name: entries.pop(name) for name in list(entries) if not name.isdigit()}
-        self._check_masks_of(state)
-        records = {f"{role}_record": self._checked_record(role, state) for role in self.sparse_roles}
-        for name in sorted(state):  # weights of a model that a method has used bring its state along
-            if name not in self.state_variables:
-                role = max((role for role in self.sparse_roles if name.startswith(f"{role}_")), key=len)
-                self.add_state(name.removeprefix(f"{role}_"), str(state[name].dtype))
-        raw = {role: self.variable_of(role) for role in self.sparse_roles}
-        with self._state_set_aside(), self._reading(raw):  # Keras assigns to some by their attributes
-            super().load_own_variables(entries)
-        state |= {name: record.array() for name, record in records.items()}
-        for name, variable in self.state_variables.items():  # others have none of it: the method begins anew
-            variable.assign(state[name] if name in state else np.zeros(tuple(variable.shape), variable.dtype))
-
-    def _checked_record(self, role: str, state: dict) -> Record:
-        """The record of a weight whose mask and threshold are loaded, which are checked."""
-        owner = f"{role!r} of {type(self).__name__} {self.name!r}"
-        stored, own = np.shape(state[f"{role}_mask"]), tuple(self.variable_of(role).shape)
-        if stored != own:
-            raise ValueError(
-                f"The weights that are loaded into {owner} have another shape: {stored} there, {own} here. Build the "
-                "model as the one that was saved."
-            )
-        mask = checked_mask(state[f"{role}_mask"], self.units_of_role(role), owner)
-        checked_threshold(state[f"{role}_threshold"], owner)
-        own = Record.of(getattr(self, f"{role}_record"))
-        return loaded_record(state.get(f"{role}_record"), own, int(mask.sum()), owner)
-
-    def _check_masks_of(self, state: dict) -> None:
-        stored, own = (
-            sorted(name.removesuffix("_mask") for name in names if name.endswith("_mask"))
-            for names in (state, self.state_variables)
-        )
-        if "kernel_rows" in state:
-            raise ValueError(
-                f"The weights that are loaded into {type(self).__name__} {self.name!r} are of a layer in compact "
-                "storage, and this one is masked. Build it with storage='compact'."
-            )
-        if stored != own:
-            raise ValueError(
-                f"The weights that are loaded into {type(self).__name__} {self.name!r} have masks for "
-                f"{', '.join(stored) or 'no weight'}, and the layer has sparse weights: {', '.join(own) or 'none'}. "
-                "Build and sparsify the model as the one that was saved. (Weights of a dense model load into the dense "
-                "model: load first, then call `keras_dsr.sparsify(model, mask='magnitude')`.)"
-            )
 
     def sparse_config(self) -> dict:
         """The part of the config that is not the stock layer's."""

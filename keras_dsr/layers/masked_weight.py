@@ -5,7 +5,15 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
+from keras_dsr.layers.passed_back import GRADIENT, TRAINED
 from keras_dsr.ops.masking import mask_weights
+
+
+def as_seen(layer, role: str, weight):
+    """A sparse weight of a layer as the network sees it, from the variable or a tensor of what it holds."""
+    weight, mask = ops.convert_to_tensor(weight), ops.convert_to_tensor(layer.mask_of(role))
+    passed_back = layer.passed_back.get(role)
+    return mask_weights(weight, mask) if passed_back is None else passed_back.masked(weight, mask)
 
 
 class MaskedWeight:
@@ -31,8 +39,7 @@ class MaskedWeight:
         value = vars(layer)[self._role] if self._stock is None else self._stock.__get__(layer, owner)
         if value is None or self._role not in layer.sparse_roles:
             return value
-        mask = ops.convert_to_tensor(layer.mask_of(self._role))
-        return mask_weights(ops.convert_to_tensor(value), mask)
+        return as_seen(layer, self._role, value)
 
     def __set__(self, layer, value):
         vars(layer)[self._role] = value
@@ -44,8 +51,6 @@ class MaskedWeight:
 
 class HeldByLayer:
     """A sparse weight, and what its layer holds for it: its mask, H, and the record of both."""
-
-    gradient = None  # a layer does not see the gradients of its pruned weights
 
     def __init__(self, layer, role: str):
         self._layer = layer
@@ -59,7 +64,16 @@ class HeldByLayer:
     @property
     def state(self) -> dict[str, keras.Variable]:
         """What methods keep for each weight, by name."""
-        return {name: getattr(self._layer, f"{self._role}_{name}") for name in self._layer.method_state}
+        names = [name for name in self._layer.method_state if name not in (GRADIENT, TRAINED)]
+        return {name: getattr(self._layer, f"{self._role}_{name}") for name in names}
+
+    @property
+    def gradient(self) -> keras.Variable | None:
+        """The running mean of its dense gradient; None if none is kept."""
+        if GRADIENT not in self._layer.method_state:
+            return None
+        self._layer.passed_back[self._role].settle()
+        return getattr(self._layer, f"{self._role}_{GRADIENT}")
 
 
 class OfActiveWeights:
@@ -71,8 +85,7 @@ class OfActiveWeights:
         self.of = of
 
     def __call__(self, weight):
-        mask = ops.convert_to_tensor(self._layer.mask_of(self._role))
-        return self.of(mask_weights(ops.convert_to_tensor(weight), mask))
+        return self.of(as_seen(self._layer, self._role, weight))
 
     @classmethod
     def wrap(cls, layer, role: str, variable: keras.Variable) -> None:

@@ -9,7 +9,9 @@ from keras_dsr.layers.masked import MaskedLayer, Sparsity
 from keras_dsr.ops.patterns import Pattern
 
 
-class _SparseCell(MaskedLayer):
+class SparseCell(MaskedLayer):
+    """A cell of a recurrent layer, with two kernels that are sparse by default."""
+
     initializers: ClassVar = {
         "kernel": "kernel_initializer",
         "recurrent_kernel": "recurrent_initializer",
@@ -18,28 +20,28 @@ class _SparseCell(MaskedLayer):
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")
-class SparseSimpleRNNCell(_SparseCell, keras.layers.SimpleRNNCell):
+class SparseSimpleRNNCell(SparseCell, keras.layers.SimpleRNNCell):
     """`keras.layers.SimpleRNNCell` with sparse kernels of shapes `(inputs, units)` and `(units, units)`."""
 
     stock_class = keras.layers.SimpleRNNCell
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")
-class SparseLSTMCell(_SparseCell, keras.layers.LSTMCell):
+class SparseLSTMCell(SparseCell, keras.layers.LSTMCell):
     """`keras.layers.LSTMCell` with sparse kernels of shapes `(inputs, 4 * units)` and `(units, 4 * units)`."""
 
     stock_class = keras.layers.LSTMCell
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")
-class SparseGRUCell(_SparseCell, keras.layers.GRUCell):
+class SparseGRUCell(SparseCell, keras.layers.GRUCell):
     """`keras.layers.GRUCell` with sparse kernels of shapes `(inputs, 3 * units)` and `(units, 3 * units)`."""
 
     stock_class = keras.layers.GRUCell
 
 
-class _SparseRecurrent(MaskedContainer):
-    """A recurrent layer with a sparse cell.
+class SparseRecurrent(MaskedContainer):
+    """A recurrent layer with a sparse cell, whose weights it reads once a sequence.
 
     Args:
         *args: as the stock layer.
@@ -72,7 +74,7 @@ class _SparseRecurrent(MaskedContainer):
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")
-class SparseSimpleRNN(_SparseRecurrent, keras.layers.SimpleRNN):
+class SparseSimpleRNN(SparseRecurrent, keras.layers.SimpleRNN):
     """`keras.layers.SimpleRNN` over a `SparseSimpleRNNCell`; its arguments, and those of `SparseDense`."""
 
     stock_class = keras.layers.SimpleRNN
@@ -80,7 +82,7 @@ class SparseSimpleRNN(_SparseRecurrent, keras.layers.SimpleRNN):
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")
-class SparseLSTM(_SparseRecurrent, keras.layers.LSTM):
+class SparseLSTM(SparseRecurrent, keras.layers.LSTM):
     """`keras.layers.LSTM` over a `SparseLSTMCell`; its arguments, and those of `SparseDense`.
 
     Example:
@@ -93,7 +95,7 @@ class SparseLSTM(_SparseRecurrent, keras.layers.LSTM):
 
 
 @keras.saving.register_keras_serializable(package="keras_dsr")
-class SparseGRU(_SparseRecurrent, keras.layers.GRU):
+class SparseGRU(SparseRecurrent, keras.layers.GRU):
     """`keras.layers.GRU` over a `SparseGRUCell`; its arguments, and those of `SparseDense`."""
 
     stock_class = keras.layers.GRU

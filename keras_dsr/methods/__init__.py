@@ -1,5 +1,6 @@
 """Methods: which weights are pruned and which are grown. One file a method, all under the contract of `Method`."""
 
+from keras_dsr.methods.acdc import ACDC
 from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs
 from keras_dsr.methods.deepr import DeepR
 from keras_dsr.methods.dropping import drop_smallest, smallest_active
@@ -11,8 +12,11 @@ from keras_dsr.methods.rigl import RigL
 from keras_dsr.methods.set import SET
 from keras_dsr.methods.snfs import SNFS
 from keras_dsr.methods.static import Static
+from keras_dsr.methods.straight_through import StraightThrough
+from keras_dsr.methods.top_kast import TopKAST
 
 __all__ = [
+    "ACDC",
     "DSD",
     "DSR",
     "SET",
@@ -25,6 +29,8 @@ __all__ = [
     "MethodInputs",
     "RigL",
     "Static",
+    "StraightThrough",
+    "TopKAST",
     "drop_smallest",
     "grow_at_random",
     "grow_where_largest",

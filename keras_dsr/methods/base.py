@@ -119,12 +119,15 @@ class Decision(NamedTuple):
         start: what a grown weight starts from: `"zeros"`, or `"initializer"`, a value drawn by the layer's initializer.
             One that is pruned in this very update starts at 0.
         weights: list of tensors, new values of the weights, in the place of `MethodInputs.weights`; None: the same.
+        trained: for a method that trains pruned weights, joined bool tensor, the units that are trained from now on,
+            beside those that are active; None: all.
     """
 
     kept: Any
     grown: Any = None
     start: str = "zeros"
     weights: list | None = None
+    trained: Any = None
 
 
 class Method(abc.ABC):
@@ -139,14 +142,22 @@ class Method(abc.ABC):
             groups each have a number of their own (`"2:4"`, `"fan_in"`) is refused then.
         every_step: whether it must act after every step of the optimizer, which is checked.
         gradient_decay: None if it needs no gradients, else the decay in [0, 1) of their moving average (0: the
-            gradient of the last step alone). `SparseOptimizer` keeps it; in compact storage there is that of the last
-            step alone. Others are refused.
+            gradient of the last step alone). `SparseOptimizer` and layers with masks keep it; layers in compact storage
+            only that of the last step, and refuse another decay.
+        trains_pruned: whether pruned weights have values, which the gradient of the zeros trains that the network sees
+            in their place (straight-through). They stay as they are when a weight is pruned, and are what a grown one
+            starts from; `MethodInputs.weights` has them. Only in layers with masks.
+        pruned_decay: for such a method, the weight decay of pruned weights, part of their gradient.
+        pruned_start: for such a method, what pruned weights begin with: `"zeros"` or `"initializer"`.
     """
 
     conserves: ClassVar[bool] = False
     across: ClassVar[bool] = False
     every_step: ClassVar[bool] = False
     gradient_decay: ClassVar[float | None] = None
+    trains_pruned: ClassVar[bool] = False
+    pruned_decay: ClassVar[float] = 0.0
+    pruned_start: ClassVar[str] = "zeros"
 
     @abc.abstractmethod
     def init(self, inputs: MethodInputs) -> dict:

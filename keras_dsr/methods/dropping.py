@@ -6,8 +6,10 @@ from keras import ops
 
 from keras_dsr.arguments import is_number, is_whole
 from keras_dsr.methods.base import MethodInputs
-from keras_dsr.ops.selection import count_in_each, ordered_bits, select_smallest, select_smallest_in_rows
+from keras_dsr.ops.selection import count_in_each, largest, ordered_bits, select_smallest, select_smallest_in_rows
 from keras_dsr.ops.units import Groups
+
+SCOPES = ("tensor", "global")
 
 
 def check_fraction(fraction: float, owner: str) -> None:
@@ -89,6 +91,22 @@ def pruned_to(inputs: MethodInputs, goals, keys):
             tensors[index] = of.unfold(chosen, tensors[index].shape)
         goals, may_go = ops.stack(numbers), inputs.segments.join(tensors)
     return select_smallest(keys, may_go, ops.maximum(inputs.count(inputs.active) - goals, 0), inputs.segments)
+
+
+def pruned_to_total(inputs: MethodInputs, goal, keys):
+    """The active units beyond a number in all tensors together: those of the smallest keys, never the largest of one.
+
+    Args:
+        inputs: what the update was given.
+        goal: int32 scalar tensor.
+        keys: joined int32 tensor, entries in `[0, MAX_KEY]`.
+
+    Returns:
+        A joined bool tensor.
+    """
+    excess = ops.maximum(ops.sum(inputs.count(inputs.active)) - goal, 0)
+    eligible = inputs.active & ~largest(inputs.magnitudes, inputs.active, inputs.segments)
+    return select_smallest(keys, eligible, ops.reshape(excess, (1,)), inputs.segments.joined())
 
 
 def drop_smallest(inputs: MethodInputs, fraction):

@@ -8,12 +8,11 @@ from keras import ops
 
 from keras_dsr.arguments import LARGEST_STEP, is_number, is_one_of, is_whole
 from keras_dsr.methods.base import Decision, Method, MethodInputs
-from keras_dsr.methods.dropping import pruned_to
-from keras_dsr.ops.selection import largest, ordered_bits, select_smallest
+from keras_dsr.methods.dropping import SCOPES, pruned_to, pruned_to_total
+from keras_dsr.ops.selection import ordered_bits
 from keras_dsr.ops.sparsity_distributions import sparsities_by_name
 
 SCHEDULES = ("polynomial", "exponential")
-SCOPES = ("tensor", "global")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,11 +111,9 @@ class GradualPruning(Method):
     def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
         """Prune what is above the schedule at this step. `state["pruned"]` comes back as the number of units pruned."""
         keys, is_time = ordered_bits(inputs.magnitudes), inputs.step >= self.begin_step
-        if self.scope == "global":  # all as one tensor, but never the largest of a tensor
+        if self.scope == "global":
             goal = self._goal(sum(inputs.sizes), cast(float, self.final_sparsity), inputs.step)
-            excess = ops.where(is_time, ops.maximum(ops.sum(inputs.count(inputs.active)) - goal, 0), 0)
-            eligible = inputs.active & ~largest(inputs.magnitudes, inputs.active, inputs.segments)
-            dropped = select_smallest(keys, eligible, ops.reshape(excess, (1,)), inputs.segments.joined())
+            dropped = pruned_to_total(inputs, ops.where(is_time, goal, sum(inputs.sizes)), keys)
         else:
             finals = self._finals(inputs.names)
             goals = ops.stack([self._goal(size, final, inputs.step) for size, final in zip(inputs.sizes, finals)])

@@ -19,7 +19,7 @@ class RigL(Method):
     that was just dropped may be grown at once; then it stays as it was, with its weight.
 
     At step t the fraction is fraction / 2 * (1 + cos(pi * t / end_step)); from `end_step` on nothing moves. The
-    gradients are those of the last step, which `SparseOptimizer` and layers in compact storage see at pruned positions.
+    gradients are those of the last step, at pruned positions too.
 
     Args:
         fraction: float in (0, 1), alpha of the paper: the fraction of the active units of a tensor that is dropped at

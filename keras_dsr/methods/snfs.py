@@ -25,8 +25,8 @@ class SNFS(Method):
     of the units that were active; and grows each share where |momentum| is largest among the positions that were pruned
     before, at weight 0. The total number of units never changes.
 
-    At step t the fraction is fraction / 2 * (1 + cos(pi * t / end_step)); from `end_step` on nothing moves. Only
-    `SparseOptimizer` sees gradients at pruned positions.
+    At step t the fraction is fraction / 2 * (1 + cos(pi * t / end_step)); from `end_step` on nothing moves. A
+    moving average is kept for every position; layers in compact storage refuse that.
 
     Args:
         fraction: float in (0, 1), the prune rate p of the paper: the fraction of the active units of a tensor that is

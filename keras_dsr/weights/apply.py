@@ -31,12 +31,14 @@ class Stored(NamedTuple):
         columns: int, in compact storage: of the matrix in which its weights stand; None in masked storage.
         slots: pairs of an optimizer slot's value and the number that it starts from.
         states: the lists of the method's state, by name.
+        trains_pruned: whether what is pruned keeps its value and slots.
     """
 
     draw: Callable
     columns: int | None
     slots: list
     states: dict
+    trains_pruned: bool = False
 
 
 class Rewritten(NamedTuple):
@@ -47,12 +49,14 @@ class Rewritten(NamedTuple):
         where: for the variables that say where its weights are.
         slots: for the slots of its variable.
         states: for the variables in which methods keep something, by name; those that change.
+        trained: for the variable that says which pruned weights are trained; None: it stays.
     """
 
     values: Any
     where: list
     slots: list
     states: dict
+    trained: Any = None
 
 
 def apply_decision(method: Method, inputs: MethodInputs, decision: Decision, stored: list[Stored]) -> tuple[list, Any]:
@@ -87,6 +91,7 @@ def apply_decision(method: Method, inputs: MethodInputs, decision: Decision, sto
         tensors = range(len(stored))
         active += ops.stack([count_positions(grown.positions[i]) if i in grown.positions else 0 for i in tensors])
     kept, units = segments.split(kept), segments.split(units)
+    trained = None if decision.trained is None else segments.split(decision.trained)
     weights = inputs.weights if decision.weights is None else decision.weights
     rewritten = []
     for index, of_it in enumerate(stored):
@@ -102,10 +107,15 @@ def apply_decision(method: Method, inputs: MethodInputs, decision: Decision, sto
         else:
             masks = [inputs.units[index].mask(of, weights[index].shape) for of in (kept[index], units[index])]
             rewritten.append(_masked(inputs, index, weights[index], *masks, draw, of_it))
+            if trained is not None:
+                mask = inputs.units[index].mask(trained[index], weights[index].shape)
+                rewritten[-1] = rewritten[-1]._replace(trained=mask)
     return rewritten, active
 
 
 def _masked(inputs: MethodInputs, index: int, weight, kept, mask, draw: Callable | None, stored: Stored) -> Rewritten:
+    if stored.trains_pruned:
+        return Rewritten(weight, [mask], [value for value, _ in stored.slots], stored.states)
     weight = mask_weights(weight, kept)
     starts_over = weight == 0  # the slots of what is pruned or grown
     if draw is not None:

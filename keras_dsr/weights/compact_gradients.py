@@ -9,23 +9,18 @@ from keras_dsr.backend.seen_gradients import largest_gradients
 from keras_dsr.methods.base import Method
 from keras_dsr.ops.positions import nowhere, position_dtype
 from keras_dsr.weights.compact_weight import CompactWeight
+from keras_dsr.weights.layer_gradients import LayerGradients
 
 
-class CompactGradients:
+class CompactGradients(LayerGradients):
     """What layers in compact storage see of the gradient of the last step before a reallocation.
-
-    Args:
-        method: that needs it.
-        weights: of a reallocation, some of them in compact storage.
 
     Raises:
         ValueError: layers in compact storage cannot tell what the method needs.
     """
 
-    def __init__(self, method: Method, weights: list):
-        self._method = type(method).__name__
-        self._weights = {index: weight for index, weight in enumerate(weights) if isinstance(weight, CompactWeight)}
-        self._batches = 0
+    def __init__(self, method: Method, weights: dict[int, CompactWeight]):
+        super().__init__(method, weights)
         self.watch(False)
         reason = self._obstacle(method.gradient_decay)
         if reason is not None:
@@ -33,10 +28,6 @@ class CompactGradients:
                 f"{self._method} needs gradients where weights are pruned, and {self._name!r} is in compact storage: "
                 f"{reason}, or use DSR, SET, DeepR, GradualPruning or Static."
             )
-
-    @property
-    def _name(self) -> str:
-        return next(iter(self._weights.values())).name
 
     def _obstacle(self, decay: float | None) -> str | None:
         weight = next(iter(self._weights.values()))
@@ -51,7 +42,7 @@ class CompactGradients:
         return None
 
     def watch(self, is_due: bool) -> None:
-        """Have the layers keep what passes in the next batches, or not: if a reallocation may follow them."""
+        """Have the layers keep what passes in the next batches, or not."""
         for weight in self._weights.values():
             seen = weight.layer.seen_gradients
             if is_due != seen.wanted:
@@ -59,16 +50,8 @@ class CompactGradients:
                 self._batches = 0
             seen.wanted = is_due
 
-    def passed(self, batches: int) -> None:
-        """So many batches have passed."""
-        self._batches += batches
-
     def take(self) -> dict[int, tuple]:
-        """For each weight in compact storage, by its index, its gradients, and positions and magnitudes of others.
-
-        Raises:
-            RuntimeError: none was seen, or it cannot be told which is that of the last step.
-        """
+        """For each weight its gradients, and positions and magnitudes of others."""
         self._check()
         found = {}
         for index, weight in self._weights.items():
@@ -96,15 +79,3 @@ class CompactGradients:
             raise self._ambiguous(
                 f"gradients passed {passes} times in {self._batches} batches, or were differentiated again"
             )
-
-    def of_several_optimizers(self) -> RuntimeError:
-        """What to raise where other optimizers train than the one that the model is compiled with."""
-        return self._ambiguous("another optimizer takes steps than the one that the model is compiled with")
-
-    def _ambiguous(self, received: str) -> RuntimeError:
-        return RuntimeError(
-            f"{self._method} grows weights where the gradient of the loss is largest, and a layer in compact storage, "
-            f"such as that of {self._name!r}, sees all that passes back through it. Expected: one pass in each batch. "
-            f"Received: {received}. Which gradient is that of the loss cannot be told, as in a GAN or with a penalty "
-            "on gradients. Build the layers with storage='masked', or use DSR or SET. Nothing was changed."
-        )

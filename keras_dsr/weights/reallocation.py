@@ -23,7 +23,10 @@ from keras_dsr.weights.apply import Rewritten, Stored, apply_decision
 from keras_dsr.weights.compact_gradients import CompactGradients
 from keras_dsr.weights.compact_weight import CompactWeight
 from keras_dsr.weights.inputs import InputsOf
+from keras_dsr.weights.layer_gradients import LayerGradients
+from keras_dsr.weights.masked_gradients import MaskedGradients
 from keras_dsr.weights.movable import check_movable_together, movable_weights
+from keras_dsr.weights.pruned_weights import train_pruned_weights, trained_variable
 from keras_dsr.weights.sparse_weight import SparseWeight
 from keras_dsr.weights.sparse_weights import sparse_optimizer
 from keras_dsr.weights.writing import write_all
@@ -61,7 +64,7 @@ class Reallocation:
     Attributes:
         weights: list of `SparseWeight` and `CompactWeight`.
         initial_state: the scalars that the method starts from, a dict of numpy arrays.
-        seen: the gradients that weights in compact storage see; None where there are none, or the method needs none.
+        gradients: list of `LayerGradients`, what layers see of gradients, if the method needs them.
 
     Raises:
         ValueError: an unbuilt model, no sparse weight that may move, or weights of different patterns; masks that
@@ -85,7 +88,7 @@ class Reallocation:
         check_movable_together(model, self.weights, method)
         self._inputs = InputsOf(self.weights, seed)
         self.initial_state, self._kept = {}, {}
-        self.seen: CompactGradients | None = None
+        self.gradients: list[LayerGradients] = []
         self._digest = digest(method) if identity is None else identity
         self.begin()
         self._bound = None
@@ -102,6 +105,7 @@ class Reallocation:
         self._holders = None
         if self.method.gradient_decay is not None:
             self._remember_gradients(self.method.gradient_decay)
+        train_pruned_weights(self.method, self.weights, self.seed)
         kept = {}
         for name in self.weights[0].states:
             if all(name in weight.states for weight in self.weights):
@@ -157,16 +161,17 @@ class Reallocation:
         return 0 if self.optimizer is None else steps_taken(self.optimizer)
 
     def _remember_gradients(self, decay: float) -> None:
-        """Have the optimizer keep the dense gradients that the method needs."""
-        if any(isinstance(weight, CompactWeight) for weight in self.weights):
-            self.seen = CompactGradients(self.method, self.weights)
-        if any(isinstance(weight.holder, MaskedLayer) for weight in self.weights):
-            raise ValueError(
-                f"{type(self.method).__name__} needs the gradients of pruned weights, which sparse layers do not have. "
-                "Build the model of stock layers (`keras_dsr.densify(model)` makes them of sparse ones), and compile "
-                "it with keras_dsr.SparseOptimizer(optimizer, sparsity=0.9)."
-            )
-        held = [weight for weight in self.weights if isinstance(weight, SparseWeight)]
+        """Have layers and optimizer keep the dense gradients that the method needs."""
+        compact, masked, held = {}, {}, []
+        for index, weight in enumerate(self.weights):
+            if isinstance(weight, CompactWeight):
+                compact[index] = weight
+            elif isinstance(weight.holder, MaskedLayer):
+                masked[index] = weight
+            else:
+                held.append(weight)
+        self.gradients = [CompactGradients(self.method, compact)] if compact else []
+        self.gradients += [MaskedGradients(self.method, masked, self.model)] if masked else []
         if not held:
             return
         optimizer = cast(SparseOptimizer, sparse_optimizer(self.model))
@@ -183,7 +188,8 @@ class Reallocation:
                 The model is as it was before.
         """
         self._bind()
-        tensors, records, before, after, violations, state = self._decide(self.seen.take() if self.seen else {})
+        seen = {index: found for of in self.gradients for index, found in of.take().items()}
+        tensors, records, before, after, violations, state = self._decide(seen)
         before, after = ops.convert_to_numpy(before), ops.convert_to_numpy(after)
         self._check_postconditions(before, after, ops.convert_to_numpy(violations))
         state = {name: ops.convert_to_numpy(value) for name, value in state.items()}
@@ -197,6 +203,8 @@ class Reallocation:
             if "threshold" in state:  # from the host: on JAX variables that share a buffer cannot be donated
                 writes.append((weight.threshold, state["threshold"]))
             writes += [(self._kept[name][index], value) for name, value in written.states.items()]
+            if written.trained is not None:
+                writes.append((trained_variable(weight), written.trained))
             writes += [(slot.variable, value) for slot, value in zip(self._slots[index], written.slots)]
         write_all(writes)
         return Outcome(after.astype("int64"), state, self.weights)
@@ -260,6 +268,7 @@ class Reallocation:
                     columns=weight.layer.matrix_shape[1] if is_compact else None,
                     slots=[(value, slot.initial_value) for slot, value in zip(self._slots[index], slots[index])],
                     states={name: entries[index] for name, entries in lists_of_it.items()},
+                    trains_pruned=self.method.trains_pruned,
                 )
             )
         tensors, active = apply_decision(self.method, inputs, decision, stored)

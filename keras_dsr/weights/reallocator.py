@@ -179,8 +179,8 @@ class Reallocator:
         outcomes = []
         for part, counter in zip(self.reallocations, self._counters):
             previous, now = counter.advance(batches)
-            if part.seen is not None:
-                part.seen.passed(batches)
+            for gradients in part.gradients:
+                gradients.passed(batches)
             if acts and self._is_crossed(part, previous, now):
                 self._synchronize()
                 if self._is_crossed(part, previous, counter.ask()):
@@ -191,16 +191,22 @@ class Reallocator:
     def _watch(self, acts: bool = True, batches: int = 1) -> None:
         """Have gradients kept if a reallocation by them may follow the next batches, of which there are so many."""
         for part, counter in zip(self.reallocations, self._counters):
-            if part.seen is not None:
+            for gradients in part.gradients:
                 ahead = max(batches, getattr(self.model, "steps_per_execution", None) or 1)
                 is_due = counter.asks or self._is_crossed(part, counter.step, counter.step_after(ahead))
-                part.seen.watch(acts and is_due)
+                gradients.watch(acts and is_due)
+
+    def settle(self) -> None:
+        """Have variables hold what was seen of gradients: on JAX the host does while training goes on."""
+        for part in self.reallocations:
+            for gradients in part.gradients:
+                gradients.settle()
 
     def end(self) -> None:
         """Training has ended: nothing is kept for a reallocation any more."""
         for part in self.reallocations:
-            if part.seen is not None:
-                part.seen.watch(False)
+            for gradients in part.gradients:
+                gradients.watch(False)
 
     def check_moving(self) -> None:
         """Raise `RuntimeError` if batches have passed and no optimizer that holds the sparse weights took a step."""
@@ -230,8 +236,8 @@ class Reallocator:
         if [optimizer for optimizer, _ in trained] == [self._expected]:
             return True  # a weight that it does not hold is not trained; it may move
         for part in self.reallocations:
-            if part.seen is not None:
-                raise part.seen.of_several_optimizers()
+            if part.gradients:
+                raise part.gradients[0].of_several_optimizers()
         self.reallocations, self._counters = [], []
         for index, (optimizer, of_it) in enumerate(trained):
             part = Reallocation(self.model, self.method, self.seed + index, of_it, optimizer)

@@ -31,9 +31,11 @@ METHODS = {
 RIGL_COMPACT = ("compact", dsr.methods.RigL(), 10)
 if keras.backend.backend() == "jax":
     METHODS["RigL, compact"] = RIGL_COMPACT
+    METHODS["RigL, layers"] = ("layers", dsr.methods.RigL(), 10)
+    METHODS["SNFS, layers"] = ("layers", dsr.methods.SNFS(), 10)
 QUICK_METHODS = {
     "jax": ("SET", "DeepR, optimizer", "RigL", "DSR, compact", "RigL, compact"),
-    "tensorflow": ("RigL", "DSR, compact"),
+    "tensorflow": ("RigL",),
 }[keras.backend.backend()]
 COMPARED = ("RigL", "DSR, compact", "RigL, compact")
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
+from keras_dsr.methods import ACDC, DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static, StraightThrough, TopKAST
 from tests.helpers.networks import bits, dtype_of, int32, program, values
 from tests.helpers.views import (
     EIGHT_ACTIVE,
@@ -64,8 +64,13 @@ CASES = [
     Case(DSD(sparsity=0.5), PRUNED, KEPT, random=False),
     Case(DSD(sparsity=0.9, cut="random"), None, None),
     Case(DSD([(0, 0.5), (STEP, 0.0)]), ALL, RESTORED, random=False),
+    Case(ACDC(0.5, begin_step=STEP, end_step=STEP), PRUNED, KEPT, random=False),
+    Case(ACDC(0.5, begin_step=STEP - 2, phase=2, end_step=100, scope="tensor"), ALL, RESTORED, random=False),
     Case(RigL(fraction=1 / 3, end_step=10**7), MOVED, KEPT, random=False),
     Case(SNFS(fraction=1 / 3, end_step=10**7), MOVED, KEPT, random=False),
+    Case(StraightThrough(), MOVED, EIGHT_WEIGHTS, random=False),  # 0.3 and 0.4, which are stored at 3 and 7, come back
+    Case(StraightThrough(scope="global"), MOVED, EIGHT_WEIGHTS, random=False),
+    Case(TopKAST(backward_sparsity=0.0), MOVED, EIGHT_WEIGHTS, random=False),
     Case(DSR(target=1 / 3, initial_threshold=0.06), MOVED, KEPT),
     Case(DSR(target=1 / 3, initial_threshold=0.06, growth="initializer"), MOVED, DRAWN),
 ]
@@ -134,12 +139,16 @@ def test_every_update_keeps_the_promises(case, data, seed):
     tensors = []
     for weight, new_weight, old, new, of in zip(seen.weights, new_weights, seen.masks, new_masks, seen.units):
         new_weight, old, new = values(new_weight).astype("float32"), values(old), values(new)
-        survived = old & (new_weight != 0)  # no weight drawn is 0; what grows where it was just pruned is
+        survived = old & (new if case.method.trains_pruned else new_weight != 0)
+        # (no weight drawn is 0; what grows where it was just pruned is)
         old_units, new_units, kept = (values(of.active(mask)) for mask in (old, new, survived))
         np.testing.assert_array_equal(of.mask(new_units, new.shape, np), new)  # whole units
         tensors.append((old_units, new_units, kept))
 
         assert new.any()
+        if case.method.trains_pruned:
+            assert bits(new_weight) == bits(values(weight).astype("float32"))
+            continue
         assert not new_weight[~new].any()  # pruned is zero, and +0
         assert not np.signbit(new_weight[~new]).any()
         if not isinstance(case.method, DeepR):  # it moves them
@@ -160,6 +169,7 @@ def test_every_update_keeps_the_promises(case, data, seed):
         assert int(new_state["pruned"]) == sum(dropped)
 
 
+@pytest.mark.slow_on("tensorflow")
 @one_of_each
 def test_the_same_seed_and_step_give_the_same_bits_and_others_another_draw(case):
     first, same, seeded, later = (
@@ -169,6 +179,7 @@ def test_the_same_seed_and_step_give_the_same_bits_and_others_another_draw(case)
     assert (seeded != first) == (later != first) == case.random
 
 
+@pytest.mark.slow_on("tensorflow")
 @one_of_each
 def test_two_tensors_of_one_shape_draw_independently(case):
     tensor = values(normal_view().weights[0]), values(normal_view().masks[0])

@@ -148,14 +148,6 @@ def test_a_second_fit_by_a_method_that_needs_gradients_has_them():
     assert model.optimizer.gradient_decay == 0.0
 
 
-def test_growth_by_gradient_with_sparse_layers_says_what_to_use():
-    model = compiled(perceptron())
-    before = state_bits(model)
-    with pytest.raises(ValueError, match=r"RigL needs the gradients of pruned weights.*SparseOptimizer\(optimizer"):
-        fit(model, dsr.Reallocate(methods.RigL()))
-    assert state_bits(model)[: len(before)] == before
-
-
 def test_growth_from_the_initializer_knows_that_of_a_stock_layer():
     model = plain_perceptron()
     model.layers[0].kernel_initializer = keras.initializers.RandomUniform(2, 3)

@@ -3,7 +3,7 @@
 from train.methods.base import Marks, Method, Plan
 from train.methods.dsd import DSD, DSDRandom, dsd
 from train.methods.fixed import Dense, Hashed, Static, Thin
-from train.methods.moving import DSR, SET, SNFS, DeepR, RigL
+from train.methods.moving import DSR, SET, SNFS, DeepR, RigL, StraightThrough
 from train.methods.pruning import Compressed
 
 METHODS: dict[str, Method] = {
@@ -16,6 +16,7 @@ METHODS: dict[str, Method] = {
     "dsr": DSR(),
     "rigl": RigL(),
     "snfs": SNFS(),
+    "straight_through": StraightThrough(),
     "compressed": Compressed(),
     "dsd": DSD(),
     "dsd_random": DSDRandom(),
@@ -37,6 +38,7 @@ __all__ = [
     "Plan",
     "RigL",
     "Static",
+    "StraightThrough",
     "Thin",
     "dsd",
 ]

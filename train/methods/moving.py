@@ -95,6 +95,21 @@ class RigL(Moving):
 
 
 @dataclasses.dataclass(frozen=True)
+class StraightThrough(Moving):
+    """Magnitude pruning with a straight-through gradient (of N:M patterns SR-STE, arXiv 2102.04010).
+
+    Attributes:
+        decay: of weights that the network does not see.
+    """
+
+    period: Marks = ((0, 10),)
+    decay: float = 0.0
+
+    def callback(self, plan: Plan) -> Reallocate:
+        return self.reallocate(plan, methods.StraightThrough(self.decay))
+
+
+@dataclasses.dataclass(frozen=True)
 class SNFS(Method):
     """The method of Dettmers & Zettlemoyer (arXiv 1907.04840): once an epoch, its fraction falling to 0 at the end."""
 

@@ -1,0 +1,111 @@
+"""Straight-through training: all weights are trained, and the network sees the largest of them."""
+
+import dataclasses
+from typing import ClassVar
+
+from keras import ops
+
+from keras_dsr.arguments import is_number, is_one_of
+from keras_dsr.methods.base import Decision, Method, MethodInputs
+from keras_dsr.methods.dropping import SCOPES
+from keras_dsr.methods.growth import grow_where_largest
+from keras_dsr.ops.selection import MAX_KEY, largest, ordered_bits, select_smallest
+
+STARTS = ("initializer", "zeros")
+
+
+@dataclasses.dataclass(frozen=True)
+class StraightThrough(Method):
+    """Magnitude pruning with a straight-through gradient; with N:M patterns SR-STE.
+
+    The network sees the largest weights, as many as the budget has, and 0 in the place of the others. The gradient of
+    what it sees trains all of them, also those that it does not see, so that they grow or shrink and may come back:
+    with step size a, w <- w - a * (g + decay * w), where the decay is of weights that are not seen alone (Zhou et al.,
+    ICLR 2021, arXiv 2102.04010, eq. 9; without it, Bengio et al. 2013, arXiv 1308.3432). Each update selects anew.
+
+    All weights have values and slots, which masked layers store beside the network and no file for others holds: the
+    network is sparse at every step, training is not.
+
+    Args:
+        decay: float, at least 0, lambda_w of the paper: 2e-4 there for N:M. It steadies what is selected.
+        scope: `"tensor"`, each tensor keeps its number of units; `"global"`, the largest of the whole network are
+            selected, one at least in each tensor.
+        start: what the weights begin with that the network does not see at first: `"initializer"`, a draw by the
+            layer's initializer, as in a dense network; `"zeros"`, for a network that was trained sparse before.
+
+    Example:
+
+    >>> keras_dsr.Reallocate(keras_dsr.methods.StraightThrough(decay=2e-4), period=10)
+    """
+
+    decay: float = 0.0
+    scope: str = "tensor"
+    start: str = "initializer"
+
+    conserves: ClassVar[bool] = True
+    trains_pruned: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if not is_number(self.decay) or self.decay < 0:
+            raise ValueError(
+                "StraightThrough(decay=...) must be a number of at least 0: how fast weights that the network does not "
+                f"see shrink, such as 2e-4. Received: decay={self.decay!r}"
+            )
+        for name, known in (("scope", SCOPES), ("start", STARTS)):
+            if not is_one_of(getattr(self, name), known):
+                raise ValueError(
+                    f"StraightThrough({name}=...) must be {known[0]!r} or {known[1]!r}. "
+                    f"Received: {name}={getattr(self, name)!r}"
+                )
+
+    @property
+    def across(self) -> bool:  # type: ignore[override]  # of the class elsewhere, here of an argument
+        """Whether the number of a tensor may change."""
+        return self.scope == "global"
+
+    @property
+    def pruned_decay(self) -> float:  # type: ignore[override]
+        """The decay of weights that the network does not see."""
+        return float(self.decay)
+
+    @property
+    def pruned_start(self) -> str:  # type: ignore[override]
+        """What they begin with."""
+        return self.start
+
+    def init(self, inputs: MethodInputs) -> dict:
+        """Nothing moved yet."""
+        return {"pruned": ops.zeros((), "int32")}
+
+    def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
+        """One selection. `state["pruned"]` comes back as the number of units that are not seen any more."""
+        chosen = self._largest(inputs)
+        kept = inputs.active & chosen
+        pruned = ops.sum(inputs.count(inputs.active)) - ops.sum(inputs.count(kept))
+        return Decision(kept, chosen & ~inputs.active), {"pruned": pruned}
+
+    def _largest(self, inputs: MethodInputs):
+        """The units of the largest magnitudes, as many as are active, a joined bool tensor."""
+        counts, exists = inputs.count(inputs.active), inputs.segments.holds_entry()
+        if self.scope == "tensor":
+            return largest_units(inputs, counts)
+        first = largest(inputs.magnitudes, exists, inputs.segments)
+        rest = ops.reshape(ops.sum(counts) - len(inputs.names), (1,))
+        keys = MAX_KEY - ordered_bits(inputs.magnitudes)
+        return first | select_smallest(keys, exists & ~first, rest, inputs.segments.joined())
+
+
+def largest_units(inputs: MethodInputs, counts):
+    """In each tensor as many units as asked for, active or not, of the largest magnitudes, ties by position.
+
+    Of a pattern with groups each group has as many as are active in it, whatever `counts` says.
+
+    Args:
+        inputs: what the update was given.
+        counts: int32 tensor of shape `(tensors,)`.
+
+    Returns:
+        A joined bool tensor.
+    """
+    nowhere, none = ~inputs.segments.holds_entry(), ops.zeros_like(inputs.active)
+    return grow_where_largest(inputs, nowhere, counts, inputs.magnitudes, kept=none).units

@@ -1,0 +1,96 @@
+"""Top-KAST: the network sees the largest weights, and a larger set of them is trained."""
+
+import dataclasses
+from typing import ClassVar
+
+from keras import ops
+
+from keras_dsr.arguments import is_number, is_one_of
+from keras_dsr.methods.base import Decision, Method, MethodInputs
+from keras_dsr.methods.straight_through import STARTS, largest_units
+from keras_dsr.ops.units import Groups
+
+
+@dataclasses.dataclass(frozen=True)
+class TopKAST(Method):
+    """Top-K always sparse training (Jayakumar, Pascanu, Rae, Osindero & Elsen, NeurIPS 2020, arXiv 2106.03517).
+
+    Each update selects in every tensor the units of the largest magnitudes: as many as its budget are active, the set A
+    that the network sees, and a larger number, the set B that contains them, is trained, by the gradient of what the
+    network sees (eq. 2 and 3 there). The others stay as they are: neither forward nor backward is ever dense.
+
+    Args:
+        backward_sparsity: float in [0, 1), the fraction of a tensor that is not in B, rounded to whole units. It must
+            not be above the sparsity of a tensor.
+        decay: float, at least 0: the weight decay of what is in B and not in A, which the paper's exploration penalty
+            makes larger than that of A, by one over the density.
+        start: as `StraightThrough`.
+
+    Example:
+
+    >>> keras_dsr.Reallocate(keras_dsr.methods.TopKAST(backward_sparsity=0.8), period=100)
+    """
+
+    backward_sparsity: float = 0.5
+    decay: float = 0.0
+    start: str = "initializer"
+
+    conserves: ClassVar[bool] = True
+    trains_pruned: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if not is_number(self.backward_sparsity) or not 0 <= self.backward_sparsity < 1:
+            raise ValueError(
+                "TopKAST(backward_sparsity=...) must be a float in [0, 1): the fraction of each tensor that is not "
+                f"trained. Received: backward_sparsity={self.backward_sparsity!r}"
+            )
+        if not is_number(self.decay) or self.decay < 0:
+            raise ValueError(
+                "TopKAST(decay=...) must be a number of at least 0: the weight decay of what is trained and not seen. "
+                f"Received: decay={self.decay!r}"
+            )
+        if not is_one_of(self.start, STARTS):
+            raise ValueError(f"TopKAST(start=...) must be 'initializer' or 'zeros'. Received: start={self.start!r}")
+
+    @property
+    def pruned_decay(self) -> float:  # type: ignore[override]  # of the class elsewhere, here of an argument
+        """The decay of weights that the network does not see."""
+        return float(self.decay)
+
+    @property
+    def pruned_start(self) -> str:  # type: ignore[override]
+        """What they begin with."""
+        return self.start
+
+    def init(self, inputs: MethodInputs) -> dict:
+        """Nothing moved yet.
+
+        Raises:
+            ValueError: B would be smaller than A, or a pattern has groups.
+        """
+        active = ops.convert_to_numpy(inputs.count(inputs.active))
+        for name, of, size, count in zip(inputs.names, inputs.units, inputs.sizes, active):
+            if isinstance(of, Groups):
+                raise ValueError(
+                    f"TopKAST selects in a tensor as a whole, and {name!r} is of {of}. Use StraightThrough, or "
+                    "another pattern."
+                )
+            if self._trained(size) < count:
+                raise ValueError(
+                    f"TopKAST(backward_sparsity=...) must leave at least the {count:,} units of {name!r} that are "
+                    f"active, of {size:,}. Received: backward_sparsity={self.backward_sparsity!r}, which leaves "
+                    f"{self._trained(size):,}"
+                )
+        return {"pruned": ops.zeros((), "int32")}
+
+    def _trained(self, size: int) -> int:
+        return max(1, round((1 - self.backward_sparsity) * size))
+
+    def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
+        """One selection. `state["pruned"]` comes back as the number of units that are not seen any more."""
+        counts = inputs.count(inputs.active)
+        chosen = largest_units(inputs, counts)
+        trained = largest_units(inputs, ops.convert_to_tensor([self._trained(size) for size in inputs.sizes], "int32"))
+        kept = inputs.active & chosen
+        pruned = ops.sum(counts) - ops.sum(inputs.count(kept))
+        return Decision(kept, chosen & ~inputs.active, trained=trained), {"pruned": pruned}
