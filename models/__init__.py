@@ -7,6 +7,7 @@ from models.alexnet import alexnet
 from models.deep_speech import deep_speech
 from models.deep_speech_2 import deep_speech_2
 from models.googlenet import googlenet
+from models.hello_edge import hello_edge
 from models.lenet import lenet_5, lenet_300_100
 from models.neural_talk import neural_talk
 from models.resnet import resnet_18, resnet_50, resnet_152
@@ -20,6 +21,7 @@ __all__ = [
     "deep_speech",
     "deep_speech_2",
     "googlenet",
+    "hello_edge",
     "lenet_5",
     "lenet_300_100",
     "neural_talk",

@@ -32,7 +32,7 @@ def lenet_300_100(
     Raises:
         ValueError: `width` is not positive and finite.
     """
-    _check_width(width, "lenet_300_100", "the 300 and 100 hidden units")
+    check_width(width, "lenet_300_100", "the 300 and 100 hidden units")
     # Uniform in +-1/sqrt(fan_in), as in the paper.
     initializer = keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
 
@@ -79,7 +79,7 @@ def lenet_5(
     Raises:
         ValueError: an image smaller than 16 x 16, or `width` is not positive and finite.
     """
-    _check_width(width, "lenet_5", "the 20 and 50 filters and the 500 hidden units")
+    check_width(width, "lenet_5", "the 20 and 50 filters and the 500 hidden units")
     if min(input_shape[:2]) < SMALLEST:
         raise ValueError(
             f"lenet_5(input_shape=...) must be at least {SMALLEST} x {SMALLEST} pixels: nothing is left of a smaller "
@@ -97,7 +97,8 @@ def lenet_5(
     return keras.Model(inputs, layers.Activation("linear", dtype="float32", name="logits")(x), name="lenet_5")
 
 
-def _check_width(width, builder, what):
+def check_width(width: float, builder: str, what: str) -> None:
+    """Raise `ValueError` if a width is not positive and finite; it is the factor on `what` that `builder` takes."""
     if not 0 < width < math.inf:
         raise ValueError(
             f"{builder}(width=...) must be a positive number: the factor on {what}, such as 1 or 0.5. Received: {width}"

@@ -7,7 +7,9 @@ from keras_dsr.methods.dropping import drop_smallest, smallest_active
 from keras_dsr.methods.dsd import DSD
 from keras_dsr.methods.dsr import DSR
 from keras_dsr.methods.gradual_pruning import GradualPruning
+from keras_dsr.methods.granet import GraNet
 from keras_dsr.methods.growth import grow_at_random, grow_where_largest, taken_in_all, taken_in_each
+from keras_dsr.methods.mest import MEST
 from keras_dsr.methods.rigl import RigL
 from keras_dsr.methods.set import SET
 from keras_dsr.methods.snfs import SNFS
@@ -19,10 +21,12 @@ __all__ = [
     "ACDC",
     "DSD",
     "DSR",
+    "MEST",
     "SET",
     "SNFS",
     "Decision",
     "DeepR",
+    "GraNet",
     "GradualPruning",
     "Grown",
     "Method",

@@ -1,9 +1,7 @@
 """An optimizer around any other that keeps chosen variables of a model sparse: no layer changes."""
 
 import contextlib
-import functools
 import random
-import warnings
 from collections.abc import Iterable, Sequence
 
 import keras
@@ -14,41 +12,38 @@ from keras_dsr.arguments import check_seed, check_state
 from keras_dsr.backend.distribution import Initial, layout_beside, replicas, strategy_of
 from keras_dsr.backend.keras_slots import (
     clear_dead_places,
-    has_value,
     innermost_optimizers,
     is_elementwise,
     optimizer_slots,
 )
 from keras_dsr.backend.keras_wrapping_optimizer import WrappingOptimizer
-from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_mask, checked_threshold, loaded_record
+from keras_dsr.layers.record import RECORD_SHAPE, Record
 from keras_dsr.layers.units_by_pattern import units_of
 from keras_dsr.ops.initial_masks import check_mask, check_sparsity, magnitude_mask, random_mask
-from keras_dsr.ops.masking import followed_mask, is_outside, mask_weights
+from keras_dsr.ops.masking import mask_weights
 from keras_dsr.ops.patterns import Pattern, check_fits, check_pattern
-from keras_dsr.ops.selection import count_true
 from keras_dsr.ops.sparsity_distributions import check_distribution, numbers_of_units
 from keras_dsr.ops.units import Units
 from keras_dsr.optimizers.checks import (
     check_built,
     check_dense,
     check_initialized,
-    check_masks,
     check_new_state,
     check_wrapping,
     checked_decay,
     checked_inner,
     variables_of_sparse_layers,
 )
+from keras_dsr.optimizers.followed_weights import FollowsWeights
+from keras_dsr.optimizers.saved_with_masks import RESERVED, SavedWithMasks
 from keras_dsr.optimizers.sparse_variable import SparseVariable
 from keras_dsr.selectors.candidates import candidates_among
 from keras_dsr.selectors.language import Selector
 from keras_dsr.selectors.selection import Selection, selection_from_config
 
-_RESERVED = ("mask", "record", "gradient")  # roles of variables that no state may be named after
-
 
 @keras.saving.register_keras_serializable("keras_dsr")
-class SparseOptimizer(WrappingOptimizer):
+class SparseOptimizer(FollowsWeights, SavedWithMasks, WrappingOptimizer):
     """Keeps chosen variables of any model sparse while another optimizer trains it: exactly, from the first step on.
 
     A number of weights of each chosen variable is active, the others are 0. When the optimizer is built (`fit` does
@@ -184,55 +179,9 @@ class SparseOptimizer(WrappingOptimizer):
             return [sparse.variable for sparse in self.sparse_variables]
         return self._selection.variables(candidates_among(variables))
 
-    def follow_weights(self) -> None:
-        """Where weights were set from outside at pruned positions, have the masks follow them.
-
-        The model computes with all that its variables hold, so weights that `EarlyStopping(restore_best_weights=True)`
-        or `set_weights` put back would be cut by the next step. Every step calls this first.
-
-        Where there are more of them than the budget of a variable, its mask stays, and `check_budget` says so.
-        """
-        sparse_variables = self._trained
-        if not sparse_variables:
-            return
-        weights = [ops.convert_to_tensor(sparse.variable) for sparse in sparse_variables]
-        masks = [ops.convert_to_tensor(sparse.mask) for sparse in sparse_variables]
-        is_due = functools.reduce(ops.logical_or, map(is_outside, weights, masks))
-        overfull = ops.convert_to_tensor(self._overfull)
-
-        def followed() -> tuple:
-            pairs = [followed_mask(weight, mask) for weight, mask in zip(weights, masks)]
-            excess = [values - count_true(mask) for (_, values), mask in zip(pairs, masks)]
-            return [mask for mask, _ in pairs], functools.reduce(ops.maximum, excess, overfull)
-
-        def write(masks: list, overfull) -> None:
-            for sparse, mask in zip(sparse_variables, masks):
-                sparse.mask.assign(mask)
-            self._overfull.assign(overfull)
-
-        if _writes_in_branches():  # else nothing is written, which takes time
-            ops.cond(is_due, lambda: write(*followed()), lambda: None)
-        else:
-            write(*ops.cond(is_due, followed, lambda: (masks, overfull)))
-
     def finalize_variable_values(self, var_list):
         super().finalize_variable_values(var_list)
         self.check_budget()
-
-    def check_budget(self) -> None:
-        """Raise `ValueError`, once, if a step found more weights than the budget of a variable.
-
-        A compiled step cannot raise: `fit` does when it ends, and a method when it begins.
-        """
-        excess = int(ops.convert_to_numpy(self._overfull)) if self.built and has_value(self._overfull) else 0
-        if excess:
-            self._overfull.assign(0)
-            raise ValueError(
-                f"Weights were set from outside at pruned positions of variables that {self.name!r} keeps sparse, in "
-                f"one of them {excess:,} more than its budget: training cuts them to the mask that there was. Set "
-                "weights of the same sparsity, or compile the model with a new SparseOptimizer, whose mask='magnitude' "
-                "keeps the largest."
-            )
 
     def add_state(self, name: str, dtype: str) -> None:
         """Add a variable of zeros of its shape for every sparse variable, as `sparse_variable.state[name]`.
@@ -248,7 +197,7 @@ class SparseOptimizer(WrappingOptimizer):
             ValueError: the optimizer has something of that name, or has not been built.
         """
         check_built(self, "add_state")
-        check_new_state(name, dtype, (*self.state, *_RESERVED))
+        check_new_state(name, dtype, (*self.state, *RESERVED))
         self._add_state_variables(name, dtype)
         self.state[name] = dtype
 
@@ -270,56 +219,6 @@ class SparseOptimizer(WrappingOptimizer):
         self.gradient_decay = checked_decay(decay, "SparseOptimizer.remember_gradients", "decay")
         if self.sparse_variables[0].gradient is None:
             self._add_gradient_variables()
-
-    def save_own_variables(self, store):
-        """Write what is not the wrapped optimizer's, which Keras saves by itself."""
-        for name, variable in self._named_variables().items():
-            store[name] = ops.convert_to_numpy(variable)
-        if self.gradient_decay is not None:
-            store["gradient_decay"] = np.float64(self.gradient_decay)
-
-    def load_own_variables(self, store):
-        """Read what `save_own_variables` wrote; states that this optimizer does not have yet come along.
-
-        Raises:
-            ValueError: the masks in the file are not of the variables that this optimizer makes sparse.
-        """
-        stored = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no mapping)
-        if not self.built:
-            warnings.warn(
-                f"The masks of {self.name!r} were not loaded, because it has not been built: call "
-                "`optimizer.build(model.trainable_variables)` before you load, or training will draw other masks.",
-                stacklevel=2,
-            )
-            return
-        if not stored:  # it was saved before its first step, with a dense model: it begins here
-            self._begin()
-            return
-        check_masks(self.name, self._named_variables(), stored)
-        decay = stored.pop("gradient_decay", self.gradient_decay)
-        stored |= self._checked_records(stored)
-        for name in sorted(stored):
-            role = name.rpartition("_")[0]
-            if role not in ("", *_RESERVED, *self.state):
-                self.add_state(role, str(stored[name].dtype))
-        if decay is not None:
-            self.remember_gradients(float(np.asarray(decay)))
-        for name, variable in self._named_variables().items():
-            if name in stored:
-                variable.assign(stored[name])
-            else:  # a method that the file knows nothing of begins anew
-                variable.assign(np.zeros(tuple(variable.shape), variable.dtype))
-
-    def _checked_records(self, stored: dict) -> dict[str, np.ndarray]:
-        """The records of the masks that are loaded, which are checked; earlier versions stored none."""
-        checked_threshold(stored["threshold"], repr(self.name))
-        records = {}
-        for index, sparse in self._numbered().items():
-            owner = f"{sparse.name!r} in {self.name!r}"
-            mask = checked_mask(stored[f"mask_{index}"], sparse.units, owner)
-            own, active = Record.of(sparse.record), int(mask.sum())
-            records[f"record_{index}"] = loaded_record(stored.get(f"record_{index}"), own, active, owner).array()
-        return records
 
     def get_config(self):
         config = {
@@ -415,22 +314,6 @@ class SparseOptimizer(WrappingOptimizer):
         for sparse in self.sparse_variables:  # the mean over the replicas of a `tf.distribute.Strategy`
             sparse.gradient = self._add_like(sparse.variable, "gradient", "float32", aggregation="mean")
 
-    def _numbered(self) -> dict[int, SparseVariable]:
-        """What is trained, by its number among the variables that are: a loaded optimizer is built for those alone."""
-        trained = {id(sparse.variable): sparse for sparse in self._trained}
-        numbers = enumerate(variable for variable in self._built_for if variable.trainable)
-        return {number: trained[id(variable)] for number, variable in numbers if id(variable) in trained}
-
-    def _named_variables(self) -> dict[str, keras.Variable]:
-        """What is saved, by role and number of the variable: the paths of variables differ between models."""
-        named = {"threshold": self.sparse_variables[0].threshold} if self.sparse_variables else {}
-        for index, sparse in self._numbered().items():
-            named[f"mask_{index}"], named[f"record_{index}"] = sparse.mask, sparse.record
-            named |= {f"{name}_{index}": variable for name, variable in sparse.state.items()}
-            if sparse.gradient is not None:
-                named[f"gradient_{index}"] = sparse.gradient
-        return named
-
 
 def _keeps_slots_clean(optimizer) -> bool:
     """Whether zero gradients leave slots at pruned positions as they began: not an average of dense weights."""
@@ -444,12 +327,6 @@ def _outside_traces():
     import tensorflow as tf
 
     return tf.init_scope()
-
-
-def _writes_in_branches() -> bool:
-    """Whether variables can be assigned to in the branches of a conditional."""
-    backend = keras.backend.backend()
-    return backend == "torch" or (backend == "tensorflow" and replicas() == 1)
 
 
 def _is_eager() -> bool:

@@ -9,7 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_dsr.methods import ACDC, DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static, StraightThrough, TopKAST
+from keras_dsr.methods import (
+    ACDC,
+    DSD,
+    DSR,
+    MEST,
+    SET,
+    SNFS,
+    DeepR,
+    GradualPruning,
+    GraNet,
+    RigL,
+    Static,
+    StraightThrough,
+    TopKAST,
+)
 from tests.helpers.networks import bits, dtype_of, int32, program, values
 from tests.helpers.views import (
     EIGHT_ACTIVE,
@@ -66,6 +80,9 @@ CASES = [
     Case(DSD([(0, 0.5), (STEP, 0.0)]), ALL, RESTORED, random=False),
     Case(ACDC(0.5, begin_step=STEP, end_step=STEP), PRUNED, KEPT, random=False),
     Case(ACDC(0.5, begin_step=STEP - 2, phase=2, end_step=100, scope="tensor"), ALL, RESTORED, random=False),
+    Case(GraNet(final_sparsity=0.5, end_step=STEP, scope="tensor"), PRUNED, KEPT, random=False),
+    Case(GraNet(0.25, 0.25, end_step=10**7, fraction=1 / 3), MOVED, KEPT, random=False),
+    Case(MEST(fraction=1 / 3, gradient_weight=0.0, end_step=10**7), MOVED, KEPT),
     Case(RigL(fraction=1 / 3, end_step=10**7), MOVED, KEPT, random=False),
     Case(SNFS(fraction=1 / 3, end_step=10**7), MOVED, KEPT, random=False),
     Case(StraightThrough(), MOVED, EIGHT_WEIGHTS, random=False),  # 0.3 and 0.4, which are stored at 3 and 7, come back

@@ -9,7 +9,21 @@ import pytest
 
 import keras_dsr as dsr
 from keras_dsr.backend.keras_slots import optimizer_slots
-from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
+from keras_dsr.methods import (
+    ACDC,
+    DSD,
+    DSR,
+    MEST,
+    SET,
+    SNFS,
+    DeepR,
+    GradualPruning,
+    GraNet,
+    RigL,
+    Static,
+    StraightThrough,
+    TopKAST,
+)
 from keras_dsr.ops.initial_masks import random_mask
 from keras_dsr.weights.reallocation import Reallocation
 from tests.helpers.networks import values
@@ -27,6 +41,11 @@ OF_UNITS = [
     SNFS(0.5, end_step=10**6),
     GradualPruning(final_sparsity=0.8, end_step=30),
     DSD(sparsity=[(0, 0.7), (10, 0.0), (20, 0.6)]),
+    MEST(0.5, end_step=10**6),
+    GraNet(final_sparsity=0.8, end_step=30),
+    ACDC(0.7, begin_step=10, phase=10, end_step=35),
+    StraightThrough(),
+    TopKAST(0.3),
     Static(),
 ]
 OF_GROUPS = [
@@ -34,6 +53,8 @@ OF_GROUPS = [
     SET(0.3, rule="signed"),
     DeepR(temperature=1e-2, learning_rate=0.1),
     RigL(0.5, end_step=10**6),
+    MEST(0.5, end_step=10**6),
+    StraightThrough(),
     Static(),
 ]
 TO_FAN_IN = [GradualPruning(final_sparsity=0.8, end_step=30), DSD(sparsity=[(0, 0.7), (10, 0.0), (20, 0.6)])]
@@ -43,6 +64,8 @@ def to_n_of_m(sparsity: float) -> list:
     return [
         GradualPruning(final_sparsity=sparsity, end_step=30),
         DSD(sparsity=[(0, sparsity), (10, 0.0), (20, sparsity)]),
+        GraNet(final_sparsity=sparsity, end_step=30, scope="tensor"),
+        ACDC(sparsity, begin_step=10, phase=10, end_step=35, scope="tensor"),
     ]
 
 

@@ -6,7 +6,21 @@ import pytest
 
 import keras_dsr as dsr
 from keras_dsr.backend.keras_slots import optimizer_slots
-from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, Static
+from keras_dsr.methods import (
+    ACDC,
+    DSD,
+    DSR,
+    MEST,
+    SET,
+    SNFS,
+    DeepR,
+    GradualPruning,
+    GraNet,
+    RigL,
+    Static,
+    StraightThrough,
+    TopKAST,
+)
 from keras_dsr.weights.reallocation import Reallocation
 from tests.helpers.reallocations import assert_rewritten, places, set_anew
 
@@ -23,11 +37,18 @@ METHODS = [
     SNFS(0.5, end_step=10**6),
     GradualPruning(final_sparsity=0.8, end_step=50),
     DSD(sparsity=[(0, 0.7), (10, 0.0), (20, 0.6)]),
+    MEST(0.5, end_step=10**6),
+    GraNet(final_sparsity=0.8, end_step=50),
+    ACDC(0.7, begin_step=10, phase=10, end_step=45),
+    StraightThrough(),
+    StraightThrough(scope="global"),
+    TopKAST(0.3),
     Static(),
 ]
-AT_ZERO = (DSR, SET, RigL, SNFS, DeepR)
-NOT_COMPACT = (RigL, SNFS, GradualPruning, DSD)  # the last two begin with more weights than there is room for
-PER_TENSOR = (SET, DeepR, RigL, Static)
+# Those that need gradients have them of an optimizer here, or begin with more weights than there is room for, or train
+# those that are pruned.
+NOT_COMPACT = (RigL, SNFS, GradualPruning, DSD, MEST, GraNet, ACDC, StraightThrough, TopKAST)
+PER_TENSOR = (SET, DeepR, RigL, MEST, TopKAST, Static)
 
 
 def network(method, storage: str) -> keras.Model:
@@ -69,7 +90,7 @@ def reallocate_often(method, storage: str, calls: int, seed: int = 0) -> None:
             assert sum(now) == sum(counts), context
         if isinstance(method, PER_TENSOR):
             assert now == counts, context
-        if isinstance(method, GradualPruning):
+        if isinstance(method, (GradualPruning, GraNet)):
             assert all(a <= b for a, b in zip(now, counts)), context
         for weight, of_it, old, were in zip(weights, slots, before, were_active):
             assert_rewritten(method, weight, of_it, old, were)

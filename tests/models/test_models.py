@@ -57,6 +57,21 @@ def test_lenet_regularizes_its_three_kernels():
     assert len(model.losses) == 3
 
 
+# The keyword spotter of Hello Edge
+
+
+@shapes_alone
+def test_hello_edge_has_three_hidden_layers_of_436_units():
+    model = models.hello_edge()
+    kernels = [tuple(layer.kernel.shape) for layer in model.layers if hasattr(layer, "kernel")]
+    assert kernels == [(1568, 436), (436, 436), (436, 436), (436, 10)]
+    half = models.hello_edge(width=0.5, dense=sparse(dsr.SparseDense, 0.9), kernel_regularizer="l2")
+    assert [weight.shape for weight in dsr.sparse_weights(half)] == [(1568, 218), (218, 218), (218, 218), (218, 10)]
+    assert len(half.losses) == 4
+    with pytest.raises(ValueError, match="hello_edge.width=....* the 436 hidden units.*Received: 0"):
+        models.hello_edge(width=0)
+
+
 # Wide residual networks
 
 

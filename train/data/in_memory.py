@@ -13,6 +13,7 @@ from train.data.augmentation import crop_and_flip, normalize
 from train.data.batch_shard import WHOLE, Part
 from train.data.captions import cifar10_captions
 from train.data.imagenet import ImageNet
+from train.data.keywords import keywords
 from train.data.shuffling import epoch_seed, shuffled
 from train.data.speech import read_recordings, speech
 from train.data.tasks import Task, classification
@@ -53,10 +54,10 @@ class Data(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class InMemory:
-    """Images held as they are stored (uint8), and normalized when they are read. See `Data`.
+    """Images held as they are stored, and normalized when they are read. See `Data`.
 
     Attributes:
-        train_images: uint8 array of shape `(examples, height, width, channels)`.
+        train_images: array of uint8 or float32 of shape `(examples, height, width, channels)`.
         train_labels: int array of shape `(examples,)`.
         test_images, test_labels: likewise.
         mean, std: one number a channel, in the units of the pixels.
@@ -143,6 +144,8 @@ def load_data(name: str, data_dir: str | None = None) -> Data:
     builder = tfds.find_builder(STORED_AS.get(name, name), data_dir)
     if name == "cifar10_captions":
         return cifar10_captions(builder)
+    if name == "keywords":
+        return InMemory(**keywords(read_recordings(builder)), mean=(0.0,), std=(1.0,))
     if name == "spoken_digit":
         return speech(read_recordings(builder))
     if name == "imagenet2012":
@@ -155,5 +158,5 @@ PREPARATION = {
     "fashion_mnist": {"mean": (72.94,), "std": (90.02,)},
     "cifar10": {"mean": (125.31, 122.95, 113.87), "std": (62.99, 62.09, 66.70), "augment": crop_and_flip},
 }
-STORED_AS = {"cifar10_captions": "cifar10"}
-DATASETS = ("digits", *PREPARATION, "imagenet2012", "cifar10_captions", "spoken_digit")
+STORED_AS = {"cifar10_captions": "cifar10", "keywords": "spoken_digit"}
+DATASETS = ("digits", *PREPARATION, "imagenet2012", "cifar10_captions", "spoken_digit", "keywords")

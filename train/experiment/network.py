@@ -223,4 +223,5 @@ NETWORKS = {
     "neural_talk": models.neural_talk,
     "deep_speech": models.deep_speech,
     "deep_speech_2": models.deep_speech_2,
+    "hello_edge": models.hello_edge,
 }
