@@ -4,7 +4,7 @@ from keras_dsr import layers, methods, schedules
 from keras_dsr._version import __version__ as __version__
 from keras_dsr.analysis import sensitivity, summary
 from keras_dsr.callbacks import DSDCallback, DSRCallback, Reallocate
-from keras_dsr.conversion import densify, sparsify, strip
+from keras_dsr.conversion import densify, masks_at_initialization, sparsify, strip
 from keras_dsr.exporting import export
 from keras_dsr.layers import *  # noqa: F403
 from keras_dsr.optimizers import SparseOptimizer
@@ -23,6 +23,7 @@ __all__ = [
     "SparseOptimizer",
     "densify",
     "export",
+    "masks_at_initialization",
     "methods",
     "pointwise_convolutions",
     "report",

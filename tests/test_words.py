@@ -129,6 +129,9 @@ SWEPT = {
         dsr.sensitivity,
         lambda: {"model": dense_network(), "data": (INPUTS, CLASSES), "sparsities": [0.5], "verbose": 0},
     ),
+    "masks_at_initialization": Swept(
+        dsr.masks_at_initialization, lambda: {"model": dense_network(), "data": (INPUTS, CLASSES), "sparsity": 0.5}
+    ),
     "Reallocate": Swept(dsr.Reallocate, lambda: {"method": dsr.methods.Static()}),
     "Reallocate, every step": Swept(dsr.Reallocate, lambda: {"method": dsr.methods.DeepR()}, ("period",)),
     "DSRCallback": Swept(dsr.DSRCallback),
@@ -274,6 +277,7 @@ TAKEN = {
     "phase": COUNTS,
     "power": POSITIVE,
     "resumable": FLAGS,
+    "rounds": COUNTS,
     "seed": SEEDS,
     "select": NONE | {"class of layers", "function"},
     "signed": FLAGS,
@@ -294,6 +298,10 @@ TAKEN = {
     "verbose": FLAGS | {"0", "1"},
     "CompactWeight.add_state.dtype": set(),
     "CompactWeight.units_at.sparsity": SHARES,
+    "masks_at_initialization.exclude": LISTS,
+    "masks_at_initialization.method": set(),
+    "masks_at_initialization.model": set(),
+    "masks_at_initialization.sparsity": SHARES,
     "methods.ACDC.end_step": set(),
     "methods.ACDC.sparsity": SHARES,
     "methods.StraightThrough.decay": POSITIVE | {"0"},

@@ -12,6 +12,7 @@ from rich.progress import track
 from keras_dsr.arguments import check_model, drawn_seed, is_function
 from keras_dsr.backend.keras_owners import models_holding
 from keras_dsr.conversion.convert import Conversion, convert
+from keras_dsr.conversion.given_masks import checked_masks, given_by_name
 from keras_dsr.conversion.sparsify_report import SkippedRow, SparseRow, SparsifyReport
 from keras_dsr.conversion.untrained import check_can_be_scaled, notes_on_first_weights
 from keras_dsr.layers.capacity import room_for
@@ -30,7 +31,15 @@ from keras_dsr.ops.patterns import Pattern, check_fits, check_pattern
 from keras_dsr.ops.sparsity_distributions import check_distribution, numbers_of_units
 from keras_dsr.ops.units import Units
 from keras_dsr.selectors.candidates import Candidate
-from keras_dsr.selectors.language import Selector, built_candidates, check_matched, check_selector, choose, matches
+from keras_dsr.selectors.language import (
+    Selector,
+    built_candidates,
+    check_matched,
+    check_selector,
+    checked_selectors,
+    choose,
+    matches,
+)
 from keras_dsr.weights.sparse_weights import layer_weights, sparse_optimizer
 
 Distribution = str | Mapping[Selector, float] | Callable[[Candidate], float]
@@ -43,7 +52,7 @@ def sparsify(
     include: Selector | Iterable[Selector] = (),
     exclude: Selector | Iterable[Selector] = (),
     pattern: Pattern = "element",
-    mask: str = "random",
+    mask: str | Mapping[str, np.ndarray] = "random",
     seed: int | None = None,
     storage: str = "masked",
     capacity: int | float | None = None,
@@ -72,7 +81,9 @@ def sparsify(
         pattern: what is pruned and grown as a whole: `"element"` (single weights), `"kernel"` (k x k slices of
             convolutions), a pair such as `(4, 1)` (blocks of 4 neighbouring inputs by 1 output), `"2:4"` or another
             N:M (of 4 neighbouring inputs 2), or `"fan_in"` (as many in each output).
-        mask: `"random"`; or `"magnitude"`, the largest weights (units) of each tensor stay: for a pretrained model.
+        mask: `"random"`; `"magnitude"`, the largest weights (units) of each tensor stay: for a pretrained model; or a
+            mapping from the paths of weights to bool arrays of their shapes, as `masks_at_initialization` returns:
+            they become sparse by these masks, others stay dense, and `sparsity` and `distribution` are not used.
         seed: int, of random masks. None draws one from Python's random numbers.
         storage: how weights are stored (see `keras_dsr.SparseDense`). `"masked"`; `"compact"`: as a list where the
             layer is a product with one matrix or a convolution; or `"auto"`: as a list where that makes a step faster
@@ -101,26 +112,36 @@ def sparsify(
     """
     check_model(model, "sparsify")
     pattern = check_pattern(pattern, "sparsify")
-    check_mask(mask, "sparsify")
+    if not isinstance(mask, Mapping):
+        check_mask(mask, "sparsify")
     check_storage(storage, capacity, batch_size, "sparsify")
     check_initial_scale(initial_scale, "sparsify")
     sparsity = check_sparsity(sparsity, "sparsify")
-    check_fits(pattern, sparsity, "sparsify")
+    if not isinstance(mask, Mapping):
+        check_fits(pattern, sparsity, "sparsify")
     seed = drawn_seed(seed, "sparsify", "seed")
     found, unbuilt = built_candidates(model, "sparsify")
+    if isinstance(mask, Mapping):
+        include = [*checked_selectors(include, "sparsify", "include"), *given_by_name(mask, found)]
     chosen, left_out = choose(found, include, exclude, "sparsify")
+    if isinstance(mask, Mapping):
+        left_out += [(one, "no mask was given") for one in chosen if one.name not in mask]
+        chosen = [one for one in chosen if one.name in mask]
     skipped = [SkippedRow(one.name, type(one.layer).__name__, one.size, reason) for one, reason in left_out]
-    _check_not_sparse(model, skipped, sparsity, distribution, pattern)
+    _check_not_sparse(model, skipped, sparsity, "uniform" if isinstance(mask, Mapping) else distribution, pattern)
     _check_not_held(chosen)
     made_of = [units_of(cast(keras.layers.Layer, one.layer), one.role, one.shape, pattern) for one in chosen]
-    active = _distribute(distribution, sparsity, chosen, made_of)
+    given = checked_masks(mask, chosen, made_of) if isinstance(mask, Mapping) else None
+    active = [] if given is not None else _distribute(distribution, sparsity, chosen, made_of)
     if initial_scale == "active":
-        check_can_be_scaled(model, chosen, mask)
+        check_can_be_scaled(model, chosen, mask if isinstance(mask, str) else "given")
 
     by_layer: dict[int, tuple[keras.layers.Layer, dict[str, np.ndarray]]] = {}
     for index, one in enumerate(chosen):
         of_layer = by_layer.setdefault(id(one.layer), (one.layer, {}))[1]
-        if mask == "magnitude":
+        if given is not None:
+            of_layer[one.role] = given[index]
+        elif mask == "magnitude":
             of_layer[one.role] = magnitude_mask(ops.convert_to_numpy(one.variable), active[index], made_of[index])
         else:
             of_layer[one.role] = random_mask(one.shape, active[index], made_of[index], [seed, index])
@@ -143,7 +164,8 @@ def sparsify(
         for one in chosen
     )
     conversions = [Conversion(*of_layer, choices[key].storage) for key, of_layer in by_layer.items()]
-    notes = notes_on_first_weights(model, chosen, [row.sparsity for row in rows], mask, initial_scale)
+    drawn = mask if isinstance(mask, str) else "given"
+    notes = notes_on_first_weights(model, chosen, [row.sparsity for row in rows], drawn, initial_scale)
     convert(model, conversions, pattern, seed, capacity, initial_scale)
     skipped += [SkippedRow(layer.name, type(layer).__name__, 0, "not built: never called yet") for layer in unbuilt]
     return SparsifyReport(rows, tuple(skipped), _own_classes(chosen), notes)
