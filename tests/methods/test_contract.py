@@ -94,9 +94,19 @@ CASES = [
 ONE_OF_EACH = list({type(case.method): case for case in CASES}.values())
 
 
+# What these do is made of the parts of others, which each backend compiles for long enough.
+MADE_OF_OTHERS = (ACDC, GraNet, MEST, StraightThrough, TopKAST)
+compiled_for_long = pytest.mark.slow_on("tensorflow", "jax")
+
+
 def parametrized(mark):
     """Every case, those that are not in ONE_OF_EACH with a mark."""
-    cases = [pytest.param(case, marks=() if case in ONE_OF_EACH else mark) for case in CASES]
+
+    def marks(case):
+        is_made_of_others = isinstance(case.method, MADE_OF_OTHERS)
+        return [*([] if case in ONE_OF_EACH else [mark]), *([compiled_for_long] if is_made_of_others else [])]
+
+    cases = [pytest.param(case, marks=marks(case)) for case in CASES]
     return pytest.mark.parametrize("case", cases, ids=lambda case: repr(case.method))
 
 
