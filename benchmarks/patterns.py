@@ -32,15 +32,16 @@ Kind = tuple[str, str, str, float, str]  # network, data set, method, sparsity, 
 
 def finished_runs(folders: list[pathlib.Path]) -> dict[Kind, list[Result]]:
     """The finished runs in these folders, by what they have in common."""
-    kinds: dict[Kind, list[Result]] = {}
+    kinds: dict[Kind, dict[str, Result]] = {}
     for path in sorted(run for folder in folders for run in folder.iterdir() if run.is_dir()):
         config, result = read_config(path), read_result(path)
         if config is None or result is None:
             continue
         of = config["settings"]
         pattern = of["pattern"] if of["method"] != "dense" else ""
-        kinds.setdefault((of["model"], of["dataset"], of["method"], of["sparsity"], pattern), []).append(result)
-    return kinds
+        kind = of["model"], of["dataset"], of["method"], of["sparsity"], pattern
+        kinds.setdefault(kind, {})[result.name] = result  # dense ones may lie in several folders
+    return {kind: list(results.values()) for kind, results in kinds.items()}
 
 
 def patterns_table(folders: list[pathlib.Path], rounds: int) -> Table:
