@@ -3,7 +3,8 @@
     python -m train.compare --model=hello_edge --dataset=keywords --methods=dense,static,dsr --sparsity=0.9 --seeds=3
     python -m train.compare --model=hello_edge --dataset=keywords --methods=dsr --sparsity=0.9 --pattern=4x1 --seeds=3
 
-Cost: 40 s a run on 2 cores. Result: docs/serving.md. No paper has it: the recordings are those of `spoken_digit`, 300 of them the test.
+Cost: 40 s a run on 2 cores. Result: docs/serving.md. No paper has it: the recordings are those of `spoken_digit`, 300
+of them the test.
 """
 
 from train.methods import DSR, SET, RigL
