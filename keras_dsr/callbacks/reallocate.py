@@ -9,8 +9,8 @@ import keras
 from keras_dsr import schedules
 from keras_dsr.arguments import check_whole, checked_pairs, is_function, is_whole
 from keras_dsr.methods import DSR, Static
-from keras_dsr.methods.base import check_method
 from keras_dsr.weights.loadable import warn_of_files_that_do_not_load
+from keras_dsr.weights.methods_by_layer import checked_methods
 from keras_dsr.weights.reallocator import Reallocator
 from keras_dsr.weights.sparse_weights import sparse_weights
 
@@ -28,7 +28,9 @@ class Reallocate(keras.callbacks.Callback):
     last reallocation) and `dsr_pruned` (units pruned and regrown in this epoch).
 
     Args:
-        method: a method, such as `keras_dsr.methods.DSR(target=600)`.
+        method: a method, such as `keras_dsr.methods.DSR(target=600)`; or a mapping from selectors of layers (as in
+            `sparsify(include=)`) to methods: each moves the weights that its selector names, with a budget of their
+            own, and what no selector names stays.
         period: int, steps between reallocations; or `(epoch, period)` pairs, each in force from that epoch on, such as
             `[(0, 100), (25, 200)]`; or a function of the epoch. None: 1 for a method that acts at every step
             (`DeepR`), else 100.
@@ -48,8 +50,8 @@ class Reallocate(keras.callbacks.Callback):
     def __init__(self, method, period: Period | None = None, stop_at: int | None = None, seed: int = 0):
         super().__init__()
         owner = type(self).__name__
-        check_method(method, owner)
-        every_step = method.every_step
+        self._methods = [each for _, each in checked_methods(method, owner)]
+        every_step = any(each.every_step for each in self._methods)
         if stop_at is not None and (not is_whole(stop_at) or stop_at < 0):
             raise ValueError(
                 f"{owner}(stop_at=...) must be an epoch, an int of at least 0, or None. Received: stop_at={stop_at!r}"
@@ -59,17 +61,22 @@ class Reallocate(keras.callbacks.Callback):
         self.seed = check_whole(seed, None, owner, "seed")
         if every_step and period is not None and not (is_whole(period) and period == 1):
             raise ValueError(
-                f"{owner}(period=...): {type(method).__name__} acts after every step of the optimizer: pass period=1, "
+                f"{owner}(period=...): {self._walking} acts after every step of the optimizer: pass period=1, "
                 f"or leave it out. Received: period={period!r}"
             )
         self._period_at = _period_schedule(period if period is not None else 1 if every_step else 100, owner)
         self._reallocator = None
         self._has_warned = False
 
+    @property
+    def _walking(self) -> str:
+        """The name of a method that acts at every step."""
+        return next(type(each).__name__ for each in self._methods if each.every_step)
+
     def on_train_begin(self, logs=None):
-        if self.method.every_step and self.model.steps_per_execution != 1:
+        if any(each.every_step for each in self._methods) and self.model.steps_per_execution != 1:
             raise ValueError(
-                f"{type(self.method).__name__} acts after every step of the optimizer, and a callback is called once "
+                f"{self._walking} acts after every step of the optimizer, and a callback is called once "
                 "in `steps_per_execution` steps: compile the model with steps_per_execution=1. "
                 f"Received: steps_per_execution={self.model.steps_per_execution!r}"
             )
@@ -120,7 +127,9 @@ class Reallocate(keras.callbacks.Callback):
     def _warn_of_nothing(self) -> None:
         """Say so, once, if nothing moved in a training of which that could be expected."""
         has_moved = any(outcome.state.get("pruned", 1) for outcome in self._in_training)
-        is_meant = isinstance(self.method, Static) or self._stopped or not self._batches_in_training
+        is_meant = (
+            all(isinstance(each, Static) for each in self._methods) or self._stopped or not self._batches_in_training
+        )
         if has_moved or is_meant or self._has_warned:
             return
         self._has_warned = True

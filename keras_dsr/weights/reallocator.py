@@ -8,7 +8,7 @@ from keras_dsr.arguments import check_whole
 from keras_dsr.backend.keras_owners import holds, optimizers_alive
 from keras_dsr.backend.keras_slots import activity, steps_taken
 from keras_dsr.layers.record import Record
-from keras_dsr.methods.base import check_method
+from keras_dsr.weights.methods_by_layer import checked_methods, parted
 from keras_dsr.weights.movable import movable_weights
 from keras_dsr.weights.reallocation import Outcome, Reallocation
 from keras_dsr.weights.sparse_weights import check_has_weights, sparse_weights
@@ -28,7 +28,9 @@ class Reallocator:
 
     Args:
         model: a Keras model whose weights exist, some of them sparse and not frozen.
-        method: a method, such as `keras_dsr.methods.DSR(target=600)`.
+        method: a method, such as `keras_dsr.methods.DSR(target=600)`; or a mapping from selectors of layers (as in
+            `sparsify(include=)`) to methods: each moves the weights that its selector names, with a budget of their
+            own, and what no selector names stays.
         period: int, steps of the optimizer between reallocations.
         optimizer: the Keras optimizer that trains the sparse weights. None: whichever does.
         seed: int, of the method's random numbers.
@@ -64,7 +66,7 @@ class Reallocator:
                 "call `keras_dsr.sparsify(model)`, or compile it with `keras_dsr.SparseOptimizer(optimizer)`. "
                 f"Received: model={model!r}"
             )
-        check_method(method, "Reallocator")
+        self._methods = checked_methods(method, "Reallocator")
         check_whole(period, 1, "Reallocator", "period")
         check_whole(seed, None, "Reallocator", "seed")
         if optimizer is not None and not isinstance(optimizer, keras.optimizers.Optimizer):
@@ -90,11 +92,18 @@ class Reallocator:
         self._steps_before = {id(one): steps_taken(one) for one in optimizers if activity(one)}
         self._records = {id(weight.variable): Record.of(weight.record) for weight in weights}
         self._others = [one for one in optimizers if one is not self._expected]
-        if len(self.reallocations) == 1 and self.reallocations[0].is_of(weights, self._given):
-            self.reallocations[0].begin()
+        parts = parted(self.model, weights, self._methods, "Reallocator")
+        if len(self.reallocations) == len(parts) and all(
+            part.is_of(of_it, self._given) for part, (_, of_it) in zip(self.reallocations, parts)
+        ):
+            for part in self.reallocations:
+                part.begin()
         else:
-            self.reallocations = [Reallocation(self.model, self.method, self.seed, weights, self._given)]
-        self._counters = [] if self._expected is None else [StepCounter(self._expected)]
+            self.reallocations = [
+                Reallocation(self.model, method, self.seed + index, of_it, self._given)
+                for index, (method, of_it) in enumerate(parts)
+            ]
+        self._counters = [] if self._expected is None else [StepCounter(self._expected) for _ in parts]
         self._settled = self._given is not None
         self._batches = 0
         self._watch()
@@ -239,8 +248,13 @@ class Reallocator:
             if part.gradients:
                 raise part.gradients[0].of_several_optimizers()
         self.reallocations, self._counters = [], []
-        for index, (optimizer, of_it) in enumerate(trained):
-            part = Reallocation(self.model, self.method, self.seed + index, of_it, optimizer)
+        each = [
+            (optimizer, *part)
+            for optimizer, of_it in trained
+            for part in parted(self.model, of_it, self._methods, "Reallocator")
+        ]
+        for index, (optimizer, method, of_it) in enumerate(each):
+            part = Reallocation(self.model, method, self.seed + index, of_it, optimizer)
             before = self._steps_before.get(id(optimizer), 0)
             part.start(before, self._records[id(of_it[0].variable)])  # what was begun was by the steps of another one
             self.reallocations.append(part)
