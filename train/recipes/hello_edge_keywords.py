@@ -7,7 +7,7 @@ Cost: 40 s a run on 2 cores. Result: docs/serving.md. No paper has it: the recor
 of them the test.
 """
 
-from train.methods import DSR, SET, RigL
+from train.methods import DSR, SET, RigL, dsd
 from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
@@ -22,6 +22,7 @@ RECIPE = Recipe(
         "dsr": DSR(target=0.05, period=((0, 44),)),
         "set": SET(target=0.05, period=((0, 44),)),
         "rigl": RigL(period=((0, 44),)),
+        **dsd(sparsities=(0.5,), dense=(40,), sparse=(20,), final=20),
     },
     steps_per_execution=22,
 )

@@ -58,7 +58,7 @@ OTHERWISE = {  # a number of each method, as it was not
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "straight_through"])  # which it had not
 def test_a_run_of_the_first_version_goes_on_by_the_same_numbers_alone(method, tmp_path):
     settings, recipe = resolve(Settings(model="wide_resnet", dataset="cifar10", method=method, out=str(tmp_path)))
     config = run_config(settings, recipe)
