@@ -109,8 +109,16 @@ def check_state(state: Mapping[str, str] | None, owner: str, argument: str) -> d
     return dict(state)
 
 
+PASSED_BACK = ("gradient", "trained")  # what a layer keeps of what passes back: no method's list
+
+
 def check_state_variable(name: str, dtype: str, owner: str) -> None:
     """Raise `ValueError` if a method cannot keep something of this name and dtype for each weight."""
+    if is_one_of(name, PASSED_BACK):
+        raise ValueError(
+            f"{owner}(name=...) must not be {name!r}, under which layers keep what passes back to their weights. Give "
+            f"the list another name. Received: name={name!r}"
+        )
     if not _is_state_name(name):
         raise ValueError(f"{owner}(name=...) must be a name for attributes, such as 'signs'. Received: name={name!r}")
     if not _is_dtype(dtype):

@@ -194,7 +194,7 @@ SWEPT = {
     "TiedDense": tied(dsr.TiedDense, (6,), units=3),
     "TiedConv2D": tied(dsr.TiedConv2D, (4, 4, 2), filters=3, kernel_size=3),
 }
-CONTRACT = ("Decision", "Grown", "Method", "MethodInputs")
+CONTRACT = ("Decision", "Grown", "Method", "MethodInputs", "PrunedTraining")
 METHODS = [name for name in dsr.methods.__all__ if name[0].isupper() and name not in CONTRACT]
 SWEPT |= {f"methods.{name}": reallocating(getattr(dsr.methods, name)) for name in METHODS}
 LAYERS = ["TiedDense", "TiedConv2D", *(KINDS[kind].sparse_class.__name__ for kind in KINDS)]

@@ -101,6 +101,14 @@ def innermost_optimizers(optimizer: keras.optimizers.Optimizer | None) -> list[k
     return [inner for part in optimizer.optimizers for inner in innermost_optimizers(part)]
 
 
+def scales_losses(optimizer: keras.optimizers.Optimizer | None) -> bool:
+    """Whether an optimizer has losses multiplied before they are differentiated, and gradients divided afterwards."""
+    if optimizer is None or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return optimizer is not None
+    inner = [getattr(optimizer, "inner_optimizer", None), *getattr(optimizer, "optimizers", ())]
+    return any(scales_losses(one) for one in inner)
+
+
 def batches_taken(optimizer: keras.optimizers.Optimizer) -> int:
     """The number of batches that an optimizer has seen; an int on the host."""
     return int(ops.convert_to_numpy(unwrapped(optimizer)._iterations))

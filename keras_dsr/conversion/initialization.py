@@ -147,6 +147,11 @@ def _synflow(
     model: keras.Model, weights: list[Scored], values: list[np.ndarray], sparsity: float, rounds: int
 ) -> dict[str, np.ndarray]:
     """Prune in rounds, each by the flow through what is left."""
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            f"{OWNER}(method='synflow') sends ones through the inputs that a functional or sequential model knows. "
+            f"Received: model={model!r}, a class of its own. Use method='snip' or 'grasp', with data."
+        )
     variables = model.trainable_variables
     sizes = {id(one.weight.variable): index for index, one in enumerate(weights)}
     shapes = keras.tree.map_structure(lambda tensor: (1, *tensor.shape[1:]), model.inputs)

@@ -1,7 +1,7 @@
 """Compact storage: layers that hold the weights that exist and their positions, and nothing of the size of a kernel."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -15,13 +15,13 @@ from keras_dsr.backend.planes import Window
 from keras_dsr.backend.seen_gradients import SeenGradients
 from keras_dsr.backend.sparse_matmul import multiply
 from keras_dsr.layers.capacity import CAPACITY, check_capacity, room_for
-from keras_dsr.layers.compact_entries import check_entries
 from keras_dsr.layers.compact_limits import CompactLimits
 from keras_dsr.layers.einsum import initializer_of
 from keras_dsr.layers.initial_scale import check_initial_scale, scale_factor, scaled
 from keras_dsr.layers.initial_values import draw
-from keras_dsr.layers.record import RECORD_SHAPE, Record, checked_threshold, loaded_record
+from keras_dsr.layers.record import RECORD_SHAPE, Record
 from keras_dsr.layers.registry import COMPACT_CLASS_OF, enter
+from keras_dsr.layers.saved_as_list import SavedAsList
 from keras_dsr.layers.units_by_pattern import renamed, units_of
 from keras_dsr.ops.initial_masks import active_units, check_sparsity
 from keras_dsr.ops.patterns import Pattern, check_pattern
@@ -32,7 +32,7 @@ from keras_dsr.ops.units import Units
 OWN_STATE = ("indices", "count", "threshold", "record")  # what the layer holds beside the values, whatever the method
 
 
-class CompactLayer(CompactLimits, RefusesVariants):
+class CompactLayer(CompactLimits, RefusesVariants, SavedAsList):
     """Mixin for a Keras layer that is a product with one matrix, or a convolution, whose weights are few.
 
     The trainable variable is `kernel_values`, of shape `(capacity,)`. Beside it lie `kernel_indices` (int32 of shape
@@ -296,43 +296,6 @@ class CompactLayer(CompactLimits, RefusesVariants):
         )
         remove_attributes(layer, [*variables, *own, "pattern", "storage_choice", "converted"])
         layer.supports_jit = True
-
-    def save_own_variables(self, store):
-        if not self.built:
-            return
-        count = int(ops.convert_to_numpy(self.kernel_count))
-        for name, variable in self._lists.items():
-            store[name] = ops.convert_to_numpy(variable)[:count]
-        indices = ops.convert_to_numpy(self.kernel_indices)[:count]
-        store["kernel_rows"], store["kernel_columns"] = indices[:, 0], indices[:, 1]
-        store["kernel_threshold"], store["kernel_record"] = self.kernel_threshold, self.kernel_record
-        if self.bias is not None:
-            store["bias"] = self.bias
-
-    def load_own_variables(self, store):
-        if not self.built:
-            return super().load_own_variables(store)
-        entries: dict[str, Any] = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no mapping)
-        size, bias = self.kernel_values.shape[0], None if self.bias is None else tuple(self.bias.shape)
-        owner = f"{type(self).__name__} {self.name!r}"
-        record = entries.pop("kernel_record", None)
-        checked = check_entries(entries, self.matrix_shape, size, bias, self.unit_size, owner)
-        threshold = checked_threshold(entries["kernel_threshold"], owner)
-        record = loaded_record(record, Record.of(self.kernel_record), len(checked["kernel_values"]), owner)
-        own = {*self._lists, "kernel_rows", "kernel_columns", "kernel_threshold", "bias"}
-        for name in sorted(set(entries) - own):
-            self.add_state(name.removeprefix("kernel_"), str(entries[name].dtype))
-        count = len(checked["kernel_values"])
-        indices = np.stack([checked["kernel_rows"], checked["kernel_columns"]], axis=1)
-        self.kernel_indices.assign(np.pad(indices, [(0, size - count), (0, 0)]).astype("int32"))
-        for name, variable in self._lists.items():  # a method that left nothing there begins anew
-            given = checked.get(name, np.zeros(count))
-            variable.assign(np.pad(given, (0, size - count)).astype(variable.dtype))
-        self.kernel_count.assign(count)
-        self.kernel_threshold.assign(threshold)
-        self.kernel_record.assign(record.array())
-        if self.bias is not None:
-            self.bias.assign(entries["bias"])
 
     def get_config(self):
         config = {"sparsity": self.sparsity, "capacity": self.capacity, "mask_seed": self.mask_seed}

@@ -3,13 +3,15 @@
 import keras
 from keras import ops
 
+from keras_dsr.arguments import PASSED_BACK
 from keras_dsr.backend.dense_gradient import DenseGradient
+from keras_dsr.backend.distribution import replicas
 from keras_dsr.backend.masked_read import read_masked
 from keras_dsr.ops.masking import mask_weights
 
 # The names of the states of a layer by which a method asks for it: a mean of the gradient at all positions, and which
 # pruned weights the gradient trains (bool).
-GRADIENT, TRAINED = "gradient", "trained"
+GRADIENT, TRAINED = PASSED_BACK
 
 
 class PassedBack:
@@ -52,5 +54,6 @@ class PassedBack:
             self.seen.keep(use, upstream)
         gradient = mask_weights(upstream, passes)
         if self.decay and use == 0:
-            gradient += mask_weights(ops.multiply(weight, self.decay), passes & ~mask)
+            decay = self.decay / replicas()  # whose gradients add up
+            gradient += mask_weights(ops.multiply(weight, decay), passes & ~mask)
         return gradient

@@ -1,7 +1,7 @@
 """Methods: which weights are pruned and which are grown. One file a method, all under the contract of `Method`."""
 
 from keras_dsr.methods.acdc import ACDC
-from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs
+from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs, PrunedTraining
 from keras_dsr.methods.deepr import DeepR
 from keras_dsr.methods.dropping import drop_smallest, smallest_active
 from keras_dsr.methods.dsd import DSD
@@ -31,6 +31,7 @@ __all__ = [
     "Grown",
     "Method",
     "MethodInputs",
+    "PrunedTraining",
     "RigL",
     "Static",
     "StraightThrough",

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from keras import ops
 
-from keras_dsr.arguments import is_number
+from keras_dsr.arguments import is_number, is_one_of
 from keras_dsr.ops.masking import mask_weights
 from keras_dsr.ops.randomness import StepSeed
 from keras_dsr.ops.segments import Segments
@@ -36,7 +36,7 @@ class MethodInputs:
         masks: list of bool tensors of the same shapes, true where a weight is active.
         gradients: list of float tensors of the same shapes, the moving average m <- decay * m + (1 - decay) * g of the
             loss's gradients, also where a weight is pruned; None for a method whose `gradient_decay` is None.
-        units: list of `ops.patterns.Units`, what each tensor is made of.
+        units: list of `ops.units.Units`, what each tensor is made of.
         positions: dict; for the index of each tensor in compact storage the positions of its units among those of the
             dense tensor, of shape `(room,)`, increasing where they are active.
         candidates: dict; for the index of each tensor in compact storage, for a method that needs gradients: where they
@@ -130,6 +130,30 @@ class Decision(NamedTuple):
     trained: Any = None
 
 
+class PrunedTraining(NamedTuple):
+    """How pruned weights are trained.
+
+    Attributes:
+        decay: number of at least 0, their weight decay, a part of their gradient.
+        start: what they begin with: `"initializer"`, a draw by the layer's initializer, or `"zeros"`.
+    """
+
+    decay: float
+    start: str
+
+    @classmethod
+    def checked(cls, decay: float, start: str, owner: str) -> "PrunedTraining":
+        """The arguments `decay` and `start` of a method; `ValueError` if one is out of range."""
+        if not is_number(decay) or decay < 0:
+            raise ValueError(
+                f"{owner}(decay=...) must be a number of at least 0: the weight decay of what is trained and not seen, "
+                f"such as 2e-4. Received: decay={decay!r}"
+            )
+        if not is_one_of(start, ("initializer", "zeros")):
+            raise ValueError(f"{owner}(start=...) must be 'initializer' or 'zeros'. Received: start={start!r}")
+        return cls(float(decay), start)
+
+
 class Method(abc.ABC):
     """The base of all methods: which weights are pruned, and which are grown.
 
@@ -144,20 +168,16 @@ class Method(abc.ABC):
         gradient_decay: None if it needs no gradients, else the decay in [0, 1) of their moving average (0: the
             gradient of the last step alone). `SparseOptimizer` and layers with masks keep it; layers in compact storage
             only that of the last step, and refuse another decay.
-        trains_pruned: whether pruned weights have values, which the gradient of the zeros trains that the network sees
-            in their place (straight-through). They stay as they are when a weight is pruned, and are what a grown one
-            starts from; `MethodInputs.weights` has them. Only in layers with masks.
-        pruned_decay: for such a method, the weight decay of pruned weights, part of their gradient.
-        pruned_start: for such a method, what pruned weights begin with: `"zeros"` or `"initializer"`.
+        pruned_training: how pruned weights are trained: they have values, which the gradient of the zeros trains that
+            the network sees in their place (straight-through). The values stay when a weight is pruned, and are what a
+            grown one starts from; `MethodInputs.weights` has them. Only in layers with masks. None: they are not.
     """
 
     conserves: ClassVar[bool] = False
     across: ClassVar[bool] = False
     every_step: ClassVar[bool] = False
     gradient_decay: ClassVar[float | None] = None
-    trains_pruned: ClassVar[bool] = False
-    pruned_decay: ClassVar[float] = 0.0
-    pruned_start: ClassVar[str] = "zeros"
+    pruned_training: ClassVar["PrunedTraining | None"] = None
 
     @abc.abstractmethod
     def init(self, inputs: MethodInputs) -> dict:

@@ -31,7 +31,8 @@ class MEST(Method):
         fraction: float in (0, 1), of a tensor's budget, rounded to whole units; one always stays.
         gradient_weight: number of at least 0, lambda of the paper: how much the gradient counts.
         soft_bound: bool, whether growth comes before it is dropped.
-        end_step: int, positive, in optimizer steps.
+        end_step: int, positive, in optimizer steps. With the soft bound let training go on for a `period` beyond it, or
+            what is above the budget stays.
 
     Example:
 

@@ -5,13 +5,11 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_dsr.arguments import is_number, is_one_of
-from keras_dsr.methods.base import Decision, Method, MethodInputs
+from keras_dsr.arguments import is_one_of
+from keras_dsr.methods.base import Decision, Method, MethodInputs, PrunedTraining
 from keras_dsr.methods.dropping import SCOPES
 from keras_dsr.methods.growth import grow_where_largest
 from keras_dsr.ops.selection import MAX_KEY, largest, ordered_bits, select_smallest
-
-STARTS = ("initializer", "zeros")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,20 +41,11 @@ class StraightThrough(Method):
     start: str = "initializer"
 
     conserves: ClassVar[bool] = True
-    trains_pruned: ClassVar[bool] = True
 
     def __post_init__(self):
-        if not is_number(self.decay) or self.decay < 0:
-            raise ValueError(
-                "StraightThrough(decay=...) must be a number of at least 0: how fast weights that the network does not "
-                f"see shrink, such as 2e-4. Received: decay={self.decay!r}"
-            )
-        for name, known in (("scope", SCOPES), ("start", STARTS)):
-            if not is_one_of(getattr(self, name), known):
-                raise ValueError(
-                    f"StraightThrough({name}=...) must be {known[0]!r} or {known[1]!r}. "
-                    f"Received: {name}={getattr(self, name)!r}"
-                )
+        PrunedTraining.checked(self.decay, self.start, "StraightThrough")
+        if not is_one_of(self.scope, SCOPES):
+            raise ValueError(f"StraightThrough(scope=...) must be 'tensor' or 'global'. Received: scope={self.scope!r}")
 
     @property
     def across(self) -> bool:  # type: ignore[override]  # of the class elsewhere, here of an argument
@@ -64,14 +53,9 @@ class StraightThrough(Method):
         return self.scope == "global"
 
     @property
-    def pruned_decay(self) -> float:  # type: ignore[override]
-        """The decay of weights that the network does not see."""
-        return float(self.decay)
-
-    @property
-    def pruned_start(self) -> str:  # type: ignore[override]
-        """What they begin with."""
-        return self.start
+    def pruned_training(self) -> PrunedTraining:  # type: ignore[override]  # of the class elsewhere, here of arguments
+        """All pruned weights are trained."""
+        return PrunedTraining(self.decay, self.start)
 
     def init(self, inputs: MethodInputs) -> dict:
         """Nothing moved yet."""

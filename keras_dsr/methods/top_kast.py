@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_dsr.arguments import is_number, is_one_of
-from keras_dsr.methods.base import Decision, Method, MethodInputs
-from keras_dsr.methods.straight_through import STARTS, largest_units
+from keras_dsr.arguments import is_number
+from keras_dsr.methods.base import Decision, Method, MethodInputs, PrunedTraining
+from keras_dsr.methods.straight_through import largest_units
 from keras_dsr.ops.units import Groups
 
 
@@ -17,7 +17,8 @@ class TopKAST(Method):
 
     Each update selects in every tensor the units of the largest magnitudes: as many as its budget are active, the set A
     that the network sees, and a larger number, the set B that contains them, is trained, by the gradient of what the
-    network sees (eq. 2 and 3 there). The others stay as they are: neither forward nor backward is ever dense.
+    network sees (eq. 2 and 3 there). The others stay as they are. Until the first update all are trained. (Masked
+    layers hold all weights and their gradients, so this spares neither memory nor time here.)
 
     Args:
         backward_sparsity: float in [0, 1), the fraction of a tensor that is not in B, rounded to whole units. It must
@@ -36,7 +37,6 @@ class TopKAST(Method):
     start: str = "initializer"
 
     conserves: ClassVar[bool] = True
-    trains_pruned: ClassVar[bool] = True
 
     def __post_init__(self):
         if not is_number(self.backward_sparsity) or not 0 <= self.backward_sparsity < 1:
@@ -44,23 +44,12 @@ class TopKAST(Method):
                 "TopKAST(backward_sparsity=...) must be a float in [0, 1): the fraction of each tensor that is not "
                 f"trained. Received: backward_sparsity={self.backward_sparsity!r}"
             )
-        if not is_number(self.decay) or self.decay < 0:
-            raise ValueError(
-                "TopKAST(decay=...) must be a number of at least 0: the weight decay of what is trained and not seen. "
-                f"Received: decay={self.decay!r}"
-            )
-        if not is_one_of(self.start, STARTS):
-            raise ValueError(f"TopKAST(start=...) must be 'initializer' or 'zeros'. Received: start={self.start!r}")
+        PrunedTraining.checked(self.decay, self.start, "TopKAST")
 
     @property
-    def pruned_decay(self) -> float:  # type: ignore[override]  # of the class elsewhere, here of an argument
-        """The decay of weights that the network does not see."""
-        return float(self.decay)
-
-    @property
-    def pruned_start(self) -> str:  # type: ignore[override]
-        """What they begin with."""
-        return self.start
+    def pruned_training(self) -> PrunedTraining:  # type: ignore[override]  # of the class elsewhere, here of arguments
+        """Those of B are trained; until the first update all."""
+        return PrunedTraining(self.decay, self.start)
 
     def init(self, inputs: MethodInputs) -> dict:
         """Nothing moved yet.

@@ -2,11 +2,10 @@
 
 import functools
 
-import keras
 from keras import ops
 
-from keras_dsr.backend.distribution import replicas
 from keras_dsr.backend.keras_slots import has_value
+from keras_dsr.backend.tracing import writes_in_branches
 from keras_dsr.ops.masking import followed_mask, is_outside
 from keras_dsr.ops.selection import count_true
 
@@ -40,7 +39,7 @@ class FollowsWeights:
                 sparse.mask.assign(mask)
             self._overfull.assign(overfull)
 
-        if _writes_in_branches():  # else nothing is written, which takes time
+        if writes_in_branches():  # else nothing is written, which takes time
             ops.cond(is_due, lambda: write(*followed()), lambda: None)
         else:
             write(*ops.cond(is_due, followed, lambda: (masks, overfull)))
@@ -59,9 +58,3 @@ class FollowsWeights:
                 "weights of the same sparsity, or compile the model with a new SparseOptimizer, whose mask='magnitude' "
                 "keeps the largest."
             )
-
-
-def _writes_in_branches() -> bool:
-    """Whether variables can be assigned to in the branches of a conditional."""
-    backend = keras.backend.backend()
-    return backend == "torch" or (backend == "tensorflow" and replicas() == 1)

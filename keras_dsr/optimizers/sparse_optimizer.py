@@ -1,6 +1,5 @@
 """An optimizer around any other that keeps chosen variables of a model sparse: no layer changes."""
 
-import contextlib
 import random
 from collections.abc import Iterable, Sequence
 
@@ -17,6 +16,7 @@ from keras_dsr.backend.keras_slots import (
     optimizer_slots,
 )
 from keras_dsr.backend.keras_wrapping_optimizer import WrappingOptimizer
+from keras_dsr.backend.tracing import is_eager, outside_traces
 from keras_dsr.layers.record import RECORD_SHAPE, Record
 from keras_dsr.layers.units_by_pattern import units_of
 from keras_dsr.ops.initial_masks import check_mask, check_sparsity, magnitude_mask, random_mask
@@ -125,7 +125,7 @@ class SparseOptimizer(FollowsWeights, SavedWithMasks, WrappingOptimizer):
         """
         if self.built:
             return
-        with _outside_traces(), strategy_of(variables[0]):
+        with outside_traces(), strategy_of(variables[0]):
             check_initialized(variables)
             found = candidates_among(variables)
             chosen = self._selection.checked_variables(found)
@@ -160,7 +160,7 @@ class SparseOptimizer(FollowsWeights, SavedWithMasks, WrappingOptimizer):
         for sparse in self._trained:
             mask = ops.convert_to_tensor(sparse.mask)
             clear_dead_places(sparse.variable, mask, sparse.slots if self._clears_slots else ())
-        if _is_eager():
+        if is_eager():
             self.check_budget()
 
     @property
@@ -318,22 +318,3 @@ class SparseOptimizer(FollowsWeights, SavedWithMasks, WrappingOptimizer):
 def _keeps_slots_clean(optimizer) -> bool:
     """Whether zero gradients leave slots at pruned positions as they began: not an average of dense weights."""
     return is_elementwise(optimizer) and not optimizer.use_ema
-
-
-def _outside_traces():
-    """Where variables are made and assigned at once. TensorFlow's `fit` builds optimizers while it traces a step."""
-    if keras.backend.backend() != "tensorflow":
-        return contextlib.nullcontext()
-    import tensorflow as tf
-
-    return tf.init_scope()
-
-
-def _is_eager() -> bool:
-    """Whether what is computed here can be looked at."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return tf.executing_eagerly() and replicas() == 1
-    return backend == "torch"

@@ -24,7 +24,7 @@ from keras_dsr.ops.unit_lists import list_of_units
 class Stored(NamedTuple):
     """One sparse weight as it is before a reallocation, beside what the method is given.
 
-    What is of the shape of the variable is, in compact storage, by units (see `ops.patterns.units_of_list`).
+    What is of the shape of the variable is, in compact storage, by units (see `ops.unit_lists.units_of_list`).
 
     Attributes:
         draw: function from a `StepSeed` to new values of the dense tensor; in compact storage of a seed and a number.

@@ -29,7 +29,7 @@ class CompactWeight:
         mask: None.
         threshold: the float32 scalar Keras variable that holds H, 0 until a method has set it.
         pattern: `"element"` or `"kernel"`.
-        units: `ops.patterns.Units`, what the dense tensor is made of by it.
+        units: `ops.units.Units`, what the dense tensor is made of by it.
         unit_size: how many weights are a unit.
     """
 

@@ -7,6 +7,7 @@ import keras
 from keras_dsr.backend.dense_gradient import DenseGradient
 from keras_dsr.backend.distribution import replicas, strategy_of
 from keras_dsr.backend.keras_layers import walk
+from keras_dsr.backend.keras_slots import scales_losses
 from keras_dsr.backend.keras_training import renew_compiled_functions
 from keras_dsr.layers.passed_back import GRADIENT
 from keras_dsr.layers.recurrent import SparseCell, SparseRecurrent
@@ -20,17 +21,25 @@ class MaskedGradients(LayerGradients):
     Args:
         method, weights: as `LayerGradients`.
         model: that they lie in.
+        optimizer: that trains them, if it is known.
 
     Raises:
-        ValueError: a cell that Keras loops over, which reads its weights at every step of a sequence; or several
-            replicas of a `tf.distribute.Strategy`.
+        ValueError: a cell that Keras loops over, which reads its weights at every step of a sequence; several replicas
+            of a `tf.distribute.Strategy`; or an optimizer that scales losses.
     """
 
-    def __init__(self, method: Method, weights: dict, model: keras.Model):
+    def __init__(self, method: Method, weights: dict, model: keras.Model, optimizer: keras.optimizers.Optimizer | None):
         super().__init__(method, weights)
         layers = [weight.layer for weight in weights.values()]
         self._check_cells(model)
         self._check_replicas()
+        if scales_losses(optimizer):
+            raise ValueError(
+                f"{self._method} needs gradients where weights are pruned, and under a LossScaleOptimizer, such as "
+                "that of mixed_float16, those that pass back to a sparse layer are multiplied by a scale that changes. "
+                "Compile a model of stock layers with keras_dsr.SparseOptimizer, which sees them without it, or use "
+                f"mixed_bfloat16. Received: {optimizer!r}"
+            )
         has_changed = False
         for layer in layers:
             if GRADIENT not in layer.method_state:
@@ -44,8 +53,9 @@ class MaskedGradients(LayerGradients):
             renew_compiled_functions(layers)
 
     def _check_cells(self, model: keras.Model) -> None:
+        cells = {id(weight.layer) for weight in self._weights.values() if isinstance(weight.layer, SparseCell)}
         for layer, owners in walk(model):
-            if isinstance(layer, SparseCell) and not any(isinstance(owner, SparseRecurrent) for owner in owners):
+            if id(layer) in cells and not any(isinstance(owner, SparseRecurrent) for owner in owners):
                 raise ValueError(
                     f"{self._method} needs gradients where weights are pruned, and the cell {layer.name!r} lies in a "
                     "layer of Keras that reads it at every step of a sequence: a layer that reads its weights once, "

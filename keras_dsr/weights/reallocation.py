@@ -105,7 +105,7 @@ class Reallocation:
         self._holders = None
         if self.method.gradient_decay is not None:
             self._remember_gradients(self.method.gradient_decay)
-        train_pruned_weights(self.method, self.weights, self.seed)
+        train_pruned_weights(self.method, self.weights, self.seed, self.optimizer)
         kept = {}
         for name in self.weights[0].states:
             if all(name in weight.states for weight in self.weights):
@@ -171,7 +171,7 @@ class Reallocation:
             else:
                 held.append(weight)
         self.gradients = [CompactGradients(self.method, compact)] if compact else []
-        self.gradients += [MaskedGradients(self.method, masked, self.model)] if masked else []
+        self.gradients += [MaskedGradients(self.method, masked, self.model, self.optimizer)] if masked else []
         if not held:
             return
         optimizer = cast(SparseOptimizer, sparse_optimizer(self.model))
@@ -268,7 +268,7 @@ class Reallocation:
                     columns=weight.layer.matrix_shape[1] if is_compact else None,
                     slots=[(value, slot.initial_value) for slot, value in zip(self._slots[index], slots[index])],
                     states={name: entries[index] for name, entries in lists_of_it.items()},
-                    trains_pruned=self.method.trains_pruned,
+                    trains_pruned=self.method.pruned_training is not None,
                 )
             )
         tensors, active = apply_decision(self.method, inputs, decision, stored)

@@ -31,7 +31,7 @@ class SparseWeight:
         threshold: the float32 scalar Keras variable that holds H, 0 until a method has set it.
         record: the int32 Keras variable with what is remembered of the mask (see `layers.record`).
         pattern: what is pruned and grown as a whole, such as `"element"`, `"kernel"` or `(4, 1)`.
-        units: `ops.patterns.Units`, what the tensor is made of by it.
+        units: `ops.units.Units`, what the tensor is made of by it.
     """
 
     def __init__(self, holder: MaskedLayer | SparseOptimizer, layer: keras.layers.Layer, role: str, held):

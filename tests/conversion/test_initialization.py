@@ -11,6 +11,15 @@ RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(16, 6)).astype("float32"), RNG.normal(size=(16, 4)).astype("float32")
 
 
+class _OwnClass(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(4)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
 def linear(*sizes: int) -> keras.Model:
     """Layers without bias, compiled with the mean squared error."""
     keras.utils.set_random_seed(1)
@@ -130,6 +139,10 @@ def test_what_cannot_be_ranked_or_is_no_mask_is_refused():
         dsr.masks_at_initialization(plain, (X, Y))
     with pytest.raises(ValueError, match="is not finite.*normalize the inputs"):
         dsr.masks_at_initialization(model, (X * np.inf, Y))
+    subclassed = _OwnClass()
+    subclassed(X)
+    with pytest.raises(ValueError, match="synflow.*functional or sequential.*a class of its own.*'snip'"):
+        dsr.masks_at_initialization(subclassed, method="synflow", sparsity=0.5)
     masks = dsr.masks_at_initialization(model, method="random", sparsity=0.5)
     (first, *_), before = masks, state_bits(model)
     for wrong, message in [

@@ -27,6 +27,7 @@ METHODS = {
     "DeepR, compact": ("compact", dsr.methods.DeepR(temperature=1e-4), 1),
     "RigL": ("optimizer", dsr.methods.RigL(), 10),
     "SNFS": ("optimizer", dsr.methods.SNFS(), 10),
+    "StraightThrough": ("layers", dsr.methods.StraightThrough(decay=0.1), 10),
 }
 RIGL_COMPACT = ("compact", dsr.methods.RigL(), 10)
 if keras.backend.backend() == "jax":
@@ -35,9 +36,9 @@ if keras.backend.backend() == "jax":
     METHODS["SNFS, layers"] = ("layers", dsr.methods.SNFS(), 10)
 QUICK_METHODS = {
     "jax": ("SET", "DeepR, optimizer", "RigL", "DSR, compact", "RigL, compact"),
-    "tensorflow": ("RigL",),
+    "tensorflow": ("RigL", "StraightThrough"),
 }[keras.backend.backend()]
-COMPARED = ("RigL", "DSR, compact", "RigL, compact")
+COMPARED = ("RigL", "StraightThrough", "DSR, compact", "RigL, compact")
 
 
 class Interrupt(keras.callbacks.Callback):

@@ -59,7 +59,7 @@ def assert_rewritten(method, weight, slots, before, were_active) -> None:
     active, stored, growth = places(weight), values(weight.variable), getattr(method, "growth", "zeros")
     now = dense(weight, stored)
     assert Record.of(weight.record).active == active.sum() == weight.count()
-    if method.trains_pruned:
+    if method.pruned_training is not None:
         assert active.any()
         assert (now == before)[active & were_active].all()
         assert all((values(slot.variable) >= 1).all() for slot in slots)

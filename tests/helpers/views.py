@@ -69,7 +69,7 @@ def updated(method, seen: View, state: dict, seed: int = 0) -> tuple[list, list,
     """What an update makes of a view: weights, masks and the state."""
     seen = dataclasses.replace(seen, seed=seed)
     decision, state = method.update(seen, state)
-    stored = [Stored(draw, None, [], {}, method.trains_pruned) for draw in seen.initializers]
+    stored = [Stored(draw, None, [], {}, method.pruned_training is not None) for draw in seen.initializers]
     rewritten, _ = apply_decision(method, seen, decision, stored)
     return [of.values for of in rewritten], [of.where[0] for of in rewritten], state
 

@@ -166,14 +166,14 @@ def test_every_update_keeps_the_promises(case, data, seed):
     tensors = []
     for weight, new_weight, old, new, of in zip(seen.weights, new_weights, seen.masks, new_masks, seen.units):
         new_weight, old, new = values(new_weight).astype("float32"), values(old), values(new)
-        survived = old & (new if case.method.trains_pruned else new_weight != 0)
+        survived = old & (new if case.method.pruned_training else new_weight != 0)
         # (no weight drawn is 0; what grows where it was just pruned is)
         old_units, new_units, kept = (values(of.active(mask)) for mask in (old, new, survived))
         np.testing.assert_array_equal(of.mask(new_units, new.shape, np), new)  # whole units
         tensors.append((old_units, new_units, kept))
 
         assert new.any()
-        if case.method.trains_pruned:
+        if case.method.pruned_training:
             assert bits(new_weight) == bits(values(weight).astype("float32"))
             continue
         assert not new_weight[~new].any()  # pruned is zero, and +0

@@ -182,6 +182,25 @@ def test_it_learns_more_than_a_mask_that_stays():
     assert scores[1] > scores[0] + 0.05
 
 
+@few
+def test_a_decay_counts_whole_in_bfloat16_and_is_refused_where_gradients_are_scaled():
+    for policy in ("mixed_bfloat16", "mixed_float16"):
+        layer = dsr.SparseDense(4, sparsity=0.5, mask_seed=1, use_bias=False, dtype=policy)
+        model = keras.Sequential([keras.Input((6,)), layer])
+        inner = keras.optimizers.SGD(1.0)
+        model.compile(keras.optimizers.LossScaleOptimizer(inner) if policy == "mixed_float16" else inner, "mse")
+        if policy == "mixed_float16":
+            with pytest.raises(ValueError, match="decay=....* must be 0 under a LossScaleOptimizer.*mixed_bfloat16"):
+                dsr.Reallocator(model, StraightThrough(decay=0.25))
+            dsr.Reallocator(model, StraightThrough())
+            continue
+        dsr.Reallocator(model, StraightThrough(decay=0.25))
+        (weight,) = dsr.sparse_weights(model)
+        stored, mask = values(weight.variable), values(weight.mask)
+        model.train_on_batch(np.zeros((2, 6)), np.zeros((2, 4)))
+        np.testing.assert_allclose(values(weight.variable)[~mask], 0.75 * stored[~mask], rtol=1e-2)
+
+
 def test_where_it_cannot_train_what_is_pruned_it_is_refused_in_words():
     compact = compiled(keras.Sequential([keras.Input((64,)), dsr.SparseDense(10, sparsity=0.9, storage="compact")]))
     with pytest.raises(ValueError, match="trains weights that the network does not see.*compact storage.*masked"):

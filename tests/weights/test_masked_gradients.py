@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_dsr as dsr
-from keras_dsr.methods import SET, SNFS, RigL
+from keras_dsr.methods import MEST, SET, SNFS, RigL
 from tests.helpers.networks import bits, compiled, state_bits, values
 
 RIGL, SPARSE_MOMENTUM = RigL(fraction=0.4, end_step=10**6), SNFS(fraction=0.4, end_step=10**6)
@@ -169,6 +169,39 @@ def test_a_cell_that_keras_loops_over_is_refused_and_nothing_changes():
     with pytest.raises(ValueError, match="reads it at every step of a sequence.*SparseLSTM.*SparseLSTMCell in RNN"):
         trained(model, "lstm", dsr.Reallocate(RIGL, period=3), count=4)
     assert [bits(weight.mask) for weight in dsr.sparse_weights(model)] == before
+
+
+def test_gradients_that_a_scale_multiplies_are_refused_and_nothing_changes():
+    model = stock("dense")
+    dsr.sparsify(model, 0.6, seed=1)
+    compiled(model, keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)))
+    before = state_bits(model)
+    for method in (RIGL, SPARSE_MOMENTUM, MEST()):
+        with pytest.raises(ValueError, match="under a LossScaleOptimizer.*multiplied by a scale.*SparseOptimizer"):
+            dsr.Reallocator(model, method)
+    assert state_bits(model) == before
+
+
+@pytest.mark.parametrize("method", [RIGL, pytest.param(SPARSE_MOMENTUM, marks=few)])
+def test_a_gradient_that_is_no_number_attracts_no_growth_and_is_forgotten(method):
+    model = by_layers(by_optimizer("dense"), "dense")
+    model.optimizer.learning_rate = 0.0
+    x, y = batches("dense", 1)
+    counts = [weight.count() for weight in dsr.sparse_weights(model)]
+    reallocator = dsr.Reallocator(model, method, period=100)
+    masks = [bits(weight.mask) for weight in dsr.sparse_weights(model)]
+    model.train_on_batch(np.full_like(x, np.nan), y)
+    reallocator.step()
+    for weight in dsr.sparse_weights(model):  # with rate 0 times NaN they are none either
+        weight.variable.assign(np.where(values(weight.mask), np.float32(0.1), np.float32(0)))
+    model.layers[0].bias.assign(np.zeros(12))
+    model.layers[1].bias.assign(np.zeros(10))
+    reallocator()
+    assert [weight.count() for weight in dsr.sparse_weights(model)] == counts
+    model.train_on_batch(x, y)
+    reallocator()
+    assert [bits(weight.mask) for weight in dsr.sparse_weights(model)] != masks
+    assert all(np.isfinite(values(weight.gradient)).all() for weight in dsr.sparse_weights(model))
 
 
 def test_a_reallocation_without_a_gradient_is_refused():

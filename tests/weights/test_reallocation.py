@@ -443,6 +443,28 @@ class LosesOneWeight(Method):
 
 
 @dataclasses.dataclass(frozen=True)
+class KeepsAList(Method):
+    """Of a name under which layers keep something else."""
+
+    name: str
+
+    def init(self, inputs):
+        return {self.name: [keras.ops.zeros(mask.shape, "int8") for mask in inputs.masks]}
+
+    def update(self, inputs, state):
+        return Decision(inputs.active), {}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("storage", ["masked", "compact"])
+@pytest.mark.parametrize("name", ["gradient", "trained"])
+def test_a_list_may_not_have_the_name_of_what_passes_back(name, storage):
+    model = keras.Sequential([keras.Input((6,)), dsr.SparseDense(40, sparsity=0.9, storage=storage)])
+    with pytest.raises(ValueError, match=f"must not be '{name}'.*Give the list another name"):
+        dsr.Reallocator(compiled(model), KeepsAList(name))
+
+
+@dataclasses.dataclass(frozen=True)
 class EmptiesTheLastTensor(Method):
     def init(self, inputs):
         return {"threshold": keras.ops.convert_to_tensor(1.0)}
