@@ -1,20 +1,23 @@
 """Masks that `sparsify` is given, by the paths of weights."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from keras_dsr.layers.record import checked_mask
 from keras_dsr.ops.units import Units
 from keras_dsr.selectors.candidates import Candidate
+from keras_dsr.selectors.language import Selector, choose
 
 
-def given_by_name(masks: Mapping, found: list[Candidate]) -> list[str]:
-    """Selectors of the weights that masks are given for.
+def choose_given(
+    masks: Mapping, found: list[Candidate], exclude: Selector | Iterable[Selector]
+) -> tuple[list[Candidate], list[tuple[Candidate, str]]]:
+    """The weights that masks are given for, and pairs of the others with the reasons why they stay dense.
 
     Raises:
-        ValueError: none is, or one is for a weight that the model does not have.
+        ValueError: no mask is given, or one for a weight that the model does not have.
     """
     names = [one.name for one in found]
     unknown = [name for name in masks if name not in names]
@@ -24,7 +27,9 @@ def given_by_name(masks: Mapping, found: list[Candidate]) -> list[str]:
             "sparsify(mask=...), as a mapping, must be from the paths of weights of the model to masks. There are, for "
             f"example, {', '.join(map(repr, names[:3]))}. Received: {received}"
         )
-    return [re.escape(name) for name in masks]
+    chosen, left_out = choose(found, [re.escape(name) for name in masks], exclude, "sparsify")
+    left_out += [(one, "no mask was given") for one in chosen if one.name not in masks]
+    return [one for one in chosen if one.name in masks], left_out
 
 
 def checked_masks(masks: Mapping, chosen: list[Candidate], made_of: list[Units]) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ from rich.progress import track
 from keras_dsr.arguments import check_model, drawn_seed, is_function
 from keras_dsr.backend.keras_owners import models_holding
 from keras_dsr.conversion.convert import Conversion, convert
-from keras_dsr.conversion.given_masks import checked_masks, given_by_name
+from keras_dsr.conversion.given_masks import checked_masks, choose_given
 from keras_dsr.conversion.sparsify_report import SkippedRow, SparseRow, SparsifyReport
 from keras_dsr.conversion.untrained import check_can_be_scaled, notes_on_first_weights
 from keras_dsr.layers.capacity import room_for
@@ -36,7 +36,6 @@ from keras_dsr.selectors.language import (
     built_candidates,
     check_matched,
     check_selector,
-    checked_selectors,
     choose,
     matches,
 )
@@ -83,7 +82,7 @@ def sparsify(
             N:M (of 4 neighbouring inputs 2), or `"fan_in"` (as many in each output).
         mask: `"random"`; `"magnitude"`, the largest weights (units) of each tensor stay: for a pretrained model; or a
             mapping from the paths of weights to bool arrays of their shapes, as `masks_at_initialization` returns:
-            they become sparse by these masks, others stay dense, and `sparsity` and `distribution` are not used.
+            they become sparse by these masks, others stay dense; `sparsity`, `distribution`, `include` are not used.
         seed: int, of random masks. None draws one from Python's random numbers.
         storage: how weights are stored (see `keras_dsr.SparseDense`). `"masked"`; `"compact"`: as a list where the
             layer is a product with one matrix or a convolution; or `"auto"`: as a list where that makes a step faster
@@ -112,39 +111,31 @@ def sparsify(
     """
     check_model(model, "sparsify")
     pattern = check_pattern(pattern, "sparsify")
-    if not isinstance(mask, Mapping):
-        check_mask(mask, "sparsify")
+    given, mask = (mask, "given") if isinstance(mask, Mapping) else (None, check_mask(mask, "sparsify"))
     check_storage(storage, capacity, batch_size, "sparsify")
     check_initial_scale(initial_scale, "sparsify")
     sparsity = check_sparsity(sparsity, "sparsify")
-    if not isinstance(mask, Mapping):
+    if given is None:
         check_fits(pattern, sparsity, "sparsify")
     seed = drawn_seed(seed, "sparsify", "seed")
     found, unbuilt = built_candidates(model, "sparsify")
-    if isinstance(mask, Mapping):
-        include = [*checked_selectors(include, "sparsify", "include"), *given_by_name(mask, found)]
-    chosen, left_out = choose(found, include, exclude, "sparsify")
-    if isinstance(mask, Mapping):
-        left_out += [(one, "no mask was given") for one in chosen if one.name not in mask]
-        chosen = [one for one in chosen if one.name in mask]
+    chosen, left_out = (
+        choose(found, include, exclude, "sparsify") if given is None else choose_given(given, found, exclude)
+    )
     skipped = [SkippedRow(one.name, type(one.layer).__name__, one.size, reason) for one, reason in left_out]
-    _check_not_sparse(model, skipped, sparsity, "uniform" if isinstance(mask, Mapping) else distribution, pattern)
+    _check_not_sparse(model, skipped, sparsity, distribution, pattern)
     _check_not_held(chosen)
     made_of = [units_of(cast(keras.layers.Layer, one.layer), one.role, one.shape, pattern) for one in chosen]
-    given = checked_masks(mask, chosen, made_of) if isinstance(mask, Mapping) else None
-    active = [] if given is not None else _distribute(distribution, sparsity, chosen, made_of)
+    if given is None:
+        masks = _drawn(mask, chosen, made_of, _distribute(distribution, sparsity, chosen, made_of), seed)
+    else:
+        masks = checked_masks(given, chosen, made_of)
     if initial_scale == "active":
-        check_can_be_scaled(model, chosen, mask if isinstance(mask, str) else "given")
+        check_can_be_scaled(model, chosen, mask)
 
     by_layer: dict[int, tuple[keras.layers.Layer, dict[str, np.ndarray]]] = {}
-    for index, one in enumerate(chosen):
-        of_layer = by_layer.setdefault(id(one.layer), (one.layer, {}))[1]
-        if given is not None:
-            of_layer[one.role] = given[index]
-        elif mask == "magnitude":
-            of_layer[one.role] = magnitude_mask(ops.convert_to_numpy(one.variable), active[index], made_of[index])
-        else:
-            of_layer[one.role] = random_mask(one.shape, active[index], made_of[index], [seed, index])
+    for one, of_it in zip(chosen, masks):
+        by_layer.setdefault(id(one.layer), (one.layer, {}))[1][one.role] = of_it
     choices = _choose_storages(by_layer, chosen, storage, capacity, batch_size, pattern)
     if sparse_optimizer(model) is not None and any(choice.storage == "compact" for choice in choices.values()):
         raise ValueError(
@@ -164,11 +155,21 @@ def sparsify(
         for one in chosen
     )
     conversions = [Conversion(*of_layer, choices[key].storage) for key, of_layer in by_layer.items()]
-    drawn = mask if isinstance(mask, str) else "given"
-    notes = notes_on_first_weights(model, chosen, [row.sparsity for row in rows], drawn, initial_scale)
+    notes = notes_on_first_weights(model, chosen, [row.sparsity for row in rows], mask, initial_scale)
     convert(model, conversions, pattern, seed, capacity, initial_scale)
     skipped += [SkippedRow(layer.name, type(layer).__name__, 0, "not built: never called yet") for layer in unbuilt]
     return SparsifyReport(rows, tuple(skipped), _own_classes(chosen), notes)
+
+
+def _drawn(mask: str, chosen: list[Candidate], made_of: list[Units], active: list[int], seed: int) -> list[np.ndarray]:
+    """A mask for each weight, by magnitude or at random, of so many active units."""
+    if mask == "magnitude":
+        values = [ops.convert_to_numpy(one.variable) for one in chosen]
+        return [magnitude_mask(*of_one) for of_one in zip(values, active, made_of)]
+    return [
+        random_mask(one.shape, count, units, [seed, index])
+        for index, (one, count, units) in enumerate(zip(chosen, active, made_of))
+    ]
 
 
 def _check_not_sparse(

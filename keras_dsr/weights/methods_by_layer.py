@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import keras
 
 from keras_dsr.methods.base import Method, check_method
+from keras_dsr.optimizers import SparseOptimizer
 from keras_dsr.selectors.candidates import candidates
 from keras_dsr.selectors.language import Selector, check_matched, check_selector, matches
 
@@ -36,7 +37,7 @@ def parted(model: keras.Model, weights: list, methods: Methods, owner: str) -> l
     """Each method with the weights that it moves, of those given; what no selector names stays as it is.
 
     Raises:
-        ValueError: a selector names nothing, or two name the same weight.
+        ValueError: a selector names nothing, two name the same weight, or two methods would share a `SparseOptimizer`.
     """
     if methods[0][0] is None:
         return [(methods[0][1], weights)]
@@ -60,5 +61,12 @@ def parted(model: keras.Model, weights: list, methods: Methods, owner: str) -> l
         raise ValueError(
             f"{owner}(method=...) names no sparse weight that may move. Received selectors: "
             f"{', '.join(repr(selector) for selector, _ in methods)}"
+        )
+    held = [method for method, part in parts if any(isinstance(weight.holder, SparseOptimizer) for weight in part)]
+    if len(held) > 1:
+        raise ValueError(
+            f"{owner}(method=...) has {len(held)} methods for weights of a SparseOptimizer, which has one threshold "
+            "and one moving average of gradients for all of them. Use one method there, or sparse layers "
+            f"(`keras_dsr.sparsify`). Received: {', '.join(map(repr, held))}"
         )
     return parts

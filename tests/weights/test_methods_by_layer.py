@@ -45,6 +45,22 @@ def test_a_part_does_what_it_does_alone():
 
 
 @pytest.mark.slow_on("tensorflow", "jax")
+def test_each_part_has_a_threshold_of_its_own_also_in_compact_storage():
+    layers = [
+        dsr.SparseDense(40, sparsity=0.9, mask_seed=1, name="a"),
+        dsr.SparseDense(40, sparsity=0.9, mask_seed=2, name="b", storage="compact"),
+        keras.layers.Dense(10),
+    ]
+    model = compiled(keras.Sequential([keras.Input((64,)), *layers]), keras.optimizers.SGD(0.1))
+    before = counts(model)
+    methods = {"a": DSR(target=0.5, initial_threshold=0.25), "b": DSR(target=0.5, initial_threshold=0.0625)}
+    history = fit(model, dsr.Reallocate(methods, period=100), batches=2).history
+    assert history["dsr_threshold"] == [0.25] and history["dsr_threshold_2"] == [0.0625]
+    fit(model, dsr.Reallocate(methods, period=1), batches=4)
+    assert counts(model) == before
+
+
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_a_saved_run_goes_on_and_the_callback_is_used_again(tmp_path):
     def callback():
         return dsr.Reallocate({"second": RigL(0.3, end_step=100), "third": SET(0.3)}, period=2)
@@ -77,5 +93,10 @@ def test_what_cannot_be_is_refused():
         dsr.Reallocate({3: SET()})
     with pytest.raises(ValueError, match="DeepR acts after every step"):
         dsr.Reallocate({"second": SET(), "third": DeepR()}, period=5)
+    stock = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8, name="a"), keras.layers.Dense(4, name="b")])
+    compiled(stock, dsr.SparseOptimizer("sgd", 0.5)).optimizer.build(stock.trainable_variables)
+    assert len(dsr.Reallocator(stock, {"a": RigL()}).reallocations) == 1
+    with pytest.raises(ValueError, match="2 methods for weights of a SparseOptimizer.*one threshold.*RigL.*DSR"):
+        dsr.Reallocator(stock, {"a": RigL(), "b": DSR()})
     with pytest.raises(ValueError, match="same pattern"):
         dsr.Reallocator(network(), {"first|second": SET()})
