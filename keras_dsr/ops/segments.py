@@ -45,6 +45,10 @@ class Segments:
         starts = WIDTH * (np.arange(self.rows) - first_rows[self._tensor_of_row])
         return ops.convert_to_tensor(starts.astype("int32"))[:, None] + ops.arange(WIDTH, dtype="int32")
 
+    def tensor_of_entry(self):
+        """The number of the tensor of each entry, int32 of shape `(rows * WIDTH,)`."""
+        return ops.convert_to_tensor(np.repeat(self._tensor_of_row, WIDTH))
+
     def holds_entry(self):
         """Where an entry stands, and not what fills up a row: bool of shape `(rows, WIDTH)`."""
         return ops.arange(WIDTH, dtype="int32") < ops.convert_to_tensor(self._length_of_row)[:, None]

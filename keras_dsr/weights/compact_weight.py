@@ -86,12 +86,12 @@ class CompactWeight:
 
     def positions(self) -> np.ndarray:
         """Flat positions of the active weights, int64, in increasing order."""
-        indices = ops.convert_to_numpy(self.layer.entries()[1])
+        indices = ops.convert_to_numpy(self.indices)[: self.count()]
         return indices[:, 0].astype("int64") * self.layer.matrix_shape[1] + indices[:, 1]
 
     def values(self) -> np.ndarray:
         """Values of the active weights, in the order of `positions()`."""
-        return ops.convert_to_numpy(self.layer.entries()[0])
+        return ops.convert_to_numpy(self.variable)[: self.count()]
 
     def set_mask(self, mask: np.ndarray) -> None:
         """Refused: a mask has the size of the dense tensor."""

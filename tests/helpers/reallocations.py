@@ -22,49 +22,49 @@ def drawn(rng, shape) -> np.ndarray:
     return kinds[rng.integers(len(kinds))]().astype("float32")
 
 
-def dense(weight, entries) -> np.ndarray:
-    """What is held for the weights, as a flat array of all positions, NaN where there is no weight."""
-    flat = np.full(weight.size, np.nan)
-    if weight.mask is None:
-        flat[weight.positions()] = entries[: weight.count()]
-    else:
-        flat[weight.positions()] = entries.reshape(-1)[weight.positions()]
-    return flat
-
-
 def places(weight) -> np.ndarray:
+    """Where there is a weight, flat."""
     found = np.zeros(weight.size, bool)
     found[weight.positions()] = True
     return found
 
 
-def set_anew(rng, weight, slots, drawn=drawn) -> np.ndarray:
+def dense(weight, entries, active) -> np.ndarray:
+    """What is held for the weights, as a flat array of all positions, NaN where there is no weight."""
+    flat = np.full(weight.size, np.nan)
+    flat[active] = entries[: active.sum()] if weight.mask is None else entries.reshape(-1)[active]
+    return flat
+
+
+def set_anew(rng, weight, slots, active, drawn=drawn) -> np.ndarray:
     """Random weights and slots, the weights by `drawn(rng, shape)`; the weights, flat."""
     stored = drawn(rng, weight.variable.shape)
     if weight.mask is None:
-        stored[weight.count() :] = 0
+        stored[active.sum() :] = 0
     weight.variable.assign(stored)
     for slot in slots:
         slot.variable.assign(rng.uniform(1, 2, slot.variable.shape).astype("float32"))
     if weight.gradient is not None:
         weight.gradient.assign(drawn(rng, weight.shape))
-    return dense(weight, stored)
+    return dense(weight, stored, active)
 
 
-def assert_rewritten(method, weight, slots, before, were_active) -> None:
+def assert_rewritten(method, weight, slots, before, were_active, active) -> None:
     """Pruned is zero, the grown start where the method says, and slots start over where a weight was grown or died.
 
-    Where a method trains pruned weights, all values and slots stay.
+    Where a method trains pruned weights, all values and slots stay. `were_active` and `active` are `places(weight)`
+    before it and now.
     """
-    active, stored, growth = places(weight), values(weight.variable), getattr(method, "growth", "zeros")
-    now = dense(weight, stored)
-    assert Record.of(weight.record).active == active.sum() == weight.count()
+    count, stored, growth = active.sum(), values(weight.variable), getattr(method, "growth", "zeros")
+    now = dense(weight, stored, active)
+    assert Record.of(weight.record).active == count == weight.count()
     if method.pruned_training is not None:
         assert active.any()
         assert (now == before)[active & were_active].all()
         assert all((values(slot.variable) >= 1).all() for slot in slots)
         return
-    held = stored[weight.count() :] if weight.mask is None else stored[~values(weight.mask)]
+    nowhere = np.arange(weight.capacity) >= count if weight.mask is None else ~active.reshape(weight.shape)
+    held = stored[nowhere]
     assert not held.any()
     assert not np.signbit(held).any()
     assert active.any()
@@ -77,7 +77,7 @@ def assert_rewritten(method, weight, slots, before, were_active) -> None:
     for slot in slots:
         held = values(slot.variable)
         initial = np.float32(slot.initial_value)
-        outside = held[weight.count() :] if weight.mask is None else held[~values(weight.mask)]
-        assert (outside == initial).all()
-        assert (dense(weight, held)[newborn] == initial).all()
-        assert (dense(weight, held)[kept & (now != 0)] >= 1).all()  # what stays keeps its own
+        assert (held[nowhere] == initial).all()
+        of_weights = dense(weight, held, active)
+        assert (of_weights[newborn] == initial).all()
+        assert (of_weights[kept & (now != 0)] >= 1).all()  # what stays keeps its own

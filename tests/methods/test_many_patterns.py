@@ -29,7 +29,8 @@ from keras_dsr.weights.reallocation import Reallocation
 from tests.helpers.networks import values
 from tests.helpers.reallocations import assert_rewritten, places, set_anew
 
-QUICK, MANY, OF_ONE_NETWORK = 8, 2000, 500
+QUICK, NETWORKS = 8, 4
+OF_ONE_NETWORK = 500 if keras.backend.backend() == "jax" else 50  # there a call takes least
 ROUND = 40  # calls, longer than the schedules of those that do not conserve
 UNITS, N_OF_M = ("kernel", (4, 1), (2, 3)), {"2:4": 0.5, "1:3": 2 / 3}
 ACROSS = (DSR, SNFS)  # which move weights from one tensor to another, and refuse groups
@@ -147,10 +148,11 @@ def reallocate_often(method, pattern, calls: int, seed: int) -> None:
             for weight in weights:
                 mask = random_mask(weight.shape, weight.units_at(begin), weight.units, [seed, call])
                 weight.set_mask(mask)
-        before = [set_anew(rng, weight, of_it) for weight, of_it in zip(weights, slots)]
         were_active = [places(weight) for weight in weights]
+        before = [set_anew(rng, *of_it) for of_it in zip(weights, slots, were_active)]
         units = [weight.active_units() for weight in weights]
         outcome = reallocation()
+        active = [places(weight) for weight in weights]
         now = [weight.active_units() for weight in weights]
         context = f"call {call} of seed {seed}: {units} became {now}"
         assert outcome.active.tolist() == now, context
@@ -159,8 +161,8 @@ def reallocate_often(method, pattern, calls: int, seed: int) -> None:
         if method.conserves and not isinstance(method, ACROSS):
             assert now == units, context
         assert_is_of(pattern, weights, not method.conserves)
-        for weight, of_it, old, were in zip(weights, slots, before, were_active):
-            assert_rewritten(method, weight, of_it, old, were)
+        for of_it in zip(weights, slots, before, were_active, active):
+            assert_rewritten(method, *of_it)
 
 
 every_case = pytest.mark.parametrize(
@@ -177,5 +179,5 @@ def test_reallocations_keep_the_pattern(method, pattern):
 @pytest.mark.thorough
 @every_case
 def test_thousands_of_reallocations_keep_the_pattern(method, pattern):
-    for seed in range(1, 1 + MANY // OF_ONE_NETWORK):
+    for seed in range(1, 1 + NETWORKS):
         reallocate_often(method, pattern, OF_ONE_NETWORK, seed)

@@ -26,7 +26,7 @@ from tests.helpers.reallocations import assert_rewritten, places, set_anew
 
 QUICK = 20
 ROUND = 60  # calls, longer than the schedules of those that do not conserve
-MANY = 10_000 if keras.backend.backend() == "tensorflow" else 2_000
+MANY = 10_000 if keras.backend.backend() == "tensorflow" else 2_000  # of each method, in all of its cases together
 METHODS = [
     DSR(target=0.3),
     DSR(target=5, initial_threshold=0.5),
@@ -79,11 +79,11 @@ def reallocate_often(method, storage: str, calls: int, seed: int = 0) -> None:
         if not method.conserves and call % ROUND == 0:  # what only prunes begins again
             for weight in weights:
                 weight.set_mask(rng.random(weight.shape) < 0.9)
-        before = [set_anew(rng, weight, of_it) for weight, of_it in zip(weights, slots)]
         were_active = [places(weight) for weight in weights]
+        before = [set_anew(rng, *of_it) for of_it in zip(weights, slots, were_active)]
         outcome = reallocation()
-        counts = [int(active.sum()) for active in were_active]
-        now = [int(places(weight).sum()) for weight in weights]
+        active = [places(weight) for weight in weights]
+        counts, now = ([int(found.sum()) for found in of_all] for of_all in (were_active, active))
         context = f"call {call} of seed {seed}: {counts} became {now}"
         assert outcome.active.tolist() == now, context
         if method.conserves:
@@ -92,24 +92,29 @@ def reallocate_often(method, storage: str, calls: int, seed: int = 0) -> None:
             assert now == counts, context
         if isinstance(method, (GradualPruning, GraNet)):
             assert all(a <= b for a, b in zip(now, counts)), context
-        for weight, of_it, old, were in zip(weights, slots, before, were_active):
-            assert_rewritten(method, weight, of_it, old, were)
+        for of_it in zip(weights, slots, before, were_active, active):
+            assert_rewritten(method, *of_it)
 
 
-def cases():
-    for method in METHODS:
-        yield pytest.param(method, "masked", id=f"{method!r}")
-        if not isinstance(method, NOT_COMPACT):
-            yield pytest.param(method, "compact", id=f"{method!r}-compact")
+CASES = [
+    (method, storage)
+    for method in METHODS
+    for storage in ("masked", "compact")
+    if storage == "masked" or not isinstance(method, NOT_COMPACT)
+]
+every_case = pytest.mark.parametrize(
+    ("method", "storage"), [pytest.param(*case, id=f"{case[0]!r}-{case[1]}") for case in CASES]
+)
 
 
 @pytest.mark.slow_on("tensorflow")
-@pytest.mark.parametrize(("method", "storage"), list(cases()))
+@every_case
 def test_reallocations_one_after_the_other_keep_what_the_method_promises(method, storage):
     reallocate_often(method, storage, QUICK)
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(("method", "storage"), list(cases()))
+@every_case
 def test_thousands_of_reallocations_keep_what_the_method_promises(method, storage):
-    reallocate_often(method, storage, MANY, seed=1)
+    of_this_method = sum(type(other) is type(method) for other, _ in CASES)
+    reallocate_often(method, storage, MANY // of_this_method, seed=1)

@@ -23,7 +23,7 @@ from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL, 
 from keras_dsr.ops.randomness import StepSeed
 from keras_dsr.weights.reallocation import Reallocation
 from tests.helpers.networks import selected, values
-from tests.helpers.reallocations import set_anew
+from tests.helpers.reallocations import places, set_anew
 
 RECORDS = pathlib.Path(__file__).parent.parent / "golden" / "decisions"
 CALLS = 4
@@ -118,7 +118,7 @@ def decisions(method, kind: str) -> list:
     for call in range(CALLS):
         iterations.assign(call)
         for weight, of_it in zip(reallocation.weights, slots):
-            set_anew(rng, weight, of_it, drawn)
+            set_anew(rng, weight, of_it, places(weight), drawn)
         outcome = reallocation()
         found = [values(weight.variable) for weight in reallocation.weights]
         calls.append(

@@ -5,19 +5,32 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_dsr.ops.segments import Segments
-from keras_dsr.ops.selection import MAX_KEY, count_true, largest, ordered_bits, select_smallest, value_of_rank
+from keras_dsr.ops.selection import (
+    MAX_KEY,
+    count_true,
+    largest,
+    ordered_bits,
+    select_by_searching,
+    select_by_sorting,
+    select_smallest,
+    value_of_rank,
+)
 from tests.helpers.networks import int32, program, values
 
+WAYS = (select_by_sorting, select_by_searching)
+in_both_ways = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 
-def select_in_each(keys, eligible, counts):
-    """`select_smallest` of tensors that are not joined."""
+
+def selected(keys, eligible, counts, way=select_smallest):
+    """What is selected of tensors that are not joined."""
     segments = Segments([key.shape for key in keys])
-    return segments.split(select_smallest(segments.join(keys), segments.join(eligible), counts, segments))
+    eligible = segments.join(eligible) & segments.holds_entry()
+    return segments.split(way(segments.join(keys), eligible, counts, segments))
 
 
-def select(keys, eligible, counts, function=select_in_each):
+def select(keys, eligible, counts, way=select_smallest, function=selected):
     keys, eligible = ([ops.convert_to_tensor(array) for array in arrays] for arrays in (keys, eligible))
-    return [values(chosen) for chosen in function(keys, eligible, int32(counts))]
+    return [values(chosen) for chosen in function(keys, eligible, int32(counts), way)]
 
 
 def sorted_selection(keys, eligible, count):
@@ -29,49 +42,55 @@ def sorted_selection(keys, eligible, count):
     return chosen.reshape(keys.shape)
 
 
-def test_takes_the_smallest_eligible_of_eight_and_ties_by_position():
+@in_both_ways
+def test_takes_the_smallest_eligible_of_eight_and_ties_by_position(way):
     keys = np.array([5, 1, 3, 3, 0, 3, 9, 3], "int32")
     eligible = np.array([1, 1, 1, 1, 0, 1, 1, 1], bool)  # the 0 may not be chosen
 
-    (chosen,) = select([keys], [eligible], [3])
+    (chosen,) = select([keys], [eligible], [3], way)
 
     np.testing.assert_array_equal(chosen, [0, 1, 1, 1, 0, 0, 0, 0])  # the 1, and the first two of the four 3s
 
 
+@in_both_ways
 @pytest.mark.parametrize("count", range(9))
-def test_all_keys_equal_takes_the_first_places(count):
-    (chosen,) = select([np.full(8, 7, "int32")], [np.ones(8, bool)], [count])
+def test_all_keys_equal_takes_the_first_places(count, way):
+    (chosen,) = select([np.full(8, 7, "int32")], [np.ones(8, bool)], [count], way)
     np.testing.assert_array_equal(chosen, np.arange(8) < count)
 
 
+@in_both_ways
 @pytest.mark.parametrize("key", [0, 1, MAX_KEY - 1, MAX_KEY])
-def test_the_ends_of_the_range_of_keys_are_chosen_exactly(key):
+def test_the_ends_of_the_range_of_keys_are_chosen_exactly(key, way):
     keys = np.full((3, 4), key, "int32")
     eligible = np.arange(12).reshape(3, 4) % 3 > 0
-    (some,) = select([keys], [eligible], [5])
-    (all_of_them,) = select([keys], [eligible], [8])
+    (some,) = select([keys], [eligible], [5], way)
+    (all_of_them,) = select([keys], [eligible], [8], way)
     np.testing.assert_array_equal(some, sorted_selection(keys, eligible, 5))
     np.testing.assert_array_equal(all_of_them, eligible)
 
 
-def test_a_count_above_what_is_eligible_takes_all_that_is():
+@in_both_ways
+def test_a_count_above_what_is_eligible_takes_all_that_is(way):
     eligible = np.array([True, False, True])
-    (chosen,) = select([np.array([4, 0, 2], "int32")], [eligible], [3])
+    (chosen,) = select([np.array([4, 0, 2], "int32")], [eligible], [3], way)
     np.testing.assert_array_equal(chosen, eligible)
 
 
-def test_nothing_eligible_chooses_nothing():
-    (chosen,) = select([np.zeros(4, "int32")], [np.zeros(4, bool)], [2])
+@in_both_ways
+def test_nothing_eligible_chooses_nothing(way):
+    (chosen,) = select([np.zeros(4, "int32")], [np.zeros(4, bool)], [2], way)
     assert not chosen.any()
 
 
-def test_each_tensor_has_its_own_count_in_one_call():
+@in_both_ways
+def test_each_tensor_has_its_own_count_in_one_call(way):
     random = np.random.default_rng(0)
     shapes, counts = [(3, 3, 2, 5), (7,), (1,), (40, 25)], [17, 0, 1, 999]
     keys = [random.integers(0, 1 + MAX_KEY, shape, "int32") for shape in shapes]
     eligible = [np.ones(shape, bool) for shape in shapes]
 
-    chosen = select(keys, eligible, counts)
+    chosen = select(keys, eligible, counts, way)
 
     assert [part.sum() for part in chosen] == counts
     for part, key, allowed, count in zip(chosen, keys, eligible, counts):
@@ -85,14 +104,15 @@ def test_each_tensor_has_its_own_count_in_one_call():
     eligible_share=st.sampled_from([0.0, 0.1, 0.9, 1.0]),
     share=st.floats(0, 1),
     seed=st.integers(0, 2**32 - 1),
+    way=st.sampled_from(WAYS),
 )
-def test_equals_a_stable_sort(shapes, largest_key, eligible_share, share, seed):
+def test_equals_a_stable_sort(shapes, largest_key, eligible_share, share, seed, way):
     random = np.random.default_rng(seed)
     keys = [random.integers(0, largest_key + 1, shape).astype("int32") for shape in shapes]
     eligible = [random.random(shape) < eligible_share for shape in shapes]
     counts = [round(share * allowed.sum()) for allowed in eligible]
 
-    chosen = select(keys, eligible, counts)
+    chosen = select(keys, eligible, counts, way)
 
     for part, key, allowed, count in zip(chosen, keys, eligible, counts):
         assert part.dtype == bool
@@ -101,14 +121,15 @@ def test_equals_a_stable_sort(shapes, largest_key, eligible_share, share, seed):
 
 @pytest.mark.parametrize("keys_alike", [False, True])
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_compiled_chooses_the_same_places(jit_compile, keys_alike):
-    compiled = program(select_in_each, jit_compile)
+@in_both_ways
+def test_compiled_chooses_the_same_places(way, jit_compile, keys_alike):
+    compiled = program(lambda *args: selected(*args, way), jit_compile)
     random = np.random.default_rng(3)
     eligible = [random.random(shape) < 0.7 for shape in [(30, 20), (8,)]]
     largest_key = 3 if keys_alike else MAX_KEY
     keys = [random.integers(0, largest_key + 1, allowed.shape).astype("int32") for allowed in eligible]
     for counts in ([0, 0], [1, 2], [123, 3], [int(eligible[0].sum()), int(eligible[1].sum())]):
-        chosen = select(keys, eligible, counts, compiled)
+        chosen = select(keys, eligible, counts, function=lambda *args: compiled(*args[:3]))
         for part, key, allowed, count in zip(chosen, keys, eligible, counts):
             np.testing.assert_array_equal(part, sorted_selection(key, allowed, count))
 
@@ -190,13 +211,22 @@ def test_the_value_of_a_rank_is_that_of_a_sort(rank):
     assert received == np.sort(magnitudes[eligible])[rank]
 
 
+def test_the_value_of_a_rank_among_many_is_that_of_a_sort():
+    magnitudes = np.random.default_rng(2).random(600_000).astype("float32")
+    eligible = magnitudes > 0.25
+    received = float(value_of_rank(ops.convert_to_tensor(magnitudes), ops.convert_to_tensor(eligible), 123_456))
+    assert received == np.sort(magnitudes[eligible])[123_456]
+
+
 @pytest.mark.parametrize("alike", [1, 1000, MAX_KEY])
 def test_large_tensors_are_searched_in_few_rows(alike):
-    # more rows than the search ends in, and candidates that lie close together in one tensor and apart in the other
+    # candidates that lie close together in one tensor and apart in the other
     random = np.random.default_rng(alike)
     keys = [random.integers(0, alike, 160_000).astype("int32"), np.sort(random.integers(0, MAX_KEY, 9_000))]
     keys = [key.astype("int32") for key in keys]
     eligible = [random.random(key.shape) < 0.5 for key in keys]
     for counts in ([1, 4_000], [79_000, 1], [12_345, 0]):
-        for part, key, allowed, count in zip(select(keys, eligible, counts), keys, eligible, counts):
+        for part, key, allowed, count in zip(
+            select(keys, eligible, counts, select_by_searching), keys, eligible, counts
+        ):
             np.testing.assert_array_equal(part, sorted_selection(key, allowed, count))
