@@ -1,5 +1,6 @@
 """What the weights of a layer are made of, by the pattern that the user named."""
 
+import dataclasses
 import math
 from typing import Any, cast
 
@@ -56,6 +57,18 @@ def units_of(layer: keras.layers.Layer | None, role: str, shape: tuple[int, ...]
             f"which is no multiple of {numbers[1]}. Leave it dense (`exclude=` of `sparsify`), or use another pattern."
         )
     return NOfM(view, outputs_first, *numbers)
+
+
+def outputs_of(layer: keras.layers.Layer | None, role: str, shape: tuple[int, ...], units: Units) -> FanIn | None:
+    """How the units of a weight, as the arguments of `units_of`, belong to outputs; None: it has none."""
+    if len(shape) < 2:
+        return None
+    of_weights = cast(FanIn, units_of(layer, role, shape, "fan_in"))
+    if isinstance(units, Blocks):
+        return dataclasses.replace(of_weights, view=units.shape(shape))
+    if isinstance(units, Slices):
+        return dataclasses.replace(of_weights, view=(1, *of_weights.view[1:]))
+    return of_weights
 
 
 def renamed(config: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class MethodInputs:
         candidates: dict; for the index of each tensor in compact storage, for a method that needs gradients: where they
             are largest among the positions without a unit, `(positions, magnitudes)` of shapes `(room,)`; a position
             `ops.positions.nowhere()` is none.
+        outputs: list of `ops.units.FanIn`, how the units of each tensor belong to outputs; None for a tensor that is no
+            matrix and holds none.
         retained: dict; for `init` alone: the lists that the layers hold, by name; one that they do not hold is absent.
     """
 
@@ -60,6 +62,7 @@ class MethodInputs:
     units: list
     positions: dict
     candidates: dict = dataclasses.field(default_factory=dict)
+    outputs: list = dataclasses.field(default_factory=list)
     retained: dict = dataclasses.field(default_factory=dict)
 
     @classmethod

@@ -10,6 +10,7 @@ from keras_dsr.ops.segments import Segments
 from keras_dsr.ops.selection import MAX_KEY, count_in_each, ordered_bits, select_smallest, select_smallest_in_rows
 from keras_dsr.ops.units import Groups
 
+_SMALLEST = 1e-37
 STARTS = ("zeros", "initializer")
 
 
@@ -105,6 +106,41 @@ def grow_where_largest(inputs: MethodInputs, taken, counts, scores=None, kept=No
         chosen, positions[index] = _largest_of_list(inputs, index, there[index], scores[index], counts[index])
         units[index] = ops.reshape(chosen, units[index].shape)
     return Grown(segments.join(units), positions)
+
+
+def check_relative_to_output(inputs: MethodInputs, owner: str) -> None:
+    """Raise `ValueError` if it is not known of all gradients of a tensor how large they are beside each other."""
+    if inputs.positions:
+        raise ValueError(
+            f"{owner}(relative_to_output=True) needs the gradients of all weights of an output, and "
+            f"{inputs.names[min(inputs.positions)]!r} is in compact storage, which knows only the largest. Build the "
+            "layer with storage='masked', or leave relative_to_output=False."
+        )
+
+
+def relative_to_output(inputs: MethodInputs, magnitudes):
+    """Magnitudes of units over their root mean square among all units of the same output.
+
+    Where gradients of some outputs are much larger than those of others (behind a batch norm those of an output of
+    little variance) growth by their magnitude goes to these alone, and so do weights that are trained by them.
+
+    Args:
+        inputs: what the update was given.
+        magnitudes: joined float32 tensor, non-negative.
+
+    Returns:
+        A joined float32 tensor; 0 where an output has none but zeros.
+    """
+    scores = []
+    for tensor, outputs in zip(inputs.segments.split(magnitudes), inputs.outputs, strict=True):
+        if outputs is None:
+            scores.append(tensor)
+            continue
+        folded = outputs.fold(tensor)
+        folded = folded / ops.maximum(ops.max(folded, axis=1, keepdims=True), _SMALLEST)  # squares stay finite
+        size = ops.sqrt(ops.mean(ops.square(folded), axis=1, keepdims=True))
+        scores.append(outputs.unfold(folded / ops.maximum(size, _SMALLEST), tensor.shape))
+    return inputs.segments.join(scores)
 
 
 def _largest_of_list(inputs: MethodInputs, index: int, there, scores, count) -> tuple:

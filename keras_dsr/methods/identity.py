@@ -10,7 +10,8 @@ _LARGEST = 2**31 - 1
 def digest(method) -> int:
     """A number in `[1, 2**31 - 1]` of a method's class and arguments, the same in every process.
 
-    Of an argument that is a function its name alone counts.
+    Of an argument that is a function its name alone counts, and one at its default does not: a later version may have
+    more of them.
 
     Args:
         method: a method, or a tuple of what makes it.
@@ -20,7 +21,11 @@ def digest(method) -> int:
 
 def _spelled(value) -> str:
     if dataclasses.is_dataclass(value):
-        arguments = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        arguments = {
+            field.name: getattr(value, field.name)
+            for field in dataclasses.fields(value)
+            if getattr(value, field.name) != field.default
+        }
         return type(value).__qualname__ + _spelled(arguments)
     if hasattr(value, "update") and not isinstance(value, Mapping):
         return type(value).__qualname__  # a method that is no dataclass

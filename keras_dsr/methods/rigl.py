@@ -5,9 +5,10 @@ from typing import ClassVar
 
 from keras import ops
 
+from keras_dsr.arguments import check_flag
 from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs
 from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest
-from keras_dsr.methods.growth import grow_where_largest
+from keras_dsr.methods.growth import check_relative_to_output, grow_where_largest, relative_to_output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,9 @@ class RigL(Method):
         fraction: float in (0, 1), alpha of the paper: the fraction of the active units of a tensor that is dropped at
             step 0, rounded to a whole number; one always stays.
         end_step: int, positive, T_end of the paper: in optimizer steps. 25,000 of 32,000 there.
+        relative_to_output: bool, whether each gradient is divided by the root mean square of those of its output. By
+            gradients as they are (the paper's rule) a narrow network with batch norm, at high sparsity, can end with
+            nearly all of its weights at a few outputs.
 
     Example:
 
@@ -33,6 +37,7 @@ class RigL(Method):
 
     fraction: float = 0.3
     end_step: int = 25_000
+    relative_to_output: bool = False
 
     conserves: ClassVar[bool] = True
     gradient_decay: ClassVar[float | None] = 0.0
@@ -40,9 +45,12 @@ class RigL(Method):
     def __post_init__(self):
         check_fraction(self.fraction, "RigL")
         check_end_step(self.end_step, "RigL")
+        check_flag(self.relative_to_output, "RigL", "relative_to_output")
 
     def init(self, inputs: MethodInputs) -> dict:
         """Nothing moved yet."""
+        if self.relative_to_output:
+            check_relative_to_output(inputs, "RigL")
         return {"pruned": ops.zeros((), "int32")}
 
     def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
@@ -52,7 +60,8 @@ class RigL(Method):
         """
         dropped = drop_smallest(inputs, annealed(self.fraction, inputs.step, self.end_step))
         survivors, counts = inputs.active & ~dropped, inputs.count(dropped)
-        chosen = grow_where_largest(inputs, survivors, counts, kept=survivors)
+        scores = relative_to_output(inputs, inputs.gradient_magnitudes) if self.relative_to_output else None
+        chosen = grow_where_largest(inputs, survivors, counts, scores, kept=survivors)
         again = inputs.active & chosen.units
         grown = Grown(chosen.units & ~inputs.active, chosen.positions)
         return Decision(survivors | again, grown), {"pruned": ops.sum(counts) - ops.sum(inputs.count(again))}

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_dsr.arguments import is_number
+from keras_dsr.arguments import check_flag, is_number
 from keras_dsr.methods.base import Decision, Method, MethodInputs
 from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest
-from keras_dsr.methods.growth import grow_where_largest, taken_in_all
+from keras_dsr.methods.growth import check_relative_to_output, grow_where_largest, relative_to_output, taken_in_all
 from keras_dsr.ops.apportionment import LARGEST_TOTAL, share_proportionally
 from keras_dsr.ops.masking import mask_weights
 
@@ -33,6 +33,7 @@ class SNFS(Method):
             dropped at step 0, rounded to a whole number; one always stays.
         end_step: int, positive, in optimizer steps: as a rule, that at which training ends.
         momentum: float in [0, 1), the decay of the moving average.
+        relative_to_output: bool, as that of `RigL`, where a tensor grows; what is shared among tensors does not change.
 
     Example:
 
@@ -42,6 +43,7 @@ class SNFS(Method):
     fraction: float = 0.5
     end_step: int = 25_000
     momentum: float = 0.9
+    relative_to_output: bool = False
 
     conserves: ClassVar[bool] = True
     across: ClassVar[bool] = True
@@ -49,6 +51,7 @@ class SNFS(Method):
     def __post_init__(self):
         check_fraction(self.fraction, "SNFS")
         check_end_step(self.end_step, "SNFS")
+        check_flag(self.relative_to_output, "SNFS", "relative_to_output")
         if not is_number(self.momentum) or not 0 <= self.momentum < 1:
             raise ValueError(
                 "SNFS(momentum=...) must be a float in [0, 1): the decay of the moving average of the gradients "
@@ -62,6 +65,8 @@ class SNFS(Method):
 
     def init(self, inputs: MethodInputs) -> dict:
         """Nothing dropped yet."""
+        if self.relative_to_output:
+            check_relative_to_output(inputs, "SNFS")
         return {"pruned": ops.zeros((), "int32")}
 
     def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
@@ -70,7 +75,8 @@ class SNFS(Method):
         kept, pruned = inputs.active & ~dropped, ops.sum(inputs.count(dropped))
         taken, capacities = taken_in_all(inputs, kept)
         shares = share_proportionally(pruned, contributions(inputs), capacities)
-        grown = grow_where_largest(inputs, taken, shares)
+        scores = relative_to_output(inputs, inputs.gradient_magnitudes) if self.relative_to_output else None
+        grown = grow_where_largest(inputs, taken, shares, scores)
         return Decision(kept, grown), {"pruned": pruned}
 
 

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_dsr.arguments import is_one_of
+from keras_dsr.arguments import check_flag, is_one_of
 from keras_dsr.methods.base import Decision, Method, MethodInputs, PrunedTraining
 from keras_dsr.methods.dropping import SCOPES
-from keras_dsr.methods.growth import grow_where_largest
+from keras_dsr.methods.growth import grow_where_largest, relative_to_output
 from keras_dsr.ops.selection import MAX_KEY, largest, ordered_bits, select_smallest
 
 
@@ -26,6 +26,8 @@ class StraightThrough(Method):
 
     Args:
         decay: float, at least 0, lambda_w of the paper: 2e-4 there for N:M. It steadies what is selected.
+        relative_to_output: bool, whether the largest are those of the largest |w| over the root mean square of their
+            output's, for networks with batch norm at high sparsity (see `RigL`).
         scope: `"tensor"`, each tensor keeps its number of units; `"global"`, the largest of the whole network are
             selected, one at least in each tensor.
         start: what the weights begin with that the network does not see at first: `"initializer"`, a draw by the
@@ -39,11 +41,13 @@ class StraightThrough(Method):
     decay: float = 0.0
     scope: str = "tensor"
     start: str = "initializer"
+    relative_to_output: bool = False
 
     conserves: ClassVar[bool] = True
 
     def __post_init__(self):
         PrunedTraining.checked(self.decay, self.start, "StraightThrough")
+        check_flag(self.relative_to_output, "StraightThrough", "relative_to_output")
         if not is_one_of(self.scope, SCOPES):
             raise ValueError(f"StraightThrough(scope=...) must be 'tensor' or 'global'. Received: scope={self.scope!r}")
 
@@ -71,25 +75,27 @@ class StraightThrough(Method):
     def _largest(self, inputs: MethodInputs):
         """The units of the largest magnitudes, as many as are active, a joined bool tensor."""
         counts, exists = inputs.count(inputs.active), inputs.segments.holds_entry()
+        scores = relative_to_output(inputs, inputs.magnitudes) if self.relative_to_output else inputs.magnitudes
         if self.scope == "tensor":
-            return largest_units(inputs, counts)
-        first = largest(inputs.magnitudes, exists, inputs.segments)
+            return largest_units(inputs, counts, scores)
+        first = largest(scores, exists, inputs.segments)
         rest = ops.reshape(ops.sum(counts) - len(inputs.names), (1,))
-        keys = MAX_KEY - ordered_bits(inputs.magnitudes)
+        keys = MAX_KEY - ordered_bits(scores)
         return first | select_smallest(keys, exists & ~first, rest, inputs.segments.joined())
 
 
-def largest_units(inputs: MethodInputs, counts):
-    """In each tensor as many units as asked for, active or not, of the largest magnitudes, ties by position.
+def largest_units(inputs: MethodInputs, counts, scores):
+    """In each tensor as many units as asked for, active or not, of the largest scores, ties by position.
 
     Of a pattern with groups each group has as many as are active in it, whatever `counts` says.
 
     Args:
         inputs: what the update was given.
         counts: int32 tensor of shape `(tensors,)`.
+        scores: joined float tensor, non-negative.
 
     Returns:
         A joined bool tensor.
     """
     nowhere, none = ~inputs.segments.holds_entry(), ops.zeros_like(inputs.active)
-    return grow_where_largest(inputs, nowhere, counts, inputs.magnitudes, kept=none).units
+    return grow_where_largest(inputs, nowhere, counts, scores, kept=none).units

@@ -5,8 +5,9 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_dsr.arguments import is_number
+from keras_dsr.arguments import check_flag, is_number
 from keras_dsr.methods.base import Decision, Method, MethodInputs, PrunedTraining
+from keras_dsr.methods.growth import relative_to_output
 from keras_dsr.methods.straight_through import largest_units
 from keras_dsr.ops.units import Groups
 
@@ -25,7 +26,7 @@ class TopKAST(Method):
             not be above the sparsity of a tensor.
         decay: float, at least 0: the weight decay of what is in B and not in A, which the paper's exploration penalty
             makes larger than that of A, by one over the density.
-        start: as `StraightThrough`.
+        start, relative_to_output: as `StraightThrough`.
 
     Example:
 
@@ -35,6 +36,7 @@ class TopKAST(Method):
     backward_sparsity: float = 0.5
     decay: float = 0.0
     start: str = "initializer"
+    relative_to_output: bool = False
 
     conserves: ClassVar[bool] = True
 
@@ -44,6 +46,7 @@ class TopKAST(Method):
                 "TopKAST(backward_sparsity=...) must be a float in [0, 1): the fraction of each tensor that is not "
                 f"trained. Received: backward_sparsity={self.backward_sparsity!r}"
             )
+        check_flag(self.relative_to_output, "TopKAST", "relative_to_output")
         PrunedTraining.checked(self.decay, self.start, "TopKAST")
 
     @property
@@ -78,8 +81,9 @@ class TopKAST(Method):
     def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
         """One selection. `state["pruned"]` comes back as the number of units that are not seen any more."""
         counts = inputs.count(inputs.active)
-        chosen = largest_units(inputs, counts)
-        trained = largest_units(inputs, ops.convert_to_tensor([self._trained(size) for size in inputs.sizes], "int32"))
+        scores = relative_to_output(inputs, inputs.magnitudes) if self.relative_to_output else inputs.magnitudes
+        numbers = ops.convert_to_tensor([self._trained(size) for size in inputs.sizes], "int32")
+        chosen, trained = (largest_units(inputs, number, scores) for number in (counts, numbers))
         kept = inputs.active & chosen
         pruned = ops.sum(counts) - ops.sum(inputs.count(kept))
         return Decision(kept, chosen & ~inputs.active, trained=trained), {"pruned": pruned}

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_dsr.layers.record import SINCE
+from keras_dsr.layers.units_by_pattern import outputs_of
 from keras_dsr.methods.base import MethodInputs
 from keras_dsr.ops.positions import position_dtype
 from keras_dsr.ops.unit_lists import units_of_list
@@ -96,6 +97,7 @@ class InputsOf:
             seed=self._seed,
             learning_rate=read.learning_rate,
             names=[weight.name for weight in self._weights],
+            outputs=[outputs_of(weight.layer, weight.role, weight.shape, weight.units) for weight in self._weights],
             sizes=[weight.units.count(weight.shape) for weight in self._weights],
             units=units,
             weights=self.by_units(read.weights, read),

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from keras import ops
 
+from keras_dsr.layers.units_by_pattern import outputs_of
 from keras_dsr.methods import MethodInputs
 from keras_dsr.ops.initial_masks import active_units, random_mask
 from keras_dsr.ops.units import SINGLE, Blocks, Slices, Units
@@ -33,7 +34,7 @@ class View(MethodInputs):
 
     def _replace(self, **changes) -> "View":
         """The same with other weights, masks, gradients, step or seed, and all that follows from them."""
-        names = ("weights", "masks", "gradients", "units", "step", "seed", "learning_rate", "names", "sizes")
+        names = ("weights", "masks", "gradients", "units", "outputs", "step", "seed", "learning_rate", "names", "sizes")
         held = {name: getattr(self, name) for name in (*names, "positions", "initializers")}
         return View.of(**{**held, **changes})
 
@@ -56,6 +57,7 @@ def view(weights, masks, units=None, step=7, learning_rate=0.1, initializers=Non
         weights=weights,
         masks=[ops.convert_to_tensor(mask) for mask in masks],
         units=units,
+        outputs=[outputs_of(None, "kernel", tuple(weight.shape), of) for weight, of in zip(weights, units)],
         learning_rate=ops.convert_to_tensor(learning_rate, "float32"),
         names=[f"layer_{index}/kernel" for index in range(len(weights))],
         sizes=[of.count(weight.shape) for weight, of in zip(weights, units)],

@@ -84,9 +84,11 @@ CASES = [
     Case(GraNet(0.25, 0.25, end_step=10**7, fraction=1 / 3), MOVED, KEPT, random=False),
     Case(MEST(fraction=1 / 3, gradient_weight=0.0, end_step=10**7), MOVED, KEPT),
     Case(RigL(fraction=1 / 3, end_step=10**7), MOVED, KEPT, random=False),
+    Case(RigL(fraction=1 / 3, end_step=10**7, relative_to_output=True), MOVED, KEPT, random=False),
     Case(SNFS(fraction=1 / 3, end_step=10**7), MOVED, KEPT, random=False),
     Case(StraightThrough(), MOVED, EIGHT_WEIGHTS, random=False),  # 0.3 and 0.4, which are stored at 3 and 7, come back
     Case(StraightThrough(scope="global"), MOVED, EIGHT_WEIGHTS, random=False),
+    Case(StraightThrough(relative_to_output=True), MOVED, EIGHT_WEIGHTS, random=False),
     Case(TopKAST(backward_sparsity=0.0), MOVED, EIGHT_WEIGHTS, random=False),
     Case(DSR(target=1 / 3, initial_threshold=0.06), MOVED, KEPT),
     Case(DSR(target=1 / 3, initial_threshold=0.06, growth="initializer"), MOVED, DRAWN),

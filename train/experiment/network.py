@@ -4,6 +4,7 @@ import functools
 import inspect
 import math
 import re
+import typing
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from keras_dsr.layers import TiedKernel
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 from train.experiment.pattern import pattern_of
 from train.experiment.precision import computing_in
-from train.methods import Method
+from train.methods import AtInitialization, Method
 from train.recipes import Recipe
 from train.storage.previous_run import apply_masks, read_masks
 
@@ -80,17 +81,8 @@ def build_network(settings, recipe: Recipe, data, steps: int, weighted_metrics: 
         )
     prunable = _in_model(prunable, model)
     normalize_by_whole_batches(model, replicas() > 1)
-    if settings.distribution != "uniform" and method.kernels == "sparse" and not settings.mask_from:
-        chosen = {id(kernel) for layer in prunable for kernel in kernels(layer)}
-        dense = [re.escape(v.path) for v in model.trainable_variables if id(v) not in chosen]
-        dsr.sparsify(
-            model,
-            settings.sparsity,
-            settings.distribution,
-            exclude=dense,
-            pattern=pattern_of(settings.pattern),
-            seed=settings.seed,
-        )
+    if method.kernels == "scored" or _begins_with_stock_layers(settings, method):
+        _sparsify(model, prunable, settings, method, data)
     if settings.mask_from:
         apply_masks(dsr.sparse_weights(model), read_masks(settings.mask_from))
     rates = learning_rates(recipe, method.passes(settings.epochs), steps)
@@ -116,6 +108,31 @@ def build_network(settings, recipe: Recipe, data, steps: int, weighted_metrics: 
     )
     model.optimizer.build(model.trainable_variables)
     return Network(model, prunable, data.task.score)
+
+
+def _sparsify(model: keras.Model, prunable: list, settings, method: Method, data) -> None:
+    """Make the layers of the paper sparse that were built as stock layers."""
+    chosen = {id(kernel) for layer in prunable for kernel in kernels(layer)}
+    dense = [re.escape(v.path) for v in model.trainable_variables if id(v) not in chosen]
+    pattern = pattern_of(settings.pattern)
+    if method.kernels != "scored":
+        dsr.sparsify(
+            model, settings.sparsity, settings.distribution, exclude=dense, pattern=pattern, seed=settings.seed
+        )
+        return
+    scores = typing.cast(AtInitialization, method)
+    ((inputs, targets),) = data.train(
+        settings.seed, min(scores.examples, data.train_examples), 1, 0, 1
+    ).as_numpy_iterator()
+    model.compile(loss=data.task.loss())
+    masks = dsr.masks_at_initialization(
+        model, (inputs, targets), scores.worth, settings.sparsity, exclude=dense, pattern=pattern, seed=settings.seed
+    )
+    dsr.sparsify(model, mask=masks, exclude=dense, pattern=pattern)
+
+
+def _begins_with_stock_layers(settings, method: Method) -> bool:
+    return settings.distribution != "uniform" and method.kernels == "sparse" and not settings.mask_from
 
 
 def normalize_by_whole_batches(model: keras.Model, across_replicas: bool) -> None:
@@ -176,8 +193,7 @@ def _constructors(settings, method: Method) -> dict[str, Callable]:
     """What builds the layers that the paper makes sparse, by the argument of the builder that takes it."""
     parameters = inspect.signature(NETWORKS[settings.model]).parameters
     stock = {name: parameters[name].default for name in ("conv", "dense", "recurrent") if name in parameters}
-    begins_with_stock_layers = settings.distribution != "uniform" and method.kernels == "sparse"
-    if method.kernels in ("dense", "thin", "wrapped") or (begins_with_stock_layers and not settings.mask_from):
+    if method.kernels in ("dense", "thin", "wrapped", "scored") or _begins_with_stock_layers(settings, method):
         return stock
     if method.kernels == "tied":
         made, arguments = {"conv": dsr.TiedConv2D, "dense": dsr.TiedDense}, {"budget": 1 - settings.sparsity}

@@ -52,6 +52,10 @@ class Plan(NamedTuple):
         by_recipe = 0.95 * self.recipe.epochs if self.recipe.stop_at is None else self.recipe.stop_at
         return round(by_recipe * self.stretch)
 
+    def step_at(self, share: float) -> int:
+        """The step at which this share of the training is over, at least 1."""
+        return max(1, round(share * self.settings.epochs * self.steps))
+
     def at(self, marks: Marks, steps: int = 1) -> list[tuple[int, float]]:
         """The marks by epoch of this run (or by step, given the steps of an epoch)."""
         values: dict[int, float] = {}
@@ -67,7 +71,8 @@ class Method:
     Attributes:
         kernels: what the kernels are that the paper makes sparse: `"dense"`; `"thin"`, dense in a thinner network of
             the same size in bytes; `"tied"`, of shared values (HashedNet); `"sparse"`; `"full"`, sparse layers that
-            begin with every weight; `"wrapped"`, stock layers that a `SparseOptimizer` keeps sparse.
+            begin with every weight; `"wrapped"`, stock layers that a `SparseOptimizer` keeps sparse; `"scored"`, sparse
+            where stock layers' first weights are worth most.
         has_target: whether the user says how many weights move in a reallocation.
         moves: whether it moves weights, until `stop_at`.
         every_step: whether its callback acts at every step.
@@ -92,7 +97,7 @@ class Method:
     @property
     def has_units(self) -> bool:
         """Whether slices or blocks can take the place of single weights, or patterns say where they lie."""
-        return self.kernels in ("sparse", "full", "wrapped") and not self.every_step
+        return self.kernels in ("sparse", "full", "wrapped", "scored") and not self.every_step
 
     @property
     def has_distribution(self) -> bool:

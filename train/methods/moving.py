@@ -83,44 +83,51 @@ class RigL(Moving):
     Attributes:
         fraction: the fraction of each tensor that moves in the first reallocation.
         ends: the fraction of the training after which none moves.
+        relative_to_output: whether it grows by gradients relative to those of their output.
     """
 
     kernels = "wrapped"
     fraction: float = 0.3
     ends: float = 0.75
+    relative_to_output: bool = False
 
     def callback(self, plan: Plan) -> Reallocate:
-        end = max(1, round(self.ends * plan.settings.epochs * plan.steps))
-        return self.reallocate(plan, methods.RigL(self.fraction, end))
+        method = methods.RigL(self.fraction, plan.step_at(self.ends), self.relative_to_output)
+        return self.reallocate(plan, method)
 
 
 @dataclasses.dataclass(frozen=True)
-class StraightThrough(Moving):
-    """Magnitude pruning with a straight-through gradient (of N:M patterns SR-STE, arXiv 2102.04010).
+class MEST(Moving):
+    """The method of Yuan et al., NeurIPS 2021 (arXiv 2110.14032), its elastic mutation.
 
     Attributes:
-        decay: of weights that the network does not see.
+        fraction, ends: as `RigL`.
     """
 
-    period: Marks = ((0, 10),)
-    decay: float = 0.0
+    fraction: float = 0.3
+    ends: float = 0.75
 
     def callback(self, plan: Plan) -> Reallocate:
-        return self.reallocate(plan, methods.StraightThrough(self.decay))
+        return self.reallocate(plan, methods.MEST(self.fraction, end_step=plan.step_at(self.ends)))
 
 
 @dataclasses.dataclass(frozen=True)
 class SNFS(Method):
-    """The method of Dettmers & Zettlemoyer (arXiv 1907.04840): once an epoch, its fraction falling to 0 at the end."""
+    """The method of Dettmers & Zettlemoyer (arXiv 1907.04840): once an epoch, its fraction falling to 0 at the end.
+
+    Attributes:
+        relative_to_output: as `RigL`.
+    """
 
     kernels = "wrapped"
     moves = True
+    relative_to_output: bool = False
 
     def periods(self, recipe, epochs: int, steps: int) -> list[int]:
         return [steps]
 
     def callback(self, plan: Plan) -> Reallocate:
-        method = methods.SNFS(end_step=plan.settings.epochs * plan.steps)
+        method = methods.SNFS(end_step=plan.step_at(1.0), relative_to_output=self.relative_to_output)
         return Reallocate(method, period=plan.steps, stop_at=plan.stop_at, seed=plan.settings.seed)
 
 

@@ -42,6 +42,70 @@ class Compressed(Method):
         return Reallocate(method, period=period, seed=plan.settings.seed)
 
 
+@dataclasses.dataclass(frozen=True)
+class GraNet(Method):
+    """Gradual pruning with regeneration, of Liu et al., NeurIPS 2021 (arXiv 2106.10404), from a dense network.
+
+    Attributes:
+        period: steps between updates.
+        ends: the fraction of the training after which the number stays.
+        fraction: of what is left that is dropped and grown at first.
+        scope: `"global"` or `"tensor"`, whose smallest weights are pruned.
+    """
+
+    kernels = "full"
+    period: int = 100
+    ends: float = 0.5
+    fraction: float = 0.5
+    scope: str = "global"
+
+    def periods(self, recipe, epochs: int, steps: int) -> list[int]:
+        return [self.period]
+
+    def callback(self, plan: Plan) -> Reallocate:
+        method = methods.GraNet(
+            final_sparsity=plan.settings.sparsity,
+            end_step=plan.step_at(self.ends),
+            fraction=self.fraction,
+            scope=self.scope,
+        )
+        return Reallocate(method, period=self.period, seed=plan.settings.seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class ACDC(Method):
+    """The method of Peste et al., NeurIPS 2021 (arXiv 2106.12379), at the end compressed for good.
+
+    Attributes:
+        begins, ends: the fractions of the training before which it is dense, and after which it is compressed.
+        phases: int, how many phases, compressed and dense in turn, there are between them; odd, so that the last one is
+            compressed.
+        scope: as `GraNet`.
+    """
+
+    kernels = "full"
+    begins: float = 0.1
+    ends: float = 0.75
+    phases: int = 13
+    scope: str = "global"
+
+    def _phase(self, plan: Plan) -> int:
+        return max(1, (plan.step_at(self.ends) - plan.step_at(self.begins)) // self.phases)
+
+    def periods(self, recipe, epochs: int, steps: int) -> list[int]:
+        return [steps]
+
+    def callback(self, plan: Plan) -> Reallocate:
+        method = methods.ACDC(
+            plan.settings.sparsity,
+            begin_step=plan.step_at(self.begins),
+            phase=self._phase(plan),
+            end_step=plan.step_at(self.ends),
+            scope=self.scope,
+        )
+        return Reallocate(method, period=plan.steps, seed=plan.settings.seed)
+
+
 def compressed_sparsities(sizes: Sequence[int], sparsity: float, last_at_most: float | None) -> tuple[float, ...]:
     """The final sparsity of each kernel under "compressed".
 

@@ -8,7 +8,7 @@ Expect, with 1,004 of 50,200 weights and seeds 0, 1, 2: DSR 97.8, 97.2, 96.9%; s
 to the size of the data.
 """
 
-from train.methods import DSR, SET, Compressed, DeepR, RigL, dsd
+from train.methods import DSR, MEST, SET, SNFS, Compressed, DeepR, GraNet, RigL, StraightThrough, TopKAST, dsd
 from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
@@ -23,7 +23,12 @@ RECIPE = Recipe(
         "dsr": DSR(target=0.2, period=((0, 36),)),
         "set": SET(target=0.2, period=((0, 36),)),
         "deepr": DeepR(temperatures=((0, 1e-5), (8, 1e-8), (24, 1e-12), (42, 1e-15))),
-        "rigl": RigL(period=((0, 36),)),
+        "mest": MEST(period=((0, 36),)),
+        "rigl": RigL(period=((0, 36),), relative_to_output=True),
+        "snfs": SNFS(relative_to_output=True),
+        "straight_through": StraightThrough(decay=5e-3, relative_to_output=True),
+        "top_kast": TopKAST(decay=5e-3, relative_to_output=True),
+        "granet": GraNet(period=36),
         "compressed": Compressed(last_kernel_at_most=0.9),
         **dsd(sparsities=(0.5,), dense=(60,), sparse=(30,), final=30),
     },

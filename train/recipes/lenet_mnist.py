@@ -8,7 +8,7 @@ Published: DSR 97.75 ± 0.04, static 49.5 ± 5.9, in more epochs. Ours has 30, a
 and at three quarters of them.
 """
 
-from train.methods import DSR, SET, Compressed, DeepR, dsd
+from train.methods import DSR, SET, SNFS, Compressed, DeepR, RigL, StraightThrough, TopKAST, dsd
 from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
@@ -23,6 +23,10 @@ RECIPE = Recipe(
         "dsr": DSR(target=600),
         "set": SET(target=600),
         "deepr": DeepR(temperatures=((0, 1e-5), (4, 1e-8), (12, 1e-12), (21, 1e-15))),
+        "rigl": RigL(relative_to_output=True),
+        "snfs": SNFS(relative_to_output=True),
+        "straight_through": StraightThrough(decay=5e-3, relative_to_output=True),
+        "top_kast": TopKAST(decay=5e-3, relative_to_output=True),
         "compressed": Compressed(last_kernel_at_most=0.9),
         **dsd(sparsities=(0.5,), dense=(30,), sparse=(15,), final=15),
     },

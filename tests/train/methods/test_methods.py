@@ -21,7 +21,11 @@ from train.recipes import RECIPES
 from train.run import execute, prepare, train
 
 SHORT = Settings(epochs=2, steps_per_epoch=36)  # DSR and SET move weights at the end of each of the two epochs
-SPARSE = {"static", "set", "deepr", "dsr", "rigl", "snfs", "straight_through"}
+AT_INITIALIZATION = {"snip", "grasp", "synflow"}
+FIXED = {"static", *AT_INITIALIZATION}
+ACROSS = {"dsr", "snfs", *AT_INITIALIZATION}  # whose layers do not all have the same sparsity
+SPARSE = {*FIXED, *ACROSS, "set", "deepr", "mest", "rigl", "straight_through", "top_kast"}
+TO_THE_BUDGET = {"compressed", "granet", "acdc"}
 WIDE_RESNET = Settings(dataset="digits", recipe="wide_resnet_cifar10", depth=10)
 
 
@@ -49,12 +53,14 @@ def test_the_weights_are_those_of_the_budget_at_every_epoch(trained):
     epochs = active_by_epoch(result.folder)
     if method in SPARSE:
         assert [sum(epoch) for epoch in epochs] == [1004, 1004]
-        assert method in ("dsr", "snfs") or epochs == [[384, 600, 20]] * 2  # those move weights from layer to layer
-        prefix = "" if method in ("rigl", "snfs") else "sparse_"
+        assert method in ACROSS or epochs == [[384, 600, 20]] * 2
+        prefix = "" if method in {"rigl", "snfs", *AT_INITIALIZATION} else "sparse_"
         names = [f"{prefix}dense{number}/kernel" for number in ("", "_1", "_2")]
         assert result.layers == tuple(zip(names, epochs[-1], LENET_SIZES))
     elif method == "compressed":
         assert epochs == [[19200, 30000, 1000], [353, 551, 100]]
+    elif method in TO_THE_BUDGET:
+        assert sum(epochs[-1]) == 1004 <= sum(epochs[0])
     elif METHODS[method].has_phases:
         assert epochs == [[19200, 30000, 1000], [9600, 15000, 500], [19200, 30000, 1000]]
     else:
@@ -85,12 +91,12 @@ def test_the_banks_of_the_hashed_network_share_the_budget():
 
 def test_only_what_moves_weights_changes_masks(trained):
     method, result = trained
-    if method in SPARSE - {"static"}:
+    if method in SPARSE - FIXED:
         assert max(result.changed) > 0
     elif METHODS[method].has_phases:
         assert result.changed == (0.0, 0.0, 0.0)  # it cuts and restores between epochs
     else:
-        assert result.changed == ((0.0, 0.0) if method in ("static", "compressed") else ())
+        assert result.changed == ((0.0, 0.0) if method in {*FIXED, *TO_THE_BUDGET} else ())
 
 
 def test_the_saved_model_is_one_of_plain_keras(trained):
@@ -107,7 +113,7 @@ def test_the_saved_model_is_one_of_plain_keras(trained):
     counts = [int(np.count_nonzero(kernel)) for kernel in kernels]
     if METHODS[method].has_phases:
         assert all(np.count_nonzero(kernel) > 0.95 * np.size(kernel) for kernel in kernels)
-    if method in (*SPARSE, "compressed"):
+    if method in SPARSE | TO_THE_BUDGET:
         assert all(count <= active for count, (_, active, _) in zip(counts, result.layers, strict=True))
     if method == "hashed":
         assert all(len(np.unique(kernel)) <= size for kernel, size in zip(kernels, (384, 600, 20), strict=True))

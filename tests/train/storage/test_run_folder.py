@@ -5,7 +5,6 @@ import json
 import pytest
 
 from train.experiment.settings import Settings, resolve
-from train.methods import METHODS
 from train.run import run_config
 from train.storage.run_folder import check_folder
 
@@ -58,7 +57,7 @@ OTHERWISE = {  # a number of each method, as it was not
 }
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "straight_through"])  # which it had not
+@pytest.mark.parametrize("method", [*OTHERWISE, "dense", "hashed", "snfs"])
 def test_a_run_of_the_first_version_goes_on_by_the_same_numbers_alone(method, tmp_path):
     settings, recipe = resolve(Settings(model="wide_resnet", dataset="cifar10", method=method, out=str(tmp_path)))
     config = run_config(settings, recipe)
