@@ -1,13 +1,168 @@
 """Schedules: plain functions from an epoch (or a step) to a value."""
 
+import dataclasses
+import math
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 from keras import ops
 
-from keras_dsr.arguments import check_steps, checked_pairs, is_function, is_number
+from keras_dsr.arguments import (
+    LARGEST_STEP,
+    check_steps,
+    check_whole,
+    checked_pairs,
+    is_function,
+    is_number,
+    is_whole,
+)
 
-__all__ = ["by_step", "constant", "piecewise"]
+__all__ = ["by_step", "constant", "cosine", "cubic", "cycles", "exponential", "linear", "piecewise"]
+
+# From the share of the way that is left, 1 at the start and 0 at the end, to the share of the difference that is left.
+_CURVES: dict[str, Callable] = {
+    "linear": lambda left, xp: left,
+    "cosine": lambda left, xp: (1 - xp.cos(math.pi * left)) / 2,
+    "cubic": lambda left, xp: left**3,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """A value that goes from one number to another, as `linear`, `cosine`, `cubic` and `exponential` make it.
+
+    A call takes a step, an int or an int32 scalar tensor, and returns a float or a float32 scalar tensor.
+
+    Attributes:
+        curve: `"linear"`, `"cosine"`, `"cubic"` or `"exponential"`.
+        start, end: numbers, the value until `begin`, and that from `begin + steps` on.
+        steps: int, how many steps it takes.
+        begin: int, the step at which it begins.
+        length: int, after so many steps it begins anew; None: never.
+    """
+
+    curve: str
+    start: float
+    end: float
+    steps: int
+    begin: int = 0
+    length: int | None = None
+
+    def __post_init__(self):
+        for name in ("start", "end"):
+            value = getattr(self, name)
+            if not is_number(value) or (self.curve == "exponential" and value <= 0):
+                kind = "a positive number" if self.curve == "exponential" else "a number"
+                raise ValueError(f"{self.curve}({name}=...) must be {kind}. Received: {name}={value!r}")
+        for name, least in (("steps", 1), ("begin", 0)):
+            if check_whole(getattr(self, name), least, self.curve, name) > LARGEST_STEP:
+                raise ValueError(
+                    f"{self.curve}({name}=...) must be at most {LARGEST_STEP:,}. "
+                    f"Received: {name}={getattr(self, name)!r}"
+                )
+
+    def __call__(self, step: Any):
+        is_plain = is_whole(step)
+        if self.length is not None:
+            step = step % self.length
+        done = (step if is_plain else ops.cast(step, "float32")) - self.begin
+        done = min(max(done / self.steps, 0.0), 1.0) if is_plain else ops.clip(done / self.steps, 0.0, 1.0)
+        if self.curve == "exponential":
+            return self.start * (self.end / self.start) ** done
+        return self.end + (self.start - self.end) * _CURVES[self.curve](1 - done, math if is_plain else ops)
+
+    @property
+    def values(self) -> list[float]:
+        """The lowest value that it has, and the highest."""
+        return sorted([self.start, self.end])
+
+    @property
+    def last(self) -> int | None:
+        """The step from which on nothing changes; None: there is none."""
+        return None if self.length is not None else self.begin + self.steps
+
+
+def linear(start: float, end: float, steps: int, begin: int = 0) -> Schedule:
+    """A value that changes by the same amount in each step.
+
+    Args:
+        start, end: numbers, the value until `begin`, and that from `begin + steps` on.
+        steps: int, at least 1.
+        begin: int, at least 0.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Example:
+
+    >>> density = linear(0.5, 0.1, steps=100)
+    >>> density(0), density(50), density(1000)
+    (0.5, 0.3, 0.1)
+    """
+    return Schedule("linear", start, end, steps, begin)
+
+
+def cosine(start: float, end: float, steps: int, begin: int = 0) -> Schedule:
+    """A value that follows half a cosine: slow at both ends. Arguments as `linear`."""
+    return Schedule("cosine", start, end, steps, begin)
+
+
+def cubic(start: float, end: float, steps: int, begin: int = 0) -> Schedule:
+    """`end + (start - end) * (1 - t) ** 3`: fast at first (Zhu & Gupta, arXiv 1710.01878, eq. 1).
+
+    Arguments as `linear`.
+    """
+    return Schedule("cubic", start, end, steps, begin)
+
+
+def exponential(start: float, end: float, steps: int, begin: int = 0) -> Schedule:
+    """A value that changes by the same factor in each step. Arguments as `linear`; both numbers are positive."""
+    return Schedule("exponential", start, end, steps, begin)
+
+
+def cycles(schedule: Schedule, length: int | None = None) -> Schedule:
+    """A schedule that begins anew again and again.
+
+    Args:
+        schedule: what is repeated.
+        length: int, of each cycle, in steps; None: as many as the schedule takes.
+
+    Raises:
+        ValueError: no schedule of `linear`, `cosine`, `cubic` or `exponential`, or a length below that of it.
+    """
+    if not isinstance(schedule, Schedule):
+        raise ValueError(
+            "cycles(schedule=...) must be a schedule such as keras_dsr.schedules.cosine(0.5, 0.1, steps=100). "
+            f"Received: schedule={schedule!r}"
+        )
+    least = schedule.begin + schedule.steps
+    length = least if length is None else check_whole(length, least, "cycles", "length")
+    if length > LARGEST_STEP:
+        raise ValueError(f"cycles(length=...) must be at most {LARGEST_STEP:,}. Received: length={length!r}")
+    return dataclasses.replace(schedule, length=length)
+
+
+def check_values(schedule: Any, low: float, high: float, owner: str, argument: str) -> None:
+    """Raise `ValueError` if a schedule of steps leaves `[low, high)`.
+
+    Args:
+        schedule: as `by_step` takes it; a function of one's own is tried at some steps.
+        low, high: numbers.
+        owner, argument: who asks, for which argument, for the message.
+    """
+    at = by_step(schedule)
+    if isinstance(schedule, Schedule):
+        values = schedule.values
+    elif is_function(schedule):
+        steps = [0, *(10**power for power in range(7))]
+        values = [float(ops.convert_to_numpy(at(ops.convert_to_tensor(step, "int32")))) for step in steps]
+    else:
+        values = [schedule] if is_number(schedule) else [value for _, value in schedule]
+    if not all(low <= value < high for value in values):
+        raise ValueError(
+            f"{owner}({argument}=...) must stay in [{low:g}, {high:g}) at every step. Received: {argument}="
+            f"{schedule!r}, which takes the values {', '.join(f'{value:g}' for value in sorted(set(values)))}"
+        )
 
 
 def piecewise(pairs: Sequence[tuple[int, float]]) -> Callable[[int], float]:

@@ -64,3 +64,44 @@ def test_by_step_leaves_a_function_as_it_is():
 def test_by_step_refuses_what_piecewise_refuses(pairs):
     with pytest.raises(ValueError, match=r"increasing starts, the first at 0, such as"):
         schedules.by_step(pairs)
+
+
+CURVES = {
+    schedules.linear: [1.0, 0.875, 0.75, 0.625, 0.5],
+    schedules.cosine: [1.0, 0.5 + 0.25 * (1 + 0.5**0.5), 0.75, 0.5 + 0.25 * (1 - 0.5**0.5), 0.5],
+    schedules.cubic: [1.0, 0.5 + 0.5 * 0.75**3, 0.5 + 0.5 * 0.5**3, 0.5 + 0.5 * 0.25**3, 0.5],
+    schedules.exponential: [1.0, 0.5**0.25, 0.5**0.5, 0.5**0.75, 0.5],
+}
+
+
+@pytest.mark.parametrize("compiled", [None, False, True])
+@pytest.mark.parametrize("make", list(CURVES), ids=lambda make: make.__name__)
+def test_a_curve_goes_from_its_start_to_its_end(make, compiled):
+    schedule = make(1.0, 0.5, steps=40, begin=10)
+    steps = [0, 20, 30, 40, 1000]
+    got = [schedule(step) for step in steps] if compiled is None else at_steps(schedule, steps, compiled)
+    assert got == pytest.approx(CURVES[make], abs=1e-6)
+
+
+def test_cycles_begin_anew():
+    schedule = schedules.cycles(schedules.linear(0.0, 1.0, steps=4), length=6)
+    assert [schedule(step) for step in range(8)] == [0, 0.25, 0.5, 0.75, 1, 1, 0, 0.25]
+    assert schedules.cycles(schedules.linear(0.0, 1.0, steps=4)).length == 4
+    assert at_steps(schedule, [7, 601], True) == pytest.approx([0.25, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: schedules.linear("a", 1, 5), r"linear\(start=...\) must be a number. Received: start='a'"),
+        (lambda: schedules.cosine(1, float("nan"), 5), r"cosine\(end=...\) must be a number"),
+        (lambda: schedules.exponential(1, 0, 5), r"exponential\(end=...\) must be a positive number. Received: end=0"),
+        (lambda: schedules.cubic(1, 0, 0), r"cubic\(steps=...\)"),
+        (lambda: schedules.linear(1, 0, 5, begin=-1), r"linear\(begin=...\)"),
+        (lambda: schedules.cycles(schedules.linear(1, 0, 5), 4), r"cycles\(length=...\)"),
+        (lambda: schedules.cycles(0.5), r"cycles\(schedule=...\) must be a schedule such as"),
+    ],
+)
+def test_a_curve_with_an_argument_out_of_range_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

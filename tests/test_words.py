@@ -197,6 +197,14 @@ SWEPT = {
 CONTRACT = ("Decision", "Grown", "Method", "MethodInputs", "PrunedTraining")
 METHODS = [name for name in dsr.methods.__all__ if name[0].isupper() and name not in CONTRACT]
 SWEPT |= {f"methods.{name}": reallocating(getattr(dsr.methods, name)) for name in METHODS}
+PLAN = {"method": dsr.methods.SET(), "density": dsr.schedules.linear(0.5, 0.3, 9)}
+SWEPT["methods.DensitySchedule"] = SWEPT["methods.DensitySchedule"]._replace(valid=lambda: {**PLAN})
+CURVE = {"start": 0.5, "end": 0.1, "steps": 9}
+SWEPT |= {
+    f"schedules.{name}": Swept(getattr(dsr.schedules, name), lambda: {**CURVE})
+    for name in ("linear", "cosine", "cubic", "exponential")
+}
+SWEPT["schedules.cycles"] = Swept(dsr.schedules.cycles, lambda: {"schedule": PLAN["density"]})
 LAYERS = ["TiedDense", "TiedConv2D", *(KINDS[kind].sparse_class.__name__ for kind in KINDS)]
 SWEPT |= {KINDS[kind].sparse_class.__name__: building(kind) for kind in KINDS}
 SWEPT |= {
@@ -276,6 +284,7 @@ TAKEN = {
     "period": COUNTS | HUGE | NONE | {"function"},
     "phase": COUNTS,
     "power": POSITIVE,
+    "relative_to_output": FLAGS,
     "resumable": FLAGS,
     "rounds": COUNTS,
     "seed": SEEDS,
@@ -337,6 +346,16 @@ TAKEN = {
     "SparseWeight.units_at.sparsity": SHARES,
     "export.batch_sizes": LISTS,
     "export.path": {"string", "expression"},
+    "schedules.cycles.length": NONE,
+    **{
+        f"schedules.{name}.{argument}": good
+        for name in ("linear", "cosine", "cubic", "exponential")
+        for argument, good in {
+            **dict.fromkeys(("start", "end"), POSITIVE | (set() if name == "exponential" else {"0", "-1", "-0.5"})),
+            "steps": COUNTS,
+            "begin": COUNTS | {"0"},
+        }.items()
+    },
     "schedules.by_step.value": POSITIVE | {"0", "-1", "-0.5", "function"},
     "sensitivity.exclude": LISTS,
     "sensitivity.model": set(),

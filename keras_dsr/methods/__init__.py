@@ -3,6 +3,7 @@
 from keras_dsr.methods.acdc import ACDC
 from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs, PrunedTraining
 from keras_dsr.methods.deepr import DeepR
+from keras_dsr.methods.density_schedule import DensitySchedule
 from keras_dsr.methods.dropping import drop_smallest, smallest_active
 from keras_dsr.methods.dsd import DSD
 from keras_dsr.methods.dsr import DSR
@@ -26,6 +27,7 @@ __all__ = [
     "SNFS",
     "Decision",
     "DeepR",
+    "DensitySchedule",
     "GraNet",
     "GradualPruning",
     "Grown",

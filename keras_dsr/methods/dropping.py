@@ -1,23 +1,25 @@
 """What the methods share that drop a fraction of the smallest weights: its schedule, and the choice."""
 
-import math
-
 from keras import ops
 
 from keras_dsr.arguments import is_number, is_whole
 from keras_dsr.methods.base import MethodInputs
 from keras_dsr.ops.selection import count_in_each, largest, ordered_bits, select_smallest, select_smallest_in_rows
 from keras_dsr.ops.units import Groups
+from keras_dsr.schedules import Schedule, check_values, cosine
 
 SCOPES = ("tensor", "global")
 
 
-def check_fraction(fraction: float, owner: str) -> None:
-    """Raise `ValueError` if the fraction is not a number in (0, 1)."""
-    if not is_number(fraction) or not 0 < fraction < 1:
+def check_fraction(fraction: float | Schedule, owner: str) -> None:
+    """Raise `ValueError` if the fraction is neither a number in (0, 1) nor a schedule in [0, 1)."""
+    if isinstance(fraction, Schedule):
+        check_values(fraction, 0, 1, owner, "fraction")
+    elif not is_number(fraction) or not 0 < fraction < 1:
         raise ValueError(
             f"{owner}(fraction=...) must be a float in (0, 1): the fraction of a tensor's active weights that is "
-            f"dropped in an update. Received: fraction={fraction!r}"
+            "dropped in an update; or a schedule, such as keras_dsr.schedules.linear(0.5, 0.1, steps=10_000). "
+            f"Received: fraction={fraction!r}"
         )
 
 
@@ -30,21 +32,21 @@ def check_end_step(end_step: int, owner: str) -> None:
         )
 
 
-def annealed(fraction: float, step, end_step: int):
+def annealed(fraction: float | Schedule, step, end_step: int):
     """The fraction at a step: it falls along half a cosine to 0 at `end_step`, and stays there.
 
     It is fraction / 2 * (1 + cos(pi * t / end_step)) at step t (Dettmers & Zettlemoyer 2019; Evci et al. 2020, eq. 1).
 
     Args:
-        fraction: float, its value at step 0.
+        fraction: float, its value at step 0; or a schedule, which takes the place of the cosine.
         step: int32 scalar tensor.
         end_step: int, positive.
 
     Returns:
         A float32 scalar tensor.
     """
-    done = ops.cast(step, "float32") / end_step
-    return ops.where(done < 1, fraction / 2 * (1 + ops.cos(math.pi * done)), 0.0)
+    schedule = fraction if isinstance(fraction, Schedule) else cosine(fraction, 0.0, end_step)
+    return ops.where(step < end_step, schedule(step), 0.0)
 
 
 def rounded_fraction(fraction, sizes):

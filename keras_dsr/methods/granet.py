@@ -9,6 +9,7 @@ from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs
 from keras_dsr.methods.dropping import annealed, check_fraction, drop_smallest
 from keras_dsr.methods.gradual_pruning import GradualPruning
 from keras_dsr.methods.growth import grow_where_largest
+from keras_dsr.schedules import Schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,8 @@ class GraNet(Method):
         final_sparsity: float in [0, 1), at least the initial one.
         begin_step, end_step: ints, of the pruning, in optimizer steps.
         fraction: float in (0, 1), of what is left that is dropped and grown at step 0; it falls along half a cosine to
-            0 at `end_step`. 0.5 in the paper.
+            0 at `end_step`. 0.5 in the paper. Or a
+            schedule of it (`keras_dsr.schedules`), in the place of the cosine.
         scope: `"global"`, the smallest of the whole network are pruned, one stays in each tensor; `"tensor"`, every
             tensor has the sparsity of the schedule.
 
@@ -37,7 +39,7 @@ class GraNet(Method):
     final_sparsity: float = 0.9
     begin_step: int = 0
     end_step: int = 10_000
-    fraction: float = 0.5
+    fraction: float | Schedule = 0.5
     scope: str = "global"
 
     gradient_decay: ClassVar[float | None] = 0.0

@@ -12,6 +12,7 @@ from keras_dsr.methods.growth import grow_at_random, taken_in_each
 from keras_dsr.ops.masking import mask_weights
 from keras_dsr.ops.selection import ordered_bits, select_smallest
 from keras_dsr.ops.units import Groups
+from keras_dsr.schedules import Schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,8 @@ class MEST(Method):
     At step t the fraction is fraction / 2 * (1 + cos(pi * t / end_step)).
 
     Args:
-        fraction: float in (0, 1), of a tensor's budget, rounded to whole units; one always stays.
+        fraction: float in (0, 1), of a tensor's budget, rounded to whole units; one always stays. Or a
+            schedule of it (`keras_dsr.schedules`), in the place of the cosine.
         gradient_weight: number of at least 0, lambda of the paper: how much the gradient counts.
         soft_bound: bool, whether growth comes before it is dropped.
         end_step: int, positive, in optimizer steps. With the soft bound let training go on for a `period` beyond it, or
@@ -39,7 +41,7 @@ class MEST(Method):
     >>> keras_dsr.Reallocate(keras_dsr.methods.MEST(fraction=0.3, soft_bound=True, end_step=8_000), period=500)
     """
 
-    fraction: float = 0.3
+    fraction: float | Schedule = 0.3
     gradient_weight: float = 0.01
     soft_bound: bool = False
     end_step: int = 25_000

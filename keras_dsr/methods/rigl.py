@@ -9,6 +9,7 @@ from keras_dsr.arguments import check_flag
 from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs
 from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest
 from keras_dsr.methods.growth import check_relative_to_output, grow_where_largest, relative_to_output
+from keras_dsr.schedules import Schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,8 @@ class RigL(Method):
 
     Args:
         fraction: float in (0, 1), alpha of the paper: the fraction of the active units of a tensor that is dropped at
-            step 0, rounded to a whole number; one always stays.
+            step 0, rounded to a whole number; one always stays. Or a
+            schedule of it (`keras_dsr.schedules`), in the place of the cosine.
         end_step: int, positive, T_end of the paper: in optimizer steps. 25,000 of 32,000 there.
         relative_to_output: bool, whether each gradient is divided by the root mean square of those of its output. By
             gradients as they are (the paper's rule) a narrow network with batch norm, at high sparsity, can end with
@@ -35,7 +37,7 @@ class RigL(Method):
     >>> keras_dsr.Reallocate(keras_dsr.methods.RigL(fraction=0.3, end_step=25_000), period=100)
     """
 
-    fraction: float = 0.3
+    fraction: float | Schedule = 0.3
     end_step: int = 25_000
     relative_to_output: bool = False
 

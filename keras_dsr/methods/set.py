@@ -10,6 +10,7 @@ from keras_dsr.methods.base import Decision, Method, MethodInputs
 from keras_dsr.methods.dropping import check_fraction, drop_smallest, rounded_fraction
 from keras_dsr.methods.growth import check_growth, grow_at_random, taken_in_each
 from keras_dsr.ops.selection import ordered_bits, select_smallest
+from keras_dsr.schedules import Schedule
 
 RULES = ("magnitude", "signed")
 
@@ -23,7 +24,7 @@ class SET(Method):
 
     Args:
         fraction: float in (0, 1), zeta: the fraction of the active units of a tensor that is dropped, rounded to a
-            whole number; one always stays.
+            whole number; one always stays. Or a schedule of it (`keras_dsr.schedules`).
         rule: `"magnitude"` drops those of smallest |w|, as Mostafa & Wang (2019) do. `"signed"` is the original's: the
             smallest positive weights and the largest negative ones, the fraction of each separately (zeros count as
             positive); with single weights only.
@@ -35,7 +36,7 @@ class SET(Method):
     >>> keras_dsr.Reallocate(keras_dsr.methods.SET(fraction=0.3), period=100)
     """
 
-    fraction: float = 0.3
+    fraction: float | Schedule = 0.3
     rule: str = "magnitude"
     growth: str = "zeros"
 
@@ -71,12 +72,13 @@ class SET(Method):
         return Decision(kept, grown, self.growth), {"pruned": ops.sum(counts)}
 
     def _dropped(self, inputs: MethodInputs):
+        fraction = self.fraction(inputs.step) if isinstance(self.fraction, Schedule) else self.fraction
         if self.rule == "magnitude":
-            return drop_smallest(inputs, self.fraction)
+            return drop_smallest(inputs, fraction)
         below = inputs.segments.join([weight < 0 for weight in inputs.weights])
         negative, positive = inputs.active & below, inputs.active & ~below
         minus_size, plus_size = inputs.count(negative), inputs.count(positive)
-        minus, plus = (rounded_fraction(self.fraction, size) for size in (minus_size, plus_size))
+        minus, plus = (rounded_fraction(fraction, size) for size in (minus_size, plus_size))
         most = minus_size + plus_size - 1  # one stays: a positive one, or a negative one if there is no other
         plus = ops.minimum(plus, ops.maximum(most - minus, 0))
         minus = ops.minimum(minus, most - plus)

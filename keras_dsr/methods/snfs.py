@@ -11,6 +11,7 @@ from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction,
 from keras_dsr.methods.growth import check_relative_to_output, grow_where_largest, relative_to_output, taken_in_all
 from keras_dsr.ops.apportionment import LARGEST_TOTAL, share_proportionally
 from keras_dsr.ops.masking import mask_weights
+from keras_dsr.schedules import Schedule
 
 _EXACT = 2**24  # float32 counts to here
 _SMALLEST, _LARGEST = 1e-37, 3e38  # what float32 holds without loss
@@ -30,7 +31,8 @@ class SNFS(Method):
 
     Args:
         fraction: float in (0, 1), the prune rate p of the paper: the fraction of the active units of a tensor that is
-            dropped at step 0, rounded to a whole number; one always stays.
+            dropped at step 0, rounded to a whole number; one always stays. Or a
+            schedule of it (`keras_dsr.schedules`), in the place of the cosine.
         end_step: int, positive, in optimizer steps: as a rule, that at which training ends.
         momentum: float in [0, 1), the decay of the moving average.
         relative_to_output: bool, as that of `RigL`, where a tensor grows; what is shared among tensors does not change.
@@ -40,7 +42,7 @@ class SNFS(Method):
     >>> keras_dsr.Reallocate(keras_dsr.methods.SNFS(fraction=0.5, end_step=25_000), period=500)
     """
 
-    fraction: float = 0.5
+    fraction: float | Schedule = 0.5
     end_step: int = 25_000
     momentum: float = 0.9
     relative_to_output: bool = False

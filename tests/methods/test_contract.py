@@ -17,6 +17,7 @@ from keras_dsr.methods import (
     SET,
     SNFS,
     DeepR,
+    DensitySchedule,
     GradualPruning,
     GraNet,
     RigL,
@@ -24,6 +25,7 @@ from keras_dsr.methods import (
     StraightThrough,
     TopKAST,
 )
+from keras_dsr.schedules import linear
 from tests.helpers.networks import bits, dtype_of, int32, program, values
 from tests.helpers.views import (
     EIGHT_ACTIVE,
@@ -90,6 +92,8 @@ CASES = [
     Case(StraightThrough(scope="global"), MOVED, EIGHT_WEIGHTS, random=False),
     Case(StraightThrough(relative_to_output=True), MOVED, EIGHT_WEIGHTS, random=False),
     Case(TopKAST(backward_sparsity=0.0), MOVED, EIGHT_WEIGHTS, random=False),
+    Case(DensitySchedule(Static(), linear(1.0, 0.5, STEP)), PRUNED, KEPT, random=False),
+    Case(DensitySchedule(SET(fraction=1 / 3), linear(0.5, 0.75, STEP)), MOVED, KEPT),
     Case(DSR(target=1 / 3, initial_threshold=0.06), MOVED, KEPT),
     Case(DSR(target=1 / 3, initial_threshold=0.06, growth="initializer"), MOVED, DRAWN),
 ]
@@ -97,7 +101,7 @@ ONE_OF_EACH = list({type(case.method): case for case in CASES}.values())
 
 
 # What these do is made of the parts of others, which each backend compiles for long enough.
-MADE_OF_OTHERS = (ACDC, GraNet, MEST, StraightThrough, TopKAST)
+MADE_OF_OTHERS = (ACDC, DensitySchedule, GraNet, MEST, StraightThrough, TopKAST)
 compiled_for_long = pytest.mark.slow_on("tensorflow", "jax")
 
 
