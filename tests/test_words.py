@@ -304,6 +304,7 @@ TAKEN = {
     "tolerance": SHARES,
     "total": SHARES,
     "value": POSITIVE | {"0", "-1", "-0.5"},
+    "warm_up": FLAGS,
     "verbose": FLAGS | {"0", "1"},
     "CompactWeight.add_state.dtype": set(),
     "CompactWeight.units_at.sparsity": SHARES,

@@ -23,6 +23,10 @@ ELEMENTWISE_OPTIMIZERS = (
 )
 
 
+# Where Adam and RMSprop and those after them, Adamax, Adafactor, Muon and Adagrad keep how large gradients were.
+_SIZES_OF_GRADIENTS = ("_velocities", "_velocity_hats", "_u", "_v", "adam_velocities", "_accumulators")
+
+
 def is_elementwise(optimizer: keras.optimizers.Optimizer) -> bool:
     """Whether an optimizer is one of `ELEMENTWISE_OPTIMIZERS`; a user's own subclass is not.
 
@@ -33,10 +37,17 @@ def is_elementwise(optimizer: keras.optimizers.Optimizer) -> bool:
 
 
 class Slot(NamedTuple):
-    """An optimizer variable of the shape of a weight, and the value that it starts from."""
+    """An optimizer variable of the shape of a weight.
+
+    Attributes:
+        variable: it.
+        initial_value: what it starts from.
+        scales_steps: whether it remembers how large gradients were, and a step is divided by its size.
+    """
 
     variable: keras.Variable
     initial_value: float
+    scales_steps: bool = False
 
 
 def optimizer_slots(optimizer: keras.optimizers.Optimizer | None, variable: keras.Variable) -> list[Slot]:
@@ -66,7 +77,7 @@ def optimizer_slots(optimizer: keras.optimizers.Optimizer | None, variable: kera
                 continue
             slot = entries[index] if len(entries) == len(inner._trainable_variables) else None
             if isinstance(slot, keras.Variable) and tuple(slot.shape) == tuple(variable.shape):
-                slots.append(Slot(slot, float(initial_values.get(name, 0.0))))
+                slots.append(Slot(slot, float(initial_values.get(name, 0.0)), name in _SIZES_OF_GRADIENTS))
     return slots
 
 

@@ -7,7 +7,7 @@ from typing import cast
 import keras
 
 from keras_dsr import schedules
-from keras_dsr.arguments import check_whole, checked_pairs, is_function, is_whole
+from keras_dsr.arguments import check_flag, check_whole, checked_pairs, is_function, is_whole
 from keras_dsr.methods import DSR, Static
 from keras_dsr.weights.loadable import warn_of_files_that_do_not_load
 from keras_dsr.weights.methods_by_layer import checked_methods
@@ -36,6 +36,10 @@ class Reallocate(keras.callbacks.Callback):
             (`DeepR`), else 100.
         stop_at: int, the epoch (counted from 0, as in `fit`) from which on there are none; None: never.
         seed: int, of the method's random numbers, which depend on (seed, tensor, step) alone.
+        warm_up: bool. Adam and its kin divide a step by how large the gradients of a weight were. Of a weight that has
+            just been grown they know nothing, and for some hundred steps it moves up to six times as far as others
+            (named in SMET, arXiv 2606.00888). True: they begin with what they know of the active weights of its tensor
+            on average, so that its first steps are smaller than theirs, and then alike.
 
     Raises:
         ValueError: at once for a bad `period` or `stop_at`; when training begins, before the first step, for a model
@@ -47,7 +51,14 @@ class Reallocate(keras.callbacks.Callback):
     >>> model.fit(x, y, epochs=30, callbacks=[keras_dsr.Reallocate(keras_dsr.methods.DSR(target=600), period=100)])
     """
 
-    def __init__(self, method, period: Period | None = None, stop_at: int | None = None, seed: int = 0):
+    def __init__(
+        self,
+        method,
+        period: Period | None = None,
+        stop_at: int | None = None,
+        seed: int = 0,
+        warm_up: bool = False,
+    ):
         super().__init__()
         owner = type(self).__name__
         self._methods = [each for _, each in checked_methods(method, owner)]
@@ -65,6 +76,7 @@ class Reallocate(keras.callbacks.Callback):
                 f"or leave it out. Received: period={period!r}"
             )
         self._period_at = _period_schedule(period if period is not None else 1 if every_step else 100, owner)
+        self._warm_up = check_flag(warm_up, owner, "warm_up")
         self._reallocator = None
         self._has_warned = False
 
@@ -81,7 +93,7 @@ class Reallocate(keras.callbacks.Callback):
                 f"Received: steps_per_execution={self.model.steps_per_execution!r}"
             )
         if self._reallocator is None or self._reallocator.model is not self.model:
-            self._reallocator = Reallocator(self.model, self.method, seed=self.seed)
+            self._reallocator = Reallocator(self.model, self.method, seed=self.seed, warm_up=self._warm_up)
         else:
             self._reallocator.begin()
         warn_of_files_that_do_not_load(self.model)
@@ -165,6 +177,7 @@ class DSRCallback(Reallocate):
         tolerance: float in [0, 1), H stays while the number pruned is within `(1 ± tolerance) * target`.
         stop_at: int, the epoch from which on there are no reallocations; None: never.
         seed: int.
+        warm_up: bool (see `Reallocate`).
 
     Raises:
         ValueError: for each argument out of range, at once; for an unfit model when training begins.
@@ -182,9 +195,10 @@ class DSRCallback(Reallocate):
         tolerance: float = 0.1,
         stop_at: int | None = None,
         seed: int = 0,
+        warm_up: bool = False,
     ):
         method = DSR(target=target, initial_threshold=initial_threshold, tolerance=tolerance, growth="zeros")
-        super().__init__(method, period=period, stop_at=stop_at, seed=seed)
+        super().__init__(method, period=period, stop_at=stop_at, seed=seed, warm_up=warm_up)
 
 
 def _period_schedule(period: Period, owner: str) -> Callable[[int], int]:

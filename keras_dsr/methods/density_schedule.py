@@ -101,10 +101,8 @@ class DensitySchedule(Method):
         missing = share_proportionally(ops.maximum(goal - ops.sum(now), 0), now, free)
         was_active = inputs.active | active
         has_room = ops.convert_to_tensor(inputs.sizes, "int32") - inputs.count(was_active) >= missing
-        taken = active | (
-            was_active & inputs.segments.spread(has_room)
-        )  # not where one was just pruned, if there is room
-        more = self._grown(inputs, taken, missing)
+        freed = was_active & inputs.segments.spread(has_room)  # not where one was just pruned, if there is room
+        more = self._grown(inputs, active | freed, missing)
         if "pruned" in state:
             stay = decision.kept & inputs.active & ~above
             state = {**state, "pruned": ops.sum(counts) - ops.sum(inputs.count(stay))}

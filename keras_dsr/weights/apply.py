@@ -29,7 +29,8 @@ class Stored(NamedTuple):
     Attributes:
         draw: function from a `StepSeed` to new values of the dense tensor; in compact storage of a seed and a number.
         columns: int, in compact storage: of the matrix in which its weights stand; None in masked storage.
-        slots: pairs of an optimizer slot's value and the number that it starts from.
+        slots: for each slot of an optimizer its value, the number that it starts from, and whether it starts from the
+            mean of the active weights where one is grown.
         states: the lists of the method's state, by name.
         trains_pruned: whether what is pruned keeps its value and slots.
     """
@@ -115,14 +116,28 @@ def apply_decision(method: Method, inputs: MethodInputs, decision: Decision, sto
 
 def _masked(inputs: MethodInputs, index: int, weight, kept, mask, draw: Callable | None, stored: Stored) -> Rewritten:
     if stored.trains_pruned:
-        return Rewritten(weight, [mask], [value for value, _ in stored.slots], stored.states)
+        return Rewritten(weight, [mask], [value for value, *_ in stored.slots], stored.states)
     weight = mask_weights(weight, kept)
     starts_over = weight == 0  # the slots of what is pruned or grown
     if draw is not None:
         grown = mask & ~inputs.masks[index]  # what is grown where it has just been pruned starts at 0
         weight = ops.where(grown, ops.cast(draw(), weight.dtype), weight)
-    slots = [ops.where(starts_over, ops.cast(initial, value.dtype), value) for value, initial in stored.slots]
+    slots = []
+    for value, initial, from_mean in stored.slots:
+        start = ops.cast(initial, value.dtype)
+        if from_mean:
+            start = ops.where(mask, _mean(value, ~starts_over, initial), start)
+        slots.append(ops.where(starts_over, start, value))
     return Rewritten(weight, [mask], slots, stored.states)
+
+
+def _mean(values, where, otherwise: float):
+    """The mean of values where a bool tensor of their shape is true; a number if it is nowhere."""
+    where = ops.broadcast_to(where, values.shape)
+    number = count_true(where)
+    total = ops.sum(ops.cast(mask_weights(values, where), "float32"))
+    mean = ops.where(number > 0, total / ops.cast(ops.maximum(number, 1), "float32"), otherwise)
+    return ops.cast(mean, values.dtype)
 
 
 def _compact(
@@ -162,9 +177,13 @@ def _compact(
     now = list_of_units(now, count)
     rows = now // stored.columns
     indices = ops.cast(ops.stack([rows, now - rows * stored.columns], axis=1), "int32")
-    slots = []
-    for value, initial in stored.slots:
-        initial = ops.cast(initial, value.dtype)
-        slots.append(list_of_units(ops.where(values == 0, initial, moved(value, fill=initial)), count, initial))
+    slots, exists = [], ops.arange(positions.shape[0], dtype="int32") < count // size
+    for value, initial, from_mean in stored.slots:
+        start = ops.cast(initial, value.dtype)
+        begun = _mean(value, kept if size == 1 else kept[:, None], initial) if from_mean else start
+        value = ops.where(values == 0, begun, moved(value, fill=begun))
+        if from_mean:
+            value = ops.where(exists if size == 1 else exists[:, None], value, start)
+        slots.append(list_of_units(value, count, start))
     states = {name: list_of_units(moved(entries, states.get(name)), count) for name, entries in stored.states.items()}
     return Rewritten(list_of_units(values, count), [indices, count], slots, states)

@@ -60,6 +60,7 @@ class Reallocation:
             frozen.
         optimizer: the optimizer that trains them, whose steps count; None: the one that the model is compiled with.
         identity: what the method is known by when training goes on; None: its class and arguments.
+        warm_up: whether slots that scale steps start, where weights are grown, from their mean over the active weights.
 
     Attributes:
         weights: list of `SparseWeight` and `CompactWeight`.
@@ -79,12 +80,14 @@ class Reallocation:
         weights: Sequence[SparseWeight | CompactWeight] | None = None,
         optimizer: keras.optimizers.Optimizer | None = None,
         identity: int | None = None,
+        warm_up: bool = False,
     ):
         self.model = model
         self.method = method
         self.seed = seed
         self.weights = movable_weights(model) if weights is None else list(weights)
         self._given_optimizer = optimizer
+        self._warm_up = warm_up
         check_movable_together(model, self.weights, method)
         self._inputs = InputsOf(self.weights, seed)
         self.initial_state, self._kept = {}, {}
@@ -266,7 +269,10 @@ class Reallocation:
                 Stored(
                     draw=weight.initial_values,
                     columns=weight.layer.matrix_shape[1] if is_compact else None,
-                    slots=[(value, slot.initial_value) for slot, value in zip(self._slots[index], slots[index])],
+                    slots=[
+                        (value, slot.initial_value, self._warm_up and slot.scales_steps)
+                        for slot, value in zip(self._slots[index], slots[index])
+                    ],
                     states={name: entries[index] for name, entries in lists_of_it.items()},
                     trains_pruned=self.method.pruned_training is not None,
                 )

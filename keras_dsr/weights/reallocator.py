@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import keras
 
-from keras_dsr.arguments import check_whole
+from keras_dsr.arguments import check_flag, check_whole
 from keras_dsr.backend.keras_owners import holds, optimizers_alive
 from keras_dsr.backend.keras_slots import activity, steps_taken
 from keras_dsr.layers.record import Record
@@ -34,6 +34,7 @@ class Reallocator:
         period: int, steps of the optimizer between reallocations.
         optimizer: the Keras optimizer that trains the sparse weights. None: whichever does.
         seed: int, of the method's random numbers.
+        warm_up: bool, as that of `Reallocate`.
 
     Attributes:
         reallocations: list of `Reallocation`, one for each optimizer that trains sparse weights.
@@ -57,6 +58,7 @@ class Reallocator:
         period: int = 100,
         optimizer: keras.optimizers.Optimizer | None = None,
         seed: int = 0,
+        warm_up: bool = False,
     ):
         check_has_weights(model, "Reallocator")
         if not sparse_weights(model):
@@ -78,6 +80,7 @@ class Reallocator:
         self.method = method
         self.period = period
         self.seed = seed
+        self._warm_up = check_flag(warm_up, "Reallocator", "warm_up")
         self.reallocations: list[Reallocation] = []
         self._given = optimizer
         self._pull: Callable[[], None] | None = None
@@ -100,7 +103,7 @@ class Reallocator:
                 part.begin()
         else:
             self.reallocations = [
-                Reallocation(self.model, method, self.seed + index, of_it, self._given)
+                Reallocation(self.model, method, self.seed + index, of_it, self._given, warm_up=self._warm_up)
                 for index, (method, of_it) in enumerate(parts)
             ]
         self._counters = [] if self._expected is None else [StepCounter(self._expected) for _ in parts]
@@ -254,7 +257,7 @@ class Reallocator:
             for part in parted(self.model, of_it, self._methods, "Reallocator")
         ]
         for index, (optimizer, method, of_it) in enumerate(each):
-            part = Reallocation(self.model, method, self.seed + index, of_it, optimizer)
+            part = Reallocation(self.model, method, self.seed + index, of_it, optimizer, warm_up=self._warm_up)
             before = self._steps_before.get(id(optimizer), 0)
             part.start(before, self._records[id(of_it[0].variable)])  # what was begun was by the steps of another one
             self.reallocations.append(part)
