@@ -78,6 +78,11 @@ def reallocating(method: type) -> Swept:
     def call(**given):
         made = method(**given)
         model = sparse_network()
+        if made.gradient_decay is not None and made.pruned_training is not None:
+            reallocation = Reallocation(model, made)
+            model.train_on_batch(np.ones((4, *model.input_shape[1:])), np.ones(4))
+            reallocation()
+            return
         if made.gradient_decay is not None:
             model = compiled(keras.layers.Dense(5), optimizer=dsr.SparseOptimizer("sgd", sparsity=0.5, seed=1))
         Reallocation(model, made)()

@@ -11,6 +11,7 @@ from keras_dsr.methods.gradual_pruning import GradualPruning
 from keras_dsr.methods.granet import GraNet
 from keras_dsr.methods.growth import grow_at_random, grow_where_largest, taken_in_all, taken_in_each
 from keras_dsr.methods.mest import MEST
+from keras_dsr.methods.movement_pruning import MovementPruning
 from keras_dsr.methods.rigl import RigL
 from keras_dsr.methods.set import SET
 from keras_dsr.methods.snfs import SNFS
@@ -33,6 +34,7 @@ __all__ = [
     "Grown",
     "Method",
     "MethodInputs",
+    "MovementPruning",
     "PrunedTraining",
     "RigL",
     "Static",

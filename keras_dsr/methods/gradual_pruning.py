@@ -112,11 +112,11 @@ class GradualPruning(Method):
         """Prune what is above the schedule at this step. `state["pruned"]` comes back as the number of units pruned."""
         keys, is_time = ordered_bits(inputs.magnitudes), inputs.step >= self.begin_step
         if self.scope == "global":
-            goal = self._goal(sum(inputs.sizes), cast(float, self.final_sparsity), inputs.step)
+            goal = self.goal(sum(inputs.sizes), cast(float, self.final_sparsity), inputs.step)
             dropped = pruned_to_total(inputs, ops.where(is_time, goal, sum(inputs.sizes)), keys)
         else:
             finals = self._finals(inputs.names)
-            goals = ops.stack([self._goal(size, final, inputs.step) for size, final in zip(inputs.sizes, finals)])
+            goals = ops.stack([self.goal(size, final, inputs.step) for size, final in zip(inputs.sizes, finals)])
             dropped = pruned_to(inputs, ops.where(is_time, goals, inputs.count(inputs.active)), keys)
         return Decision(inputs.active & ~dropped), {"pruned": ops.sum(inputs.count(dropped))}
 
@@ -126,7 +126,7 @@ class GradualPruning(Method):
             return self.final_sparsity
         return sparsities_by_name(self.final_sparsity, names, self.initial_sparsity, "GradualPruning")
 
-    def _goal(self, size: int, final_sparsity: float, step):
+    def goal(self, size: int, final_sparsity: float, step):
         """How many of `size` units are active at a step by the schedule, as an int32 scalar, at least 1."""
         done = ops.cast(step - self.begin_step, "float32") / (self.end_step - self.begin_step)
         done = ops.clip(done, 0.0, 1.0)

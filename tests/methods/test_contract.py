@@ -20,6 +20,7 @@ from keras_dsr.methods import (
     DensitySchedule,
     GradualPruning,
     GraNet,
+    MovementPruning,
     RigL,
     Static,
     StraightThrough,
@@ -66,6 +67,8 @@ MOVED = [1, 1, 1, 1, 0, 1, 0, 1]
 KEPT = [0.5, -0.09, 0.1, 0, 0, 0.2, 0, 0]
 DRAWN = [0.5, -0.09, 0.1, 0.25, 0, 0.2, 0, 0.25]
 ALL = [1] * 8
+# By -w * g: -4.5, -0.81, -0.9, 0.09, -0.005, -1.8, -0.002, 0.16.
+MOVED_TO = [0, 0, 0, 1, 1, 0, 1, 1]
 RESTORED = [0.5, -0.09, 0.1, 0, 0.05, 0.2, -0.01, 0]
 SHRUNK = [0.44, -0.03, 0.04, 0, 0, 0.14, 0, 0]  # DeepR: all lose 0.1 * 0.6; 0.05 and 0.01 do not have that much
 
@@ -91,6 +94,7 @@ CASES = [
     Case(StraightThrough(), MOVED, EIGHT_WEIGHTS, random=False),  # 0.3 and 0.4, which are stored at 3 and 7, come back
     Case(StraightThrough(scope="global"), MOVED, EIGHT_WEIGHTS, random=False),
     Case(StraightThrough(relative_to_output=True), MOVED, EIGHT_WEIGHTS, random=False),
+    Case(MovementPruning(final_sparsity=0.5, end_step=STEP), MOVED_TO, EIGHT_WEIGHTS, random=False),
     Case(TopKAST(backward_sparsity=0.0), MOVED, EIGHT_WEIGHTS, random=False),
     Case(DensitySchedule(Static(), linear(1.0, 0.5, STEP)), PRUNED, KEPT, random=False),
     Case(DensitySchedule(SET(fraction=1 / 3), linear(0.5, 0.75, STEP)), MOVED, KEPT),
@@ -101,7 +105,7 @@ ONE_OF_EACH = list({type(case.method): case for case in CASES}.values())
 
 
 # What these do is made of the parts of others, which each backend compiles for long enough.
-MADE_OF_OTHERS = (ACDC, DensitySchedule, GraNet, MEST, StraightThrough, TopKAST)
+MADE_OF_OTHERS = (ACDC, DensitySchedule, MovementPruning, GraNet, MEST, StraightThrough, TopKAST)
 compiled_for_long = pytest.mark.slow_on("tensorflow", "jax")
 
 

@@ -71,7 +71,7 @@ def test_the_exponential_schedule_divides_the_density_by_the_same_in_equal_times
 def test_the_goal_never_rises_and_ends_where_layers_of_that_sparsity_begin(final, size, end, schedule):
     method = GradualPruning(final_sparsity=final, end_step=end, schedule=schedule)
     steps = sorted({0, end // 2, max(end - 2, 0), end - 1, end, end + 1})
-    goals = [int(method._goal(size, final, int32(step))) for step in steps]
+    goals = [int(method.goal(size, final, int32(step))) for step in steps]
     assert goals == sorted(goals, reverse=True)
     assert goals[-2:] == [active_units(size, final)] * 2
 
@@ -85,7 +85,7 @@ def test_just_before_the_end_no_more_is_pruned_than_at_the_end():
 def test_above_two_to_the_24_places_the_final_number_is_exact():
     # float32 makes 3,355,454 of it
     method = GradualPruning(final_sparsity=0.8, end_step=1000)
-    goals = [int(method._goal(2**24 + 57, 0.8, int32(step))) for step in (999, 1000)]
+    goals = [int(method.goal(2**24 + 57, 0.8, int32(step))) for step in (999, 1000)]
     assert goals == [active_units(2**24 + 57, 0.8)] * 2 == [3_355_455] * 2
 
 
