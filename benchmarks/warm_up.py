@@ -21,14 +21,14 @@ from keras_dsr.saving.atomic import written_beside
 _OUT = flags.DEFINE_string("out", None, "Folder for the plot; none without it.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "How many runs each.", lower_bound=1)
 
-PERIOD, LEARNED, SHOWN, STEPS = 200, 1000, (1, 2, 5, 10, 20, 50, 100, 199), 3000
+PERIOD, LEARNED, SHOWN, STEPS = 200, 1000, (1, 2, 5, 10, 20, 50, 100, 200), 3000
 
 
 def losses(seed: int, warm_up: bool) -> np.ndarray:
     """The loss before each reallocation after the first `LEARNED` steps, and after each of the steps that follow it.
 
     Returns:
-        A float array of shape `(reallocations, PERIOD)`; the first of each row is that before.
+        A float array of shape `(reallocations, 1 + PERIOD)`; the first of each row is that before.
     """
     from sklearn.datasets import load_digits
 
@@ -42,20 +42,15 @@ def losses(seed: int, warm_up: bool) -> np.ndarray:
     model.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     reallocator = dsr.Reallocator(model, dsr.methods.SET(0.3), period=PERIOD, seed=seed, warm_up=warm_up)
     rows: list[list[float]] = []
-    for step in range(STEPS):
-        if step >= LEARNED and step % PERIOD == 0:  # the reallocation came after the step before
-            rows.append([])
+    for step in range(1, STEPS + 1):
         some = rng.integers(0, len(x), 64)
         model.train_on_batch(x[some], y[some])
-        is_due = (step + 1) % PERIOD == 0
-        if step + 1 >= LEARNED:
+        if step >= LEARNED:
             loss = float(model.test_on_batch(x, y))
-            if is_due and step + 1 < STEPS:
-                before = loss
-            elif rows:
-                if not rows[-1]:
-                    rows[-1].append(before)
+            if rows:
                 rows[-1].append(loss)
+            if step % PERIOD == 0 and step < STEPS:
+                rows.append([loss])
         reallocator.step()
     return np.array(rows)
 

@@ -2,6 +2,7 @@
 
 from keras_dsr.methods.acdc import ACDC
 from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs, PrunedTraining
+from keras_dsr.methods.chts import CHTs
 from keras_dsr.methods.deepr import DeepR
 from keras_dsr.methods.density_schedule import DensitySchedule
 from keras_dsr.methods.dropping import drop_smallest, smallest_active
@@ -26,6 +27,7 @@ __all__ = [
     "MEST",
     "SET",
     "SNFS",
+    "CHTs",
     "Decision",
     "DeepR",
     "DensitySchedule",

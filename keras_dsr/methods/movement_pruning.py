@@ -8,10 +8,8 @@ from keras import ops
 from keras_dsr.methods.base import Decision, Method, MethodInputs, PrunedTraining
 from keras_dsr.methods.gradual_pruning import GradualPruning
 from keras_dsr.ops.masking import mask_weights
-from keras_dsr.ops.selection import MAX_KEY, ordered_bits, select_smallest
+from keras_dsr.ops.selection import MAX_KEY, select_smallest, signed_bits
 from keras_dsr.ops.units import Groups
-
-_HALF = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +92,4 @@ def _product(weight, gradient):
 def _keys(score, units):
     """Integer keys in the order of the mean scores of the units, in `[0, MAX_KEY]`."""
     above, below = (units.magnitudes(ops.maximum(sign * score, 0)) for sign in (1, -1))
-    mean = above - below
-    size = ordered_bits(ops.abs(mean)) // 2
-    return ops.where(mean >= 0, _HALF - 1 + size, _HALF - 1 - size)
+    return signed_bits(above - below)

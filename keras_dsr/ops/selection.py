@@ -38,6 +38,19 @@ def ordered_bits(magnitudes):
     return ops.minimum(bits, MAX_KEY)
 
 
+def signed_bits(values):
+    """Integer keys in the order of floats of any sign, up to their last bit.
+
+    Args:
+        values: Float tensor of any shape, without NaN.
+
+    Returns:
+        An int32 tensor of the same shape, in `[0, MAX_KEY]`.
+    """
+    size = ordered_bits(ops.abs(values)) // 2
+    return ops.where(values >= 0, 2**30 - 1 + size, 2**30 - 1 - size)
+
+
 def count_true(mask):
     """The number of true entries of a bool tensor, as an int32 scalar."""
     return ops.sum(ops.cast(mask, "int32"))

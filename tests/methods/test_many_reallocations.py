@@ -13,7 +13,9 @@ from keras_dsr.methods import (
     MEST,
     SET,
     SNFS,
+    CHTs,
     DeepR,
+    DensitySchedule,
     GradualPruning,
     GraNet,
     RigL,
@@ -21,6 +23,7 @@ from keras_dsr.methods import (
     StraightThrough,
     TopKAST,
 )
+from keras_dsr.schedules import cycles, linear
 from keras_dsr.weights.reallocation import Reallocation
 from tests.helpers.reallocations import assert_rewritten, places, set_anew
 
@@ -43,12 +46,14 @@ METHODS = [
     StraightThrough(),
     StraightThrough(scope="global"),
     TopKAST(0.3),
+    CHTs(0.3),
+    DensitySchedule(DSR(target=0.3), cycles(linear(0.9, 0.2, 50))),
     Static(),
 ]
 # Those that need gradients have them of an optimizer here, or begin with more weights than there is room for, or train
 # those that are pruned.
-NOT_COMPACT = (RigL, SNFS, GradualPruning, DSD, MEST, GraNet, ACDC, StraightThrough, TopKAST)
-PER_TENSOR = (SET, DeepR, RigL, MEST, TopKAST, Static)
+NOT_COMPACT = (CHTs, DensitySchedule, RigL, SNFS, GradualPruning, DSD, MEST, GraNet, ACDC, StraightThrough, TopKAST)
+PER_TENSOR = (CHTs, SET, DeepR, RigL, MEST, TopKAST, Static)
 
 
 def network(method, storage: str) -> keras.Model:
@@ -90,6 +95,8 @@ def reallocate_often(method, storage: str, calls: int, seed: int = 0) -> None:
             assert sum(now) == sum(counts), context
         if isinstance(method, PER_TENSOR):
             assert now == counts, context
+        if isinstance(method, DensitySchedule):
+            assert sum(now) == round(method.density(call % ROUND) * sum(weight.size for weight in weights)), context
         if isinstance(method, (GradualPruning, GraNet)):
             assert all(a <= b for a, b in zip(now, counts)), context
         for of_it in zip(weights, slots, before, were_active, active):

@@ -13,6 +13,7 @@ from keras_dsr.ops.selection import (
     select_by_searching,
     select_by_sorting,
     select_smallest,
+    signed_bits,
     value_of_rank,
 )
 from tests.helpers.networks import int32, program, values
@@ -169,6 +170,18 @@ def test_ordered_bits_keep_the_order_of_half_precision(dtype):
 def test_ordered_bits_put_nan_last_and_within_the_keys():
     keys = values(ordered_bits(np.array([np.inf, np.nan], "float32")))
     assert keys[0] < keys[1] <= MAX_KEY
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=2, max_size=20))
+def test_signed_bits_keep_the_order_of_floats_of_any_sign(floats):
+    floats = np.array(floats, "float32")
+    keys = values(signed_bits(floats)).astype("int64")
+    order = np.argsort(floats, kind="stable")
+    assert (np.diff(keys[order]) >= 0).all()
+    far = np.abs(floats[:, None].astype("float64") - floats[None]) > 1e-6 * np.abs(floats).max() + 1e-40
+    assert (keys[:, None] != keys[None])[far].all()
+    assert keys.min() >= 0
+    assert keys.max() <= MAX_KEY
 
 
 def test_count_true_counts():
