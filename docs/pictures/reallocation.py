@@ -86,7 +86,10 @@ def picture() -> str:
             0,
             1,
             "2. and 3. Adapt, distribute",
-            [f"{left} survive: of the {moved}, layer 1", "gets {} and layer 2 gets {}".format(*map(len, grown.values()))],
+            [
+                f"{left} survive: of the {moved}, layer 1",
+                "gets {} and layer 2 gets {}".format(*map(len, grown.values())),
+            ],
             survivors,
             none,
             none,

@@ -50,7 +50,7 @@ def objects_in(parent: griffe.Object):
 
 
 def uncover_functions(pkg: griffe.Module) -> None:
-    """Have a public name that is a function and a module mean the function, as it does where the package is imported."""
+    """Have a public name that is a function and a module mean the function, as it does when imported."""
     for name in map(str, pkg.exports or []):
         member = pkg.members[name]
         module = member.final_target if member.is_alias else member
