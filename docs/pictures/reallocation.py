@@ -3,7 +3,7 @@
 import pathlib
 import random
 
-CELL, GAP, WIDTH, PANEL, HEIGHT = 30, 4, 720, 360, 330
+CELL, GAP, WIDTH, PANEL, HEIGHT = 31, 4, 732, 366, 360
 INK, FREE, ACTIVE, PRUNED, GROWN = "#1f2430", "#e8eaf0", "#3949ab", "#c62828", "#2e7d32"
 SHAPES = {"layer 1": (5, 6), "layer 2": (5, 4)}  # rows, columns
 THRESHOLD = 0.3
@@ -15,7 +15,7 @@ BEFORE = {
 
 
 def reallocated() -> tuple[dict, dict]:
-    """What survives in each layer, and which positions are grown, as step 1 to 4 of the page say."""
+    """What survives in each layer, and which positions are grown (step 1, 3 and 4 of DSR)."""
     survivors = {name: {at: w for at, w in weights.items() if w >= THRESHOLD} for name, weights in BEFORE.items()}
     left = {name: len(weights) for name, weights in survivors.items()}
     pruned = sum(map(len, BEFORE.values())) - sum(left.values())
@@ -30,7 +30,7 @@ def reallocated() -> tuple[dict, dict]:
     return survivors, grown
 
 
-def text(x, y, words, size=17, weight="normal", fill=INK, anchor="start") -> str:
+def text(x, y, words, size=22, weight="normal", fill=INK, anchor="start") -> str:
     return (
         f'<text x="{x}" y="{y}" font-size="{size}" font-weight="{weight}" fill="{fill}" '
         f'text-anchor="{anchor}">{words}</text>'
@@ -40,7 +40,7 @@ def text(x, y, words, size=17, weight="normal", fill=INK, anchor="start") -> str
 def grid(x, y, name, active, pruned=(), grown=()) -> list[str]:
     """One layer: free positions grey, active ones the darker the larger, pruned ones crossed, grown ones outlined."""
     rows, columns = SHAPES[name]
-    parts = [text(x, y - 9, name, 15)]
+    parts = [text(x, y - 10, name, 19)]
     for at in range(rows * columns):
         left, top = x + at % columns * CELL, y + at // columns * CELL
         side = CELL - GAP
@@ -61,11 +61,11 @@ def grid(x, y, name, active, pruned=(), grown=()) -> list[str]:
 
 
 def panel(column, row, title, words, active, pruned, grown) -> list[str]:
-    x, y = column * PANEL + 24, row * HEIGHT + 38
-    parts = [text(x, y, title, 20, "bold")]
-    parts += grid(x, y + 42, "layer 1", active["layer 1"], pruned["layer 1"], grown["layer 1"])
-    parts += grid(x + 6 * CELL + 18, y + 42, "layer 2", active["layer 2"], pruned["layer 2"], grown["layer 2"])
-    parts += [text(x, y + 42 + 5 * CELL + 26 + 22 * line, sentence) for line, sentence in enumerate(words)]
+    x, y = column * PANEL + 22, row * HEIGHT + 38
+    parts = [text(x, y, title, 24, "bold")]
+    parts += grid(x, y + 48, "layer 1", active["layer 1"], pruned["layer 1"], grown["layer 1"])
+    parts += grid(x + 6 * CELL + 14, y + 48, "layer 2", active["layer 2"], pruned["layer 2"], grown["layer 2"])
+    parts += [text(x, y + 48 + 5 * CELL + 28 + 28 * line, sentence) for line, sentence in enumerate(words)]
     return parts
 
 
@@ -80,15 +80,15 @@ def picture() -> str:
     total = sum(map(len, BEFORE.values()))
     moved = sum(number.values())
     parts = [
-        *panel(0, 0, "Before", [f"{counts} = {total} active weights;", "darker: larger"], BEFORE, none, none),
-        *panel(1, 0, "1. Prune", [f"{moved} weights are below the", "threshold H"], BEFORE, pruned, none),
+        *panel(0, 0, "Before", [f"{counts} = {total} active weights", "(darker: larger)"], BEFORE, none, none),
+        *panel(1, 0, "1. Prune", [f"{moved} weights are below the", "threshold H."], BEFORE, pruned, none),
         *panel(
             0,
             1,
-            "2. and 3. Adapt, distribute",
+            "3. Distribute",
             [
-                f"{left} survive: of the {moved}, layer 1",
-                "gets {} and layer 2 gets {}".format(*map(len, grown.values())),
+                f"{left} survive. Of the {moved},",
+                "{} go to layer 1, {} to layer 2.".format(*map(len, grown.values())),
             ],
             survivors,
             none,
@@ -98,7 +98,7 @@ def picture() -> str:
             1,
             1,
             "4. Grow",
-            [f"{moved} grow at random, with weight 0:", "{} + {} = {}, as before".format(*after.values(), total)],
+            [f"{moved} grow at random, from 0:", "{} + {} = {}, as before.".format(*after.values(), total)],
             survivors,
             none,
             grown,
