@@ -13,8 +13,10 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# A notice of mkdocs-material on the future of MkDocs.
+export NO_MKDOCS_2_WARNING ?= 1
 
-.PHONY: train test thorough machines keras-nightly lint format clean
+.PHONY: train test thorough machines keras-nightly lint format docs docs-serve clean
 
 train: .venv/ready
 	$(BIN)/python -m train.compare --out=runs/digits
@@ -52,6 +54,20 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The pages of docs/ and the reference as a site in site/. Once .venv-docs is there nothing is downloaded.
+docs: .venv-docs/ready
+	.venv-docs/bin/mkdocs build --quiet --strict
+	@echo "The documentation is in site/index.html."
+
+docs-serve: .venv-docs/ready
+	.venv-docs/bin/mkdocs serve
+
+.venv-docs/ready: pyproject.toml
+	@echo "Setting up .venv-docs: Keras and the tools of the documentation, about a minute."
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install -qq -e ".[docs]"
+	@touch $@
+
 .venv/ready: pyproject.toml
 	@echo "Setting up .venv: TensorFlow and what the experiments and tests need, 1 to 3 minutes."
 	$(PYTHON) -m venv .venv
@@ -65,4 +81,4 @@ format: .venv/ready
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-nightly runs build *.egg-info
+	rm -rf .venv .venv-nightly .venv-docs runs site build *.egg-info
