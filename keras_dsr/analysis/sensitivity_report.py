@@ -1,19 +1,16 @@
 """What an analysis of sensitivity measured: as a table, as a plot, and as a sparsity for each weight."""
 
 import dataclasses
-import io
 import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from rich.console import Console
-from rich.table import Table
-
 from keras_dsr.analysis.trade_off import Curve, envelope, most_zeros, zeros_at_one_level
 from keras_dsr.arguments import check_path, is_number
 from keras_dsr.ops.initial_masks import active_units
 from keras_dsr.saving.atomic import written_beside
+from keras_dsr.tables import Part, Report, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,8 +34,8 @@ class SensitivityRow:
         return math.prod(self.shape)
 
 
-@dataclasses.dataclass(frozen=True)
-class Sensitivity:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Sensitivity(Report):
     """The metric of a model when one weight alone is cut to each sparsity; `print` shows it.
 
     Attributes:
@@ -146,21 +143,11 @@ class Sensitivity:
                 figure.savefig(temporary, dpi=120, format=temporary.suffix[1:] or "png")
         return figure
 
-    def __str__(self) -> str:
+    def parts(self) -> list[Part]:
         better = "higher" if self.mode == "max" else "lower"
-        table = Table(
-            title=f"{self.metric} ({better} is better) by sparsity, one weight cut at a time. "
-            f"As it is: {_shown(self.baseline)}"
-        )
-        table.add_column("weight", overflow="fold")
-        table.add_column("shape", overflow="fold")
-        for sparsity in self.sparsities:
-            table.add_column(f"{100 * sparsity:g}%", justify="right", no_wrap=True)
-        for row in self.rows:
-            table.add_row(row.name, " x ".join(map(str, row.shape)), *map(_shown, row.values))
-        text = io.StringIO()
-        Console(file=text, width=max(120, 60 + 10 * len(self.sparsities))).print(table)
-        return text.getvalue()
+        title = f"{self.metric} ({better} is better), one weight cut at a time. As it is: {_shown(self.baseline)}"
+        columns = ("weight", *(f"{100 * sparsity:g}%" for sparsity in self.sparsities))
+        return [Table(title, columns, [(row.name, *map(_shown, row.values)) for row in self.rows])]
 
     def _curve(self, row: SensitivityRow) -> Curve:
         sign = 1 if self.mode == "max" else -1
