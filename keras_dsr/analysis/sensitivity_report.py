@@ -10,12 +10,13 @@ from keras_dsr.analysis.trade_off import Curve, envelope, most_zeros, zeros_at_o
 from keras_dsr.arguments import check_path, is_number
 from keras_dsr.ops.initial_masks import active_units
 from keras_dsr.saving.atomic import written_beside
-from keras_dsr.tables import Part, Report, Table
+from keras_dsr.tables import Part, Report, Table, shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LARGEST_LEGEND = 20
+LONGEST_NAME = 40
 PICTURES = (".png", ".svg", ".pdf")
 MARKERS = "osD^v"
 
@@ -124,20 +125,21 @@ class Sensitivity(Report):
         named = {round(index * (len(self.rows) - 1) / max(shown - 1, 1)) for index in range(shown)}
         figure = Figure(figsize=(10, max(5.0, 1.2 + 0.25 * shown)), layout="constrained")
         axes = figure.add_subplot(xlabel="sparsity of one weight alone (fraction of zeros)", ylabel=self.metric)
-        axes.set_title(f"{self.metric} when one weight is cut")
-        for index, row in enumerate(self.rows):
+        figure.suptitle(f"{self.metric} when one weight is cut")
+        names = shortened([row.name for row in self.rows], LONGEST_NAME)
+        for index, (name, row) in enumerate(zip(names, self.rows)):
             axes.plot(
                 (0.0, *self.sparsities),
                 (self.baseline, *row.values),
                 color=colormaps["viridis"](0.9 * index / max(len(self.rows) - 1, 1)),
                 marker=MARKERS[index % len(MARKERS)],
                 markersize=4,
-                label=f"{row.name} ({row.size:,})" if index in named else None,
+                label=f"{name} ({row.size:,})" if index in named else None,
             )
         axes.axhline(self.baseline, color="black", linestyle="--", linewidth=1, label=f"as it is: {self.baseline:.4g}")
         axes.grid(alpha=0.3)
         title = "weight (positions)" + (f", {shown} of {len(self.rows)}" if shown < len(self.rows) else "")
-        figure.legend(loc="outside right upper", fontsize="small", title=title)
+        figure.legend(loc="outside right center", fontsize="small", title=title)
         if path is not None:
             with written_beside(path) as temporary:
                 figure.savefig(temporary, dpi=120, format=temporary.suffix[1:] or "png")

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -48,7 +49,7 @@ def log_before_others(callback: keras.callbacks.Callback, add: Callable[[int, di
 def _calling_list(callback: keras.callbacks.Callback) -> keras.callbacks.CallbackList | None:
     frame = inspect.currentframe()
     while frame is not None:
-        owner = frame.f_locals.get("self")
+        owner: Any = frame.f_locals.get("self")
         if issubclass(type(owner), keras.callbacks.CallbackList) and any(one is callback for one in owner.callbacks):
             return owner
         frame = frame.f_back
