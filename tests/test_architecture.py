@@ -11,6 +11,7 @@ LIBRARY = [
     "_version",
     "arguments",
     "schedules",
+    "tables",
     "ops",
     "backend",
     "layers",

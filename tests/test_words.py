@@ -257,6 +257,7 @@ TAKEN = {
     "capacity": NONE,
     "cut_first_convolution": FLAGS,
     "decay": SHARES,
+    "log_layers": FLAGS,
     "dense_epochs": COUNTS | HUGE | {"0", "[7]"},
     "dense_steps": COUNTS | HUGE | {"0", "[7]"},
     "distribution": {"empty dict"},

@@ -1,24 +1,22 @@
 """What an analysis of sensitivity measured: as a table, as a plot, and as a sparsity for each weight."""
 
 import dataclasses
-import io
 import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from rich.console import Console
-from rich.table import Table
-
 from keras_dsr.analysis.trade_off import Curve, envelope, most_zeros, zeros_at_one_level
 from keras_dsr.arguments import check_path, is_number
 from keras_dsr.ops.initial_masks import active_units
 from keras_dsr.saving.atomic import written_beside
+from keras_dsr.tables import Part, Report, Table, shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LARGEST_LEGEND = 20
+LONGEST_NAME = 40
 PICTURES = (".png", ".svg", ".pdf")
 MARKERS = "osD^v"
 
@@ -37,8 +35,8 @@ class SensitivityRow:
         return math.prod(self.shape)
 
 
-@dataclasses.dataclass(frozen=True)
-class Sensitivity:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Sensitivity(Report):
     """The metric of a model when one weight alone is cut to each sparsity; `print` shows it.
 
     Attributes:
@@ -127,40 +125,31 @@ class Sensitivity:
         named = {round(index * (len(self.rows) - 1) / max(shown - 1, 1)) for index in range(shown)}
         figure = Figure(figsize=(10, max(5.0, 1.2 + 0.25 * shown)), layout="constrained")
         axes = figure.add_subplot(xlabel="sparsity of one weight alone (fraction of zeros)", ylabel=self.metric)
-        axes.set_title(f"{self.metric} when one weight is cut")
-        for index, row in enumerate(self.rows):
+        figure.suptitle(f"{self.metric} when one weight is cut")
+        names = shortened([row.name for row in self.rows], LONGEST_NAME)
+        for index, (name, row) in enumerate(zip(names, self.rows)):
             axes.plot(
                 (0.0, *self.sparsities),
                 (self.baseline, *row.values),
                 color=colormaps["viridis"](0.9 * index / max(len(self.rows) - 1, 1)),
                 marker=MARKERS[index % len(MARKERS)],
                 markersize=4,
-                label=f"{row.name} ({row.size:,})" if index in named else None,
+                label=f"{name} ({row.size:,})" if index in named else None,
             )
         axes.axhline(self.baseline, color="black", linestyle="--", linewidth=1, label=f"as it is: {self.baseline:.4g}")
         axes.grid(alpha=0.3)
         title = "weight (positions)" + (f", {shown} of {len(self.rows)}" if shown < len(self.rows) else "")
-        figure.legend(loc="outside right upper", fontsize="small", title=title)
+        figure.legend(loc="outside right center", fontsize="small", title=title)
         if path is not None:
             with written_beside(path) as temporary:
                 figure.savefig(temporary, dpi=120, format=temporary.suffix[1:] or "png")
         return figure
 
-    def __str__(self) -> str:
+    def parts(self) -> list[Part]:
         better = "higher" if self.mode == "max" else "lower"
-        table = Table(
-            title=f"{self.metric} ({better} is better) by sparsity, one weight cut at a time. "
-            f"As it is: {_shown(self.baseline)}"
-        )
-        table.add_column("weight", overflow="fold")
-        table.add_column("shape", overflow="fold")
-        for sparsity in self.sparsities:
-            table.add_column(f"{100 * sparsity:g}%", justify="right", no_wrap=True)
-        for row in self.rows:
-            table.add_row(row.name, " x ".join(map(str, row.shape)), *map(_shown, row.values))
-        text = io.StringIO()
-        Console(file=text, width=max(120, 60 + 10 * len(self.sparsities))).print(table)
-        return text.getvalue()
+        title = f"{self.metric} ({better} is better), one weight cut at a time. As it is: {_shown(self.baseline)}"
+        columns = ("weight", *(f"{100 * sparsity:g}%" for sparsity in self.sparsities))
+        return [Table(title, columns, [(row.name, *map(_shown, row.values)) for row in self.rows])]
 
     def _curve(self, row: SensitivityRow) -> Curve:
         sign = 1 if self.mode == "max" else -1

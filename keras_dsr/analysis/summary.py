@@ -1,13 +1,11 @@
 """What a sparse model holds, layer by layer, as a table that prints well."""
 
 import dataclasses
-import io
 import math
 
 import keras
-from rich.console import Console
-from rich.table import Table
 
+from keras_dsr.tables import Part, Report, Table, shape_of
 from keras_dsr.weights.rows import Totals, WeightRow
 from keras_dsr.weights.sparse_weights import check_has_weights, sparse_weights
 
@@ -24,8 +22,8 @@ class SummaryRow(WeightRow):
         return self.active * self.itemsize + math.ceil(self.size / 8)
 
 
-@dataclasses.dataclass(frozen=True)
-class Summary(Totals):
+@dataclasses.dataclass(frozen=True, repr=False)
+class Summary(Totals, Report):
     """The sparse weights of a model and what is dense in it; `print` shows a table.
 
     Attributes:
@@ -43,23 +41,24 @@ class Summary(Totals):
         """Active weights and dense parameters: what the paper calls the parameters of a sparse network."""
         return self.active + self.dense_parameters
 
-    def __str__(self) -> str:
-        table = Table(title="Sparse weights")
-        for column in ("weight", "shape", "positions", "active", "sparsity", "bytes"):
-            table.add_column(column, justify="left" if column in ("weight", "shape") else "right", overflow="fold")
-        for row in self.rows:
-            shape = " x ".join(map(str, row.shape))
-            table.add_row(row.name, shape, f"{row.size:,}", f"{row.active:,}", f"{row.sparsity:.2%}", f"{row.bytes:,}")
-        table.add_section()
-        total = sum(row.bytes for row in self.rows)
-        table.add_row("sparse, in all", "", f"{self.size:,}", f"{self.active:,}", f"{self.sparsity:.2%}", f"{total:,}")
-        dense = f"{self.dense_parameters:,}"
-        table.add_row("dense (trainable)", "", dense, dense, "", f"{self.dense_bytes:,}")
+    def parts(self) -> list[Part]:
+        rows = [
+            (row.name, shape_of(row.shape), f"{row.size:,}", f"{row.active:,}", f"{row.sparsity:.2%}")
+            + (f"{row.bytes:,}",)
+            for row in self.rows
+        ]
+        total, dense = sum(row.bytes for row in self.rows), f"{self.dense_parameters:,}"
         size, active = self.size + self.dense_parameters, self.trainable_parameters
-        table.add_row("model", "", f"{size:,}", f"{active:,}", "", f"{total + self.dense_bytes:,}", style="bold")
-        text = io.StringIO()
-        Console(file=text, width=120).print(table)
-        return text.getvalue() + "bytes: active values and a mask of 1 bit a position\n"
+        totals = [
+            ("sparse, in all", "", f"{self.size:,}", f"{self.active:,}", f"{self.sparsity:.2%}", f"{total:,}"),
+            ("dense (trainable)", "", dense, dense, "", f"{self.dense_bytes:,}"),
+            ("model", "", f"{size:,}", f"{active:,}", "", f"{total + self.dense_bytes:,}"),
+        ]
+        columns = ("weight", "shape", "positions", "active", "sparsity", "bytes")
+        return [
+            Table("Sparse weights", columns, rows, totals, left=(0, 1)),
+            "bytes: active values and a mask of 1 bit a position",
+        ]
 
 
 def summary(model: keras.Model) -> Summary:

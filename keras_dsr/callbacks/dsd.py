@@ -7,10 +7,12 @@ from typing import Any, cast
 import keras
 
 from keras_dsr.arguments import check_flag, check_verbose, is_function, is_list, is_number, is_whole
+from keras_dsr.backend.keras_callback_list import log_before_others
 from keras_dsr.backend.keras_slots import activity
 from keras_dsr.backend.keras_training import renew_compiled_functions
 from keras_dsr.callbacks.dsd_phases import Phase, dense_sparse_dense, phase_at, phase_lengths
 from keras_dsr.callbacks.learning_rate_scale import LearningRateScale
+from keras_dsr.callbacks.logged import densities, sparsity_of
 from keras_dsr.conversion.convert import densify
 from keras_dsr.conversion.sparsify import sparsify
 from keras_dsr.layers.record import Record
@@ -49,11 +51,12 @@ class DSDCallback(keras.callbacks.Callback):
     in the last dense phase: what is left is the plain model. Where training ends earlier they stay as they are, and
     another `fit` (with `initial_epoch`, for phases by epoch) goes on. The phase depends on the epoch or the optimizer's
     step alone and the masks are saved with the model, so a restart goes on where it was. List this callback before
-    those that save or restore the model or write the logs, but after `EarlyStopping(restore_best_weights=True)`.
+    those that save or restore the model, but after `EarlyStopping(restore_best_weights=True)`.
 
-    Each epoch's logs get `dsd_phase` (0 dense, 1 sparse, 2 dense, ...), `dsd_learning_rate` (that of the step with
-    which the epoch, or a phase within it, began) and `sparsity` (the fraction of weights that are zero, over all that
-    may be cut). Between epochs the optimizer holds the user's own learning rate.
+    Each epoch's logs, for callbacks listed before it too, get `dsd_phase` (0 dense, 1 sparse, 2 dense, ...),
+    `dsd_learning_rate` (that of the step with which the epoch, or a phase within it, began) and `sparsity` (the
+    fraction of weights that are zero, over all that may be cut). Between epochs the optimizer holds the user's own
+    learning rate.
 
     Args:
         sparsity: float in [0, 1), the fraction of each weight tensor that is cut; or a mapping from names of weights to
@@ -73,6 +76,7 @@ class DSDCallback(keras.callbacks.Callback):
         cut_first_convolution: whether the first convolution may be cut too; in the paper it never is.
         seed: int, of random cuts.
         verbose: 1 prints a line when a phase begins, 0 is silent.
+        log_layers: bool, whether the density of each weight that may be cut is logged too (see `Reallocate`).
 
     Raises:
         ValueError: at once for an argument out of range; when training begins, before the first step, for a model with
@@ -99,6 +103,7 @@ class DSDCallback(keras.callbacks.Callback):
         cut_first_convolution: bool = False,
         seed: int = 0,
         verbose: int = 1,
+        log_layers: bool = False,
     ):
         super().__init__()
         self._sparsities = list(sparsity) if is_list(sparsity) else [sparsity]
@@ -130,6 +135,7 @@ class DSDCallback(keras.callbacks.Callback):
         self._exclude = checked_selectors(exclude, "DSDCallback", "exclude")
         self._cut_first_convolution = check_flag(cut_first_convolution, "DSDCallback", "cut_first_convolution")
         self._seed, self._verbose = int(seed), check_verbose(verbose, "DSDCallback")
+        self._log_layers = check_flag(log_layers, "DSDCallback", "log_layers")
         self._identity = digest(("DSDCallback", self._unit, self._phases, self._sparsities, cut))
         self._converted = False
         self._finished = None, None  # the model in which it has come to its end, and since when it counted steps there
@@ -146,6 +152,7 @@ class DSDCallback(keras.callbacks.Callback):
             "cut_first_convolution",
             "seed",
             "verbose",
+            "log_layers",
             "identity",
         )
         settings = {f"_{name}": getattr(self, f"_{name}") for name in asked}
@@ -160,6 +167,7 @@ class DSDCallback(keras.callbacks.Callback):
         self._steps = StepCounter(self.model.optimizer)
         self._scale = LearningRateScale(self.model)
         self._reallocation = Reallocation(self.model, DSD(0.0), self._seed, identity=self._identity)
+        self._logs_before_others = log_before_others(self, self._end_epoch)
 
     def on_train_end(self, logs=None):
         self._scale.undo()
@@ -197,13 +205,19 @@ class DSDCallback(keras.callbacks.Callback):
             self._scale_is_due = True
 
     def on_epoch_end(self, epoch, logs=None):
+        if not self._logs_before_others:
+            self._end_epoch(epoch, logs)
+        self._scale.release()
+
+    def _end_epoch(self, epoch, logs):
         self._check_stepping()
         if logs is not None:
             weights = sparse_weights(self.model)
             logs["dsd_phase"] = self._phase.number
             logs["dsd_learning_rate"] = self._rate
-            logs["sparsity"] = 1 - sum(weight.count() for weight in weights) / sum(weight.size for weight in weights)
-        self._scale.release()
+            logs["sparsity"] = sparsity_of(weights)
+            if self._log_layers:
+                logs.update(densities(weights))
 
     def _check_stepping(self) -> None:
         """Raise `RuntimeError` if phases are counted by the steps of an optimizer that takes none."""

@@ -8,6 +8,8 @@ import keras
 
 from keras_dsr import schedules
 from keras_dsr.arguments import check_flag, check_whole, checked_pairs, is_function, is_whole
+from keras_dsr.backend.keras_callback_list import log_before_others
+from keras_dsr.callbacks.logged import densities, sparsity_of
 from keras_dsr.methods import DSR, Static
 from keras_dsr.weights.loadable import warn_of_files_that_do_not_load
 from keras_dsr.weights.methods_by_layer import checked_methods
@@ -21,11 +23,12 @@ class Reallocate(keras.callbacks.Callback):
     """Runs a method on the model's sparse weights every `period` optimizer steps.
 
     A batch without a reallocation costs two integer operations on the host: no variable and no device is touched. List
-    this callback before those that save the model or write the logs (`BackupAndRestore`, `CSVLogger`, `TensorBoard`).
+    this callback before those that save the model during an epoch (`BackupAndRestore`, `ModelCheckpoint`).
 
-    Each epoch's logs get `sparsity` (the fraction of weights that are zero, over all sparse tensors),
-    `dsr_reallocations` (how many there were in this epoch) and, where the method has them, `dsr_threshold` (H after the
-    last reallocation) and `dsr_pruned` (units pruned and regrown in this epoch).
+    Each epoch's logs, which `CSVLogger`, `TensorBoard` and other callbacks read wherever they are listed, get
+    `sparsity` (the fraction of weights that are zero, over all sparse tensors), `dsr_reallocations` (how many there
+    were in this epoch) and, where the method has them, `dsr_threshold` (H after the last reallocation) and `dsr_pruned`
+    (units pruned and regrown in this epoch).
 
     Args:
         method: a method, such as `keras_dsr.methods.DSR(target=600)`; or a mapping from selectors of layers (as in
@@ -40,6 +43,8 @@ class Reallocate(keras.callbacks.Callback):
             just been grown they know nothing, and for some hundred steps it moves up to six times as far as others
             (named in SMET, arXiv 2606.00888). True: they begin with what they know of the active weights of its tensor
             on average, so that its first steps are smaller than theirs, and then alike.
+        log_layers: bool, whether the logs get `density/<name of the weight>` too, the fraction of the positions of each
+            sparse weight that are active; `keras_dsr.report(history=...)` draws them.
 
     Raises:
         ValueError: at once for a bad `period` or `stop_at`; when training begins, before the first step, for a model
@@ -58,6 +63,7 @@ class Reallocate(keras.callbacks.Callback):
         stop_at: int | None = None,
         seed: int = 0,
         warm_up: bool = False,
+        log_layers: bool = False,
     ):
         super().__init__()
         owner = type(self).__name__
@@ -70,6 +76,7 @@ class Reallocate(keras.callbacks.Callback):
         self.method = method
         self.stop_at = stop_at
         self.seed = check_whole(seed, None, owner, "seed")
+        self.log_layers = check_flag(log_layers, owner, "log_layers")
         if every_step and period is not None and not (is_whole(period) and period == 1):
             raise ValueError(
                 f"{owner}(period=...): {self._walking} acts after every step of the optimizer: pass period=1, "
@@ -98,6 +105,7 @@ class Reallocate(keras.callbacks.Callback):
             self._reallocator.begin()
         warn_of_files_that_do_not_load(self.model)
         self._in_training, self._batches_in_training = [], 0
+        self._logs_before_others = log_before_others(self, self._end_epoch)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._stopped = self.stop_at is not None and epoch >= self.stop_at
@@ -115,6 +123,10 @@ class Reallocate(keras.callbacks.Callback):
         self._outcomes += self._reallocator.advance(batches, acts=not self._stopped)
 
     def on_epoch_end(self, epoch, logs=None):
+        if not self._logs_before_others:
+            self._end_epoch(epoch, logs)
+
+    def _end_epoch(self, epoch, logs):
         model = self.model  # on JAX this brings its variables up to date
         self._reallocator.check_moving()
         self._reallocator.settle()
@@ -122,7 +134,7 @@ class Reallocate(keras.callbacks.Callback):
         if logs is None:
             return
         weights = sparse_weights(model)
-        logs["sparsity"] = 1 - sum(weight.count() for weight in weights) / sum(weight.size for weight in weights)
+        logs["sparsity"] = sparsity_of(weights)
         logs["dsr_reallocations"] = len(self._outcomes)
         for index, part in enumerate(self._reallocator.reallocations):
             suffix = f"_{index + 1}" if index else ""
@@ -131,6 +143,8 @@ class Reallocate(keras.callbacks.Callback):
             if "pruned" in part.initial_state:
                 done = [outcome for outcome in self._outcomes if outcome.weights is part.weights]
                 logs[f"dsr_pruned{suffix}"] = sum(int(outcome.state["pruned"]) for outcome in done)
+        if self.log_layers:
+            logs.update(densities(weights))
 
     def on_train_end(self, logs=None):
         self._reallocator.end()
@@ -178,6 +192,7 @@ class DSRCallback(Reallocate):
         stop_at: int, the epoch from which on there are no reallocations; None: never.
         seed: int.
         warm_up: bool (see `Reallocate`).
+        log_layers: bool, whether the density of each sparse weight is logged too (see `Reallocate`).
 
     Raises:
         ValueError: for each argument out of range, at once; for an unfit model when training begins.
@@ -196,9 +211,10 @@ class DSRCallback(Reallocate):
         stop_at: int | None = None,
         seed: int = 0,
         warm_up: bool = False,
+        log_layers: bool = False,
     ):
         method = DSR(target=target, initial_threshold=initial_threshold, tolerance=tolerance, growth="zeros")
-        super().__init__(method, period=period, stop_at=stop_at, seed=seed, warm_up=warm_up)
+        super().__init__(method, period, stop_at, seed, warm_up, log_layers)
 
 
 def _period_schedule(period: Period, owner: str) -> Callable[[int], int]:

@@ -2,11 +2,8 @@
 
 import collections
 import dataclasses
-import io
 
-from rich.console import Console
-from rich.table import Table
-
+from keras_dsr.tables import Listing, Part, Report, Table, named, shape_of
 from keras_dsr.weights.rows import Totals, WeightRow
 
 
@@ -37,8 +34,8 @@ class SkippedRow:
     reason: str
 
 
-@dataclasses.dataclass(frozen=True)
-class SparsifyReport(Totals):
+@dataclasses.dataclass(frozen=True, repr=False)
+class SparsifyReport(Totals, Report):
     """What was made sparse and what was not; `print` shows it.
 
     Attributes:
@@ -76,58 +73,59 @@ class SparsifyReport(Totals):
             "for the others."
         )
 
-    def __str__(self) -> str:
-        text = io.StringIO()
-        console = Console(file=text, width=120)
-        console.print(self._sparse_table())
+    def parts(self) -> list[Part]:
+        parts: list[Part] = [self._sparse_table()]
         if any(row.why for row in self.rows):
-            console.print(self._storage_table())
+            parts += [self._storage_table(), self._storage_reasons()]
         if self.skipped:
-            console.print(self._skipped_table())
-        return text.getvalue() + "".join(f"{line}\n" for line in (*self.notes, self.loading))
+            parts.append(self._skipped())
+        return [*parts, *self.notes, self.loading]
 
     def _sparse_table(self) -> Table:
-        table = Table(title="Made sparse" if self.rows else "Nothing was made sparse")
-        for column in ("weight", "layer", "shape", "positions", "active", "sparsity"):
-            table.add_column(column, justify="right" if column in ("positions", "active", "sparsity") else "left")
-        for row in self.rows:
-            shape = " x ".join(map(str, row.shape))
-            table.add_row(row.name, row.layer, shape, f"{row.size:,}", f"{row.active:,}", f"{row.sparsity:.2%}")
-        table.add_section()
-        table.add_row("in all", "", "", f"{self.size:,}", f"{self.active:,}", f"{self.sparsity:.2%}", style="bold")
-        return table
+        rows = [
+            (row.name, row.layer, shape_of(row.shape), f"{row.size:,}", f"{row.active:,}") + (f"{row.sparsity:.2%}",)
+            for row in self.rows
+        ]
+        total = ("in all", "", "", f"{self.size:,}", f"{self.active:,}", f"{self.sparsity:.2%}")
+        columns = ("weight", "layer", "shape", "positions", "active", "sparsity")
+        title = "Made sparse" if self.rows else "Nothing was made sparse"
+        return Table(title, columns, rows, [total], left=(0, 1, 2))
 
     def _storage_table(self) -> Table:
-        """How each weight is held, and why."""
+        """How each weight is held."""
         timed = [row.seconds for row in self.rows if row.seconds]
-        table = Table(title="How it is held", show_footer=bool(timed))
-        chosen = sum(row.seconds[row.storage] for row in self.rows if row.seconds)
-        masked = sum(seconds["masked"] for seconds in timed)
-        table.add_column("weight", "of those timed" if timed else "", overflow="fold")
-        table.add_column("storage")
-        if timed:
-            table.add_column("step of training", f"{chosen * 1e3:.1f} ms", justify="right")
-            table.add_column("times as fast as masked", f"{masked / chosen:.2f}", justify="right")
-        table.add_column("why", overflow="fold")
+        if not timed:
+            return Table(
+                "How it is held", ("weight", "storage"), [(row.name, row.storage) for row in self.rows], (), (0, 1)
+            )
+        rows = []
         for row in self.rows:
             took = ("", "")
             if row.seconds:
-                took = (
-                    f"{row.seconds[row.storage] * 1e3:.2f} ms",
-                    f"{row.seconds['masked'] / row.seconds[row.storage]:.2f}",
-                )
-            table.add_row(row.name, row.storage, *(took if timed else ()), row.why)
-        return table
+                chosen, masked = row.seconds[row.storage], row.seconds["masked"]
+                took = (f"{chosen * 1e3:.2f} ms", f"{masked / chosen:.2f}")
+            rows.append((row.name, row.storage, *took))
+        chosen = sum(row.seconds[row.storage] for row in self.rows if row.seconds)
+        masked = sum(seconds["masked"] for seconds in timed)
+        total = ("of those timed", "", f"{chosen * 1e3:.1f} ms", f"{masked / chosen:.2f}")
+        columns = ("weight", "storage", "step of training", "times as fast as masked")
+        return Table("How it is held", columns, rows, [total], left=(0, 1))
 
-    def _skipped_table(self) -> Table:
+    def _storage_reasons(self) -> Listing:
+        by_reason = collections.defaultdict(list)
+        for row in self.rows:
+            by_reason[row.storage, row.why].append(row.name)
+        items = [(named(names), f"{storage}, {why}" if why else storage) for (storage, why), names in by_reason.items()]
+        return Listing("Why it is held so", items)
+
+    def _skipped(self) -> Listing:
         """The weights that stay dense, by reason."""
         by_reason = collections.defaultdict(list)
         for row in self.skipped:
             by_reason[row.reason].append(row)
-        table = Table(title="Left as it was")
-        for column in ("reason", "weights", "positions", "such as"):
-            table.add_column(column, justify="right" if column in ("weights", "positions") else "left", overflow="fold")
+        items = []
         for reason, rows in by_reason.items():
-            examples = ", ".join(row.name for row in rows[:2]) + (", ..." if len(rows) > 2 else "")
-            table.add_row(reason, f"{len(rows):,}", f"{sum(row.size for row in rows):,}", examples)
-        return table
+            count = f"{len(rows):,} {'weight' if len(rows) == 1 else 'weights'}"
+            positions = sum(row.size for row in rows)
+            items.append((reason, f"{count} of {positions:,} positions: {named([row.name for row in rows])}"))
+        return Listing("Left as it was", items)

@@ -1,13 +1,11 @@
 """What `export` wrote: how large, what was packed, and which layers multiply by CSR."""
 
+import collections
 import dataclasses
-import io
 import pathlib
 
-from rich.console import Console
-from rich.table import Table
-
 from keras_dsr.exporting.litert import FormRow
+from keras_dsr.tables import Listing, Part, Report, Table, named
 from keras_dsr.weights.rows import WeightRow
 
 
@@ -37,8 +35,8 @@ class ProductRow:
     by_csr: bool
 
 
-@dataclasses.dataclass(frozen=True)
-class ExportReport:
+@dataclasses.dataclass(frozen=True, repr=False)
+class ExportReport(Report):
     """What was written; `print` shows it.
 
     Attributes:
@@ -63,52 +61,55 @@ class ExportReport:
     quantization: str = ""
     note: str = ""
 
-    def __str__(self) -> str:
-        text = io.StringIO()
-        console = Console(file=text, width=120)
+    def parts(self) -> list[Part]:
+        parts: list[Part] = []
         if self.packed:
-            console.print(self._packed_table())
+            parts.append(self._packed_table())
         if self.products:
-            console.print(self._product_table())
+            parts.append(self._product_table())
         if self.forms:
-            console.print(self._form_table())
+            parts += [self._form_table(), self._form_reasons()]
         size = f"{self.path}: {self.format}, {self.bytes:,} bytes"
-        lines = [size, self.convolutions, self.quantization, self.note]
-        return text.getvalue() + "".join(f"{line}\n" for line in lines if line)
+        return [*parts, *filter(None, (size, self.convolutions, self.quantization, self.note))]
 
     def _packed_table(self) -> Table:
-        table = Table(title="Packed weights")
-        for column in ("weight", "places", "stored", "density", "dense bytes", "packed bytes", "positions"):
-            table.add_column(column, justify="left" if column in ("weight", "positions") else "right", overflow="fold")
-        for row in self.packed:
-            sizes = (f"{row.dense_bytes:,}", f"{row.packed_bytes:,}", row.code)
-            table.add_row(row.name, f"{row.size:,}", f"{row.active:,}", f"{1 - row.sparsity:.2%}", *sizes)
-        table.add_section()
-        totals = [sum(getattr(row, name) for row in self.packed) for name in ("size", "active")]
-        of_bytes = [sum(getattr(row, name) for row in self.packed) for name in ("dense_bytes", "packed_bytes")]
-        density = f"{totals[1] / totals[0]:.2%}"
-        table.add_row("in all", *(f"{n:,}" for n in totals), density, *(f"{n:,}" for n in of_bytes), "", style="bold")
-        return table
+        columns = ("weight", "positions", "active", "density", "bytes\ndense", "bytes\npacked", "positions\nheld by")
+        rows = [
+            (row.name, f"{row.size:,}", f"{row.active:,}", f"{1 - row.sparsity:.2%}", f"{row.dense_bytes:,}")
+            + (f"{row.packed_bytes:,}", row.code)
+            for row in self.packed
+        ]
+        size, active, dense, packed = (
+            sum(getattr(row, name) for row in self.packed) for name in ("size", "active", "dense_bytes", "packed_bytes")
+        )
+        total = ("in all", f"{size:,}", f"{active:,}", f"{active / size:.2%}", f"{dense:,}", f"{packed:,}", "")
+        return Table("Packed weights", columns, rows, [total], left=(0, 6))
 
     def _product_table(self) -> Table:
         chosen = sum(row.by_csr for row in self.products)
-        table = Table(title=f"Products: CSR in {chosen} of {len(self.products)} layers, where it was faster here")
-        for column in ("layer", "density", "rows: times as fast as dense", "multiplies by"):
-            table.add_column(column, justify="right" if column == "density" else "left", overflow="fold")
+        columns = ("layer", "density", "rows: times as fast as dense", "multiplies by")
+        rows = []
         for row in self.products:
-            speedups = ", ".join(f"{rows:,}: {speedup:.2f}" for rows, speedup in row.speedups)
-            table.add_row(row.layer, f"{row.density:.2%}", speedups, "CSR" if row.by_csr else "dense")
-        return table
+            speedups = "\n".join(f"{rows:,}: {speedup:.2f}" for rows, speedup in row.speedups)
+            rows.append((row.layer, f"{row.density:.2%}", speedups, "CSR" if row.by_csr else "dense"))
+        title = f"Products: CSR in {chosen} of {len(self.products)} layers, where it was faster here"
+        return Table(title, columns, rows, left=(0, 2, 3))
 
     def _form_table(self) -> Table:
         direct = sum(row.form in ("single", "blocks") for row in self.forms)
-        table = Table(title=f"Fully connected layers: {direct} of {len(self.forms)} are multiplied as they are stored")
-        for column in ("weight", "density", "rows: times as fast as dense", "stored as", "why"):
-            table.add_column(column, justify="right" if column == "density" else "left", overflow="fold")
+        columns = ("weight", "density", "rows: times as fast as dense", "stored as")
+        rows = []
         for row in self.forms:
             speedups = "\n".join(
                 f"{rows:,}: {', '.join(f'{form} {speedup:.2f}' for form, speedup in measured.items())}"
                 for rows, measured in row.speedups
             )
-            table.add_row(row.name, f"{row.density:.2%}", speedups, row.form, row.why)
-        return table
+            rows.append((row.name, f"{row.density:.2%}", speedups, row.form))
+        title = f"Fully connected layers: {direct} of {len(self.forms)} are multiplied as they are stored"
+        return Table(title, columns, rows, left=(0, 2, 3))
+
+    def _form_reasons(self) -> Listing:
+        by_reason = collections.defaultdict(list)
+        for row in self.forms:
+            by_reason[row.form, row.why].append(row.name)
+        return Listing("Why", [(named(names), f"{form}, {why}") for (form, why), names in by_reason.items()])

@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from keras_dsr.reporting.history import History
+from keras_dsr.reporting.line_styles import MARKERS, line_style
+from keras_dsr.tables import shortened
 
-COLORS = ("#3b82c4", "#dd6b20", "#2f9e5f", "#d53f8c", "#805ad5", "#2c9c96", "#b7791f", "#e53e3e")
 INK = "#010203"  # stands for the color of the text around, which is known only in the page
 LONGEST_NAME = 44
+MOST_NAMES = 8
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "keras_dsr",
@@ -54,12 +56,6 @@ def density_chart(history: History) -> str:
     return _lines(history.epochs, history.densities, "density (% of positions)", True, True)
 
 
-def short(name: str) -> str:
-    """A name, cut in the middle if it is long."""
-    half = (LONGEST_NAME - 1) // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
-
-
 def _lines(
     epochs: Sequence[int],
     curves: Mapping[str, Sequence[float]],
@@ -68,17 +64,22 @@ def _lines(
     percent: bool = False,
     target: float | None = None,
 ) -> str:
-    # Of more lines than colors a legend would not be read: it names some of them.
-    named = {round(i * (len(curves) - 1) / (len(COLORS) - 1)) for i in range(len(COLORS))}
-    few = len(curves) <= len(COLORS)
+    # A legend of many lines would not be read: it names some of them, which alone have markers.
+    named = [round(i * (len(curves) - 1) / (MOST_NAMES - 1)) for i in range(MOST_NAMES)]
+    few = len(curves) <= MOST_NAMES
+    names = dict(zip(curves, shortened(list(curves), LONGEST_NAME)))
     entries = (len(curves) if few else len(named)) + (target is not None)
     with rc_context(STYLE):
         figure = Figure(figsize=(4.8, 3.1 + (0.2 * entries if entries > 1 else 0)), layout="constrained")
         axes = figure.add_subplot()
         for index, (name, values) in enumerate(curves.items()):
-            color = COLORS[index] if few else colormaps["viridis"](0.15 + 0.65 * index / (len(curves) - 1))
-            label = short(name) if few or index in named else None
-            axes.plot(epochs, values, color=color, label=label, marker="o" if len(epochs) < 8 else None, markersize=4)
+            style = line_style(index, len(epochs))
+            if not few:
+                is_named = index in named
+                style["color"] = colormaps["viridis"](0.15 + 0.65 * index / (len(curves) - 1))
+                style["marker"] = MARKERS[named.index(index)] if is_named else "." if len(epochs) == 1 else None
+                style["linestyle"] = "-"
+            axes.plot(epochs, values, label=names[name] if few or index in named else None, **style)
         if target is not None:
             axes.axhline(target, color=INK, linestyle="--", linewidth=1, label=f"target {target:,.0f}")
         if log:
@@ -92,7 +93,7 @@ def _lines(
         axes.set_ylabel(quantity)
         if entries > 1:
             figure.legend(loc="outside lower left", frameon=False, ncols=1, fontsize=9)
-        return _svg(figure, f"{quantity} over {len(epochs)} epochs: {', '.join(map(short, curves))}.")
+        return _svg(figure, f"{quantity} over {len(epochs)} epochs: {', '.join(names.values())}.")
 
 
 def _logarithmic(axes, values: Sequence[float], percent: bool) -> None:

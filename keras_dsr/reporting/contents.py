@@ -159,7 +159,9 @@ def _charts(history: History | None, is_sparse: bool, is_run: bool) -> tuple[lis
             )
         )
     elif is_sparse:
-        missing.append("The density of each kernel over training was not logged.")
+        missing.append(
+            "The density of each kernel over training was not logged: dsr.DSRCallback(log_layers=True) logs it."
+        )
     return charts, missing
 
 

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-PREFIX = "active/"
+from keras_dsr.callbacks.logged import DENSITY
+
+COUNT = "active/"  # of `train.run`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +60,11 @@ def history_of_rows(
         threshold=tuple(value or math.nan for value in column("dsr_threshold")) if "dsr_threshold" in present else (),
         moved=moved,
         densities={
-            name: tuple(count / size for count in column(PREFIX + name))
+            name: column(DENSITY + name)
+            if DENSITY + name in present
+            else tuple(count / size for count in column(COUNT + name))
             for name, size in sizes.items()
-            if PREFIX + name in present
+            if present & {DENSITY + name, COUNT + name}
         },
         scores={name: column(name) for name in (score, f"val_{score}") if name in present},
         target=target,

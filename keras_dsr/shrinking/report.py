@@ -1,11 +1,10 @@
 """What `shrink` did: the smaller model, what each layer has lost, and which dead units stay, and why."""
 
 import dataclasses
-import io
 
 import keras
-from rich.console import Console
-from rich.table import Table
+
+from keras_dsr.tables import Listing, Part, Report, Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +33,8 @@ class LeftRow:
     reason: str
 
 
-@dataclasses.dataclass(frozen=True)
-class ShrinkReport:
+@dataclasses.dataclass(frozen=True, repr=False)
+class ShrinkReport(Report):
     """A smaller model, and how it came about; `print` shows it.
 
     Attributes:
@@ -56,34 +55,24 @@ class ShrinkReport:
         """The weights of the model, `(before, after)`, zeros included."""
         return sum(row.parameters[0] for row in self.rows), sum(row.parameters[1] for row in self.rows)
 
-    def __str__(self) -> str:
-        text = io.StringIO()
-        console = Console(file=text, width=120)
-        console.print(self._shrunk_table())
+    def parts(self) -> list[Part]:
+        parts: list[Part] = [self._shrunk_table()]
         if self.left:
-            console.print(self._left_table())
+            items = [
+                (row.name, f"{row.units:,} {'unit' if row.units == 1 else 'units'}, {row.reason}") for row in self.left
+            ]
+            parts.append(Listing("Dead units that stay", items))
         if self.barriers:
-            named = ", ".join(f"{name} ({kind})" for name, kind in self.barriers)
-            console.print(f"Not looked through, so that all channels before and after them stay: {named}")
-        return text.getvalue()
+            listed = ", ".join(f"{name} ({kind})" for name, kind in self.barriers)
+            parts.append(f"Not looked through, so that all channels before and after them stay: {listed}")
+        return parts
 
     def _shrunk_table(self) -> Table:
         before, after = self.parameters
-        table = Table(title="Shrunk" if after < before else "Nothing could be removed")
-        for column in ("layer", "class", "units", "", "parameters", ""):
-            table.add_column(column, justify="left" if column in ("layer", "class") else "right", overflow="fold")
-        for row in self.rows:
-            sizes = [f"{number:,}" for number in (*row.units, *row.parameters)]
-            sizes = [sizes[0], f"-> {sizes[1]}", sizes[2], f"-> {sizes[3]}"]
-            table.add_row(row.name, row.layer, *sizes)
-        table.add_section()
-        table.add_row("model", "", "", "", f"{before:,}", f"-> {after:,}", style="bold")
-        return table
-
-    def _left_table(self) -> Table:
-        table = Table(title="Dead units that stay")
-        for column in ("layer", "units", "reason"):
-            table.add_column(column, justify="right" if column == "units" else "left", overflow="fold")
-        for row in self.left:
-            table.add_row(row.name, f"{row.units:,}", row.reason)
-        return table
+        columns = ("layer", "class", "units", "after", "parameters", "after")
+        rows = [
+            (row.name, row.layer, *(f"{number:,}" for number in (*row.units, *row.parameters))) for row in self.rows
+        ]
+        total = ("model", "", "", "", f"{before:,}", f"{after:,}")
+        title = "Shrunk" if after < before else "Nothing could be removed"
+        return Table(title, columns, rows, [total], left=(0, 1))

@@ -453,9 +453,9 @@ def test_a_path_is_meant_by_itself_also_where_it_is_no_regular_expression():
 @numbers_alone
 def test_the_table_has_the_weights_down_and_the_sparsities_across():
     text = str(report_of(BY_HAND))
-    for expected in ("accuracy (higher is better)", "As it is: 0.9000", "50%", "80%", "steep/kernel", "20 x 10"):
+    for expected in ("accuracy (higher is better)", "As it is: 0.9000", "50%", "80%", "steep/kernel"):
         assert expected in text, text
-    assert re.search(r"gentle/kernel .* 0\.9500 . 0\.8500", text)
+    assert re.search(r"gentle/kernel .* 0\.9500 +0\.8500", text)
     many = report_of([("a/kernel", (3, 3), [0.5] * 30)], np.arange(30) / 30)
     assert str(many).count("0.5000") == 30
 

@@ -157,6 +157,19 @@ def test_two_rounds_with_lower_sparsity_and_learning_rate():
     assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
 
 
+@traces_much
+def test_loggers_before_it_have_its_logs_and_those_of_layers():
+    noted = []
+    note = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: noted.append(dict(logs)))
+    model = compiled(plain())
+    history = fit(model, note, silent(0.5, 1, 1, log_layers=True), batches=2, epochs=3).history
+    assert [logs["dsd_phase"] for logs in noted] == history["dsd_phase"] == [0, 1, 2]
+    layers = [name for name in noted[0] if name.startswith("density/")]
+    assert len(layers) == sum(isinstance(layer, keras.layers.Dense) for layer in model.layers)
+    for name in layers:
+        assert [logs[name] for logs in noted] == history[name] == pytest.approx([1, 0.5, 1], abs=0.01)
+
+
 def test_the_users_schedule_is_scaled_and_given_back():
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1, 5], [0.4, 0.2, 0.1])  # 2 steps an epoch
     model, watch = compiled(plain(), keras.optimizers.SGD(schedule)), Watch()

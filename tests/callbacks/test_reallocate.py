@@ -395,14 +395,58 @@ def test_the_number_pruned_is_the_number_that_left_their_places():
     assert moved > 0
 
 
-def test_loggers_listed_after_it_write_them_from_the_first_epoch_on(tmp_path):
+@pytest.mark.parametrize("is_first", [True, False])
+def test_loggers_write_them_from_the_first_epoch_on_wherever_they_are_listed(is_first, tmp_path):
     logger = keras.callbacks.CSVLogger(tmp_path / "log.csv")
-    history = fit(compiled(perceptron()), reallocating(4), logger, batches=6, epochs=2).history
+    noted = []
+    note = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: noted.append(dict(logs)))
+    callback = reallocating(4, log_layers=True)
+    listed = [logger, note, callback] if is_first else [callback, logger, note]
+    model = compiled(perceptron())
+    history = fit(model, *listed, batches=6, epochs=2).history
     with open(tmp_path / "log.csv") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2
-    for name in LOGS:
+    assert len(rows) == len(noted) == 2
+    weights = dsr.sparse_weights(model)
+    layers = [f"density/{weight.name}" for weight in weights]
+    for name in [*LOGS, *layers]:
         assert [float(row[name]) for row in rows] == pytest.approx(history[name])
+        assert [logs[name] for logs in noted] == history[name]
+    assert [history[name][-1] for name in layers] == [weight.count() / weight.size for weight in weights]
+
+
+@no_backend
+def test_the_density_of_layers_is_logged_where_it_is_asked_for():
+    history = fit(compiled(perceptron()), reallocating(4), batches=2).history
+    assert not [name for name in history if name.startswith("density/")]
+
+
+@no_backend
+def test_a_list_of_callbacks_that_is_used_twice_calls_it_once_and_changes_none_of_the_users():
+    model, counted = compiled(perceptron()), []
+
+    class Count(dsr.Reallocate):
+        def _end_epoch(self, epoch, logs):
+            counted.append(epoch)
+            super()._end_epoch(epoch, logs)
+
+    callback = Count(DSR(target=40), period=4)
+    users = [keras.callbacks.LambdaCallback(), callback, keras.callbacks.LambdaCallback()]
+    callbacks = keras.callbacks.CallbackList(users, add_history=True, model=model)
+    for _ in range(2):
+        model.fit(batch(40), digits()[1][:40], epochs=2, batch_size=20, callbacks=callbacks, verbose=0)
+    assert counted == [0, 1, 0, 1]
+    assert users[1] is callback and [one for one in callbacks.callbacks if one in users] == users
+
+
+@no_backend
+def test_hooks_that_are_called_by_hand_log_where_the_callback_stands():
+    model, callback, logs = compiled(perceptron()), reallocating(4), {}
+    callback.set_model(model)
+    callback.on_train_begin()
+    callback.on_epoch_begin(0)
+    callback.on_epoch_end(0, logs)
+    assert set(LOGS) <= set(logs)
 
 
 def test_at_kernel_granularity_the_target_counts_slices():

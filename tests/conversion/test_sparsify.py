@@ -668,7 +668,7 @@ def test_the_printed_report_says_what_was_done_what_was_left_and_how_to_load():
     for expected in (
         "Made sparse",
         "classes/kernel",
-        "12 x 10",
+        "12x10",
         "90.00%",
         "in all",
         "Left as it was",
@@ -678,7 +678,7 @@ def test_the_printed_report_says_what_was_done_what_was_left_and_how_to_load():
         "keras.models.load_model(path) loads the saved model, masks included.",
     ):
         assert expected in text, text
-    assert max(map(len, text.splitlines())) <= 120
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_a_report_of_nothing_says_so():

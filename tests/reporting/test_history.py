@@ -34,6 +34,12 @@ def test_the_logs_of_fit(fitted):
 
 
 @no_backend
+def test_densities_that_were_logged_as_such():
+    rows = [{"epoch": epoch, "density/a": 0.25 * epoch, "active/b": 2} for epoch in range(2)]
+    assert history_of_rows(rows, {"a": 40, "b": 8, "c": 4}).densities == {"a": (0.0, 0.25), "b": (0.25, 0.25)}
+
+
+@no_backend
 @pytest.mark.parametrize(("given", "error"), [({}, ValueError), (3, TypeError)])
 def test_no_history(given, error):
     with pytest.raises(error, match=r"report\(history=\.\.\.\)"):

@@ -12,7 +12,7 @@ from keras_dsr.reporting import report
 from keras_dsr.reporting.contents import Experiment
 from keras_dsr.reporting.page import _flops, _ratio, _seconds, _size
 from keras_dsr.reporting.report import write_report
-from tests.helpers.networks import perceptron
+from tests.helpers.networks import compiled, fit, perceptron
 from tests.helpers.pages import Table
 
 pytestmark = pytest.mark.slow_on("jax")  # it is above the backends, and takes long there
@@ -76,6 +76,13 @@ def test_history_of_fit(fitted, tmp_path):
     assert page.count("<svg") == 3
     assert "The density of each kernel over training was not logged" in page
     assert page.count("data:image/png;base64,") == 1
+
+
+def test_the_density_of_layers_is_drawn_where_it_was_logged(tmp_path):
+    model = compiled(perceptron())
+    history = fit(model, dsr.DSRCallback(target=20, period=3, log_layers=True), epochs=2)
+    page = written(model, tmp_path, history=history, batch_sizes=None, masks=())
+    assert "<h3>Density of each kernel</h3>" in page and "was not logged" not in page
 
 
 def test_kernels_of_one_name_are_told_apart(tmp_path):
