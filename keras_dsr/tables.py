@@ -18,6 +18,7 @@ WIDTH = 80  # where there is no terminal
 NARROWEST_NAME = 16
 GAP = 2
 LINE = "1px solid rgba(128, 128, 128, 0.45)"  # seen on white and on black
+TABLE = "border-collapse: collapse; color: inherit; font-size: inherit; font-variant-numeric: tabular-nums"
 CELL = "padding: 0.2em 0.8em; background: transparent; color: inherit; vertical-align: top"
 
 
@@ -203,7 +204,7 @@ def _html(part: Part) -> str:
     )
     return (
         f'<div style="overflow-x: auto; max-width: 100%"><p style="margin-bottom: 0.2em">{title}</p>'
-        f'<table style="border-collapse: collapse; font-variant-numeric: tabular-nums"><thead>{head}</thead>'
+        f'<table style="{TABLE}"><thead>{head}</thead>'
         f"<tbody>{body}</tbody><tfoot>{foot}</tfoot></table></div>"
     )
 

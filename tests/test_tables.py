@@ -32,7 +32,7 @@ def network() -> keras.Model:
             name = f"stage_{stage}_block_{block}_convolution_3x3"
             model.add(keras.layers.Conv2D(64, 3, padding="same", activation="relu", name=name))
     model.add(keras.layers.GlobalAveragePooling2D())
-    model.add(keras.layers.Dense(1000, name="classes <&>"))
+    model.add(keras.layers.Dense(1000, name="classes>b"))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("sgd", loss, metrics=["accuracy"])
     return model
@@ -65,13 +65,21 @@ def test_reports_are_tables_that_fit_80_columns(reports):
 def test_reports_are_html_for_notebooks(reports):
     for name, report in reports.items():
         page = report._repr_html_()
-        assert "classes &lt;&amp;&gt;" in page or "classes_" in page, name
-        assert "<&>" not in page and "color: inherit" in page and "…" not in page
+        assert "classes&gt;b" in page and "classes>b" not in page, name
+        assert "color: inherit" in page and "…" not in page
         rows = Cells(page).rows
         assert {len(row) for row in rows} == {len(rows[0])}
         check_nesting(page)
     first = Cells(reports["summary"]._repr_html_()).rows[1]
     assert first[0].endswith("stage_0_block_0_convolution_3x3/kernel") and first[1:3] == ["3x3x16x64", "9,216"]
+
+
+@by_hand
+def test_html_is_escaped_everywhere():
+    wild = "<b>&'\"</b>"
+    page = Given(Table(wild, (wild,), [(wild,)], [(wild,)]), Listing(wild, [(wild, wild)]), wild)._repr_html_()
+    assert "<b>" not in page and page.count("&lt;b&gt;&amp;&#x27;&quot;&lt;/b&gt;") == 8
+    check_nesting(page)
 
 
 def check_nesting(page: str) -> None:

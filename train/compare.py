@@ -12,9 +12,11 @@ Each run has a folder of its own under --out. One that is finished is not done a
 import sys
 
 from train.backend import choose_backend
+from train.startup import PROGRAM, import_tensorflow
 
-if __name__ == "__main__":  # what follows imports Keras, which fixes its backend
+if __name__ in PROGRAM:  # what follows imports Keras, which fixes its backend
     choose_backend(sys.argv)
+    import_tensorflow()
 
 import dataclasses
 import os

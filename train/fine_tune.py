@@ -6,6 +6,11 @@
 Cost: a minute on 2 cores. Expect: see docs/results.md.
 """
 
+from train.startup import PROGRAM, import_tensorflow
+
+if __name__ in PROGRAM:
+    import_tensorflow()
+
 from pathlib import Path
 
 import keras

@@ -15,6 +15,8 @@ from train.experiment.settings import Settings
 from train.methods import METHODS
 from train.recipes import RECIPES
 
+flags.disclaim_key_flags()  # those that are defined here are flags of the program, which `--help` shows
+
 
 def define_flags(*left_out: str) -> None:
     """Define a flag for each field of `Settings`, but for those left out."""

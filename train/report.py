@@ -6,6 +6,11 @@
 Cost: half a minute at most, in which products with sparse kernels are timed; --batch_sizes= leaves that out.
 """
 
+from train.startup import PROGRAM, import_tensorflow
+
+if __name__ in PROGRAM:
+    import_tensorflow()
+
 from pathlib import Path
 
 from absl import app, flags

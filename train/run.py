@@ -7,16 +7,20 @@
     python -m train.run --backend=jax                      # or torch
 
 What is not given comes from a recipe: the files in train/recipes have the commands of the papers, their cost and the
-results to expect. The folder holds config.json, metrics.csv, summary.txt, sparsity.png, accuracy.png, tensorboard/,
-checkpoint, model.keras and, on TensorFlow, saved_model/.
+results to expect. `--help` lists the flags, and in brackets what holds without them.
+
+The folder holds config.json, metrics.csv, summary.txt, sparsity.png, accuracy.png, tensorboard/, checkpoint,
+model.keras and, on TensorFlow, saved_model/.
 """
 
 import sys
 
 from train.backend import choose_backend
+from train.startup import PROGRAM, import_tensorflow
 
-if __name__ == "__main__":  # what follows imports Keras, which fixes its backend
+if __name__ in PROGRAM:  # what follows imports Keras, which fixes its backend
     choose_backend(sys.argv)
+    import_tensorflow()
 
 import contextlib
 import dataclasses
@@ -194,7 +198,10 @@ def _fit(run: Run, console: Console, callbacks: tuple[keras.callbacks.Callback, 
         record.on_train_begin()
         record.on_train_end()
         return record.rows
-    show = ShowProgress(console, run.network.score, settings.epochs, run.steps, done)
+    test_set = run.cluster.test_set(run.data)
+    batches = getattr(test_set, "cardinality", lambda: 0)()
+    test_batches = int(batches) if batches > 0 else None
+    show = ShowProgress(console, run.network.score, settings.epochs, run.steps, done, test_batches)
     moving = [run.moving] if run.moving else []
     stream = run.data.train(settings.seed, settings.batch_size, run.steps, done, settings.epochs, run.cluster.part)
     try:
@@ -203,7 +210,7 @@ def _fit(run: Run, console: Console, callbacks: tuple[keras.callbacks.Callback, 
             initial_epoch=done,
             epochs=settings.epochs,
             steps_per_epoch=run.steps,
-            validation_data=run.cluster.test_set(run.data),
+            validation_data=test_set,
             callbacks=[*moving, Measure(run.network, run.data.task), record, show, *callbacks],
             shuffle=False,  # the stream has its own order
             verbose=0,

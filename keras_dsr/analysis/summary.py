@@ -57,7 +57,7 @@ class Summary(Totals, Report):
         columns = ("weight", "shape", "positions", "active", "sparsity", "bytes")
         return [
             Table("Sparse weights", columns, rows, totals, left=(0, 1)),
-            "bytes: active values and a mask of 1 bit a position",
+            "bytes: of the active values and a mask of 1 bit a position, as the DSR paper counts.",
         ]
 
 

@@ -127,5 +127,5 @@ class SparsifyReport(Totals, Report):
         for reason, rows in by_reason.items():
             count = f"{len(rows):,} {'weight' if len(rows) == 1 else 'weights'}"
             positions = sum(row.size for row in rows)
-            items.append((reason, f"{count} of {positions:,} positions: {named([row.name for row in rows])}"))
+            items.append((f"{reason} ({count}, {positions:,} positions)", named([row.name for row in rows])))
         return Listing("Left as it was", items)

@@ -70,7 +70,7 @@ def _lines(
     names = dict(zip(curves, shortened(list(curves), LONGEST_NAME)))
     entries = (len(curves) if few else len(named)) + (target is not None)
     with rc_context(STYLE):
-        figure = Figure(figsize=(4.8, 3.1 + (0.2 * entries if entries > 1 else 0)), layout="constrained")
+        figure = Figure(figsize=(4.2, 2.9 + (0.2 * entries if entries > 1 else 0)), layout="constrained")
         axes = figure.add_subplot()
         for index, (name, values) in enumerate(curves.items()):
             style = line_style(index, len(epochs))

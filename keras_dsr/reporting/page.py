@@ -119,9 +119,8 @@ def render(page: Page) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters.update(
-        count=_count, share=_share, ratio=_ratio, seconds=_seconds, size=_size, flops=_flops, breakable=_breakable
-    )
+    filters = (_count, _share, _ratio, _times, _seconds, _size, _flops, _breakable)
+    environment.filters.update({function.__name__[1:]: function for function in filters})
     template = importlib.resources.files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
     reasons: dict[str, list[str]] = {}
     for row in page.rows:
@@ -166,6 +165,11 @@ def _ratio(dense: float | None, sparse: float | None) -> str:
     if not sparse:
         return "∞"
     return f"{_three_digits(dense / sparse)}x"
+
+
+def _times(dense: float, sparse: float) -> str:
+    """As `_ratio`, in a sentence; of numbers that are positive."""
+    return f"{_three_digits(dense / sparse)} times"
 
 
 def _three_digits(value: float) -> str:

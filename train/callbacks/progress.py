@@ -12,7 +12,8 @@ SECONDS_BETWEEN_NOTES = 30
 
 
 class ShowProgress(keras.callbacks.Callback):
-    """Prints lines of metrics; in a terminal also a bar with the time left, elsewhere a note every half a minute.
+    """Prints lines of metrics; in a terminal also a bar with the time left, elsewhere a note every half a minute, while
+    the network is evaluated too.
 
     There is a line for each epoch, but for those that end within two seconds of the last line.
 
@@ -24,15 +25,19 @@ class ShowProgress(keras.callbacks.Callback):
         epochs: int, the number of epochs of the run.
         steps: int, steps in an epoch.
         done: int, epochs that were complete before.
+        test_batches: int, batches of the test set; None: not known.
     """
 
-    def __init__(self, console: Console, score: str, epochs: int, steps: int, done: int = 0):
+    def __init__(
+        self, console: Console, score: str, epochs: int, steps: int, done: int = 0, test_batches: int | None = None
+    ):
         super().__init__()
         self._console = console
         self._score = score
         self._epochs = epochs
         self._steps = steps
         self._done = done
+        self._of_tests = f"/{test_batches}" if test_batches else ""
 
     def on_train_begin(self, logs=None):
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left:"))
@@ -46,7 +51,7 @@ class ShowProgress(keras.callbacks.Callback):
         total = self._epochs * self._steps
         self._task = self._bar.add_task("starting", total=total, completed=self._done * self._steps)
         self._bar.start()
-        self._began = self._noted = time.monotonic()
+        self._began = self._noted = self._last_line = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
@@ -58,10 +63,17 @@ class ShowProgress(keras.callbacks.Callback):
         if not self._console.is_terminal and time.monotonic() - self._noted > SECONDS_BETWEEN_NOTES:
             self._note(f"{description}  loss {float(logs['loss']):.4f}")
 
+    def on_test_batch_end(self, batch, logs=None):
+        description = f"epoch {self._epoch + 1}/{self._epochs}, test batch {batch + 1}{self._of_tests}"
+        self._bar.update(self._task, description=description)
+        if not self._console.is_terminal and time.monotonic() - self._noted > SECONDS_BETWEEN_NOTES:
+            self._note(description)
+
     def on_epoch_end(self, epoch, logs=None):
         last = epoch + 1 == self._epochs
-        if time.monotonic() - self._noted < SECONDS_BETWEEN_EPOCHS and not last:
+        if time.monotonic() - self._last_line < SECONDS_BETWEEN_EPOCHS and not last:
             return
+        self._last_line = time.monotonic()
         elapsed = time.monotonic() - self._began
         left = elapsed / (epoch + 1 - self._done) * (self._epochs - epoch - 1)
         line = (

@@ -1,16 +1,12 @@
 """The plots of a run and of a comparison."""
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib import colormaps
-from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
-    FixedLocator,
     FuncFormatter,
     LogLocator,
     MaxNLocator,
@@ -20,37 +16,12 @@ from matplotlib.ticker import (
 )
 
 from keras_dsr.reporting.line_styles import line_style
-from keras_dsr.saving.atomic import written_beside
 from keras_dsr.tables import shortened
+from train.results import figures
 
-WIDTH, HEIGHT = 9, 5  # inches, of a plot without its title and legend
-LINE = 0.22  # inches, of a line of a legend
-LONGEST_LINE = 100  # characters of a title or a legend
 LONGEST_NAME = 46
 LARGEST_LEGEND = 12
 PANELS = 4  # in a row
-SMALLEST_RANGE = 0.02
-ACCURACY_TICKS = (
-    0.0,
-    0.2,
-    0.4,
-    0.6,
-    0.7,
-    0.8,
-    0.85,
-    0.9,
-    0.92,
-    0.94,
-    0.95,
-    0.96,
-    0.97,
-    0.975,
-    0.98,
-    0.985,
-    0.99,
-    0.995,
-)
-ACCURACY_TICKS += (0.998, 0.999, 1.0)
 
 
 def plot_score(path: Path, title: str, score: str, curves: Mapping[str, Sequence[float]]) -> None:
@@ -62,11 +33,12 @@ def plot_score(path: Path, title: str, score: str, curves: Mapping[str, Sequence
         score: its name.
         curves: shares (1 is 100%), one an epoch, by the name in the legend.
     """
-    figure, axes = _figure(title, score.replace("_", " "))
+    figure, axes = figures.new_figure(title, score.replace("_", " "))
     for index, (name, values) in enumerate(curves.items()):
         label = f"{name} ({values[-1]:.2%})" if len(values) else name
         axes.plot(range(1, len(values) + 1), values, label=label, **line_style(index, len(values)))
-    _finish(figure, path)
+    figures.over_epochs(axes, max(map(len, curves.values()), default=0))
+    figures.finish(figure, path)
 
 
 def plot_sparsity(path: Path, title: str, rows: Sequence[dict], places: Mapping[str, int]) -> None:
@@ -79,7 +51,7 @@ def plot_sparsity(path: Path, title: str, rows: Sequence[dict], places: Mapping[
         places: the number of positions of each kernel, by name, in the order of the model; empty for a
             dense network.
     """
-    figure, axes = _figure(title, "sparsity (fraction of weights that are zero)")
+    figure, axes = figures.new_figure(title, "sparsity (fraction of weights that are zero)")
     epochs = [row["epoch"] + 1 for row in rows]
     # A legend of fifty lines cannot be read: some names, the colors run from the input to the output.
     named = [round(i * (len(places) - 1) / (LARGEST_LEGEND - 1)) for i in range(LARGEST_LEGEND)]
@@ -93,11 +65,11 @@ def plot_sparsity(path: Path, title: str, rows: Sequence[dict], places: Mapping[
             style["marker"] = "." if len(rows) == 1 else None
         axes.plot(epochs, values, label=names[index] if is_named else None, **style)
     overall = [row["sparsity"] for row in rows]
-    axes.plot(epochs, overall, color="black", linestyle="--", label="all together" if places else "dense network")
-    low, high = axes.get_ylim()
-    if high - low < SMALLEST_RANGE:  # rounding is no news
-        axes.set_ylim((low + high - SMALLEST_RANGE) / 2, (low + high + SMALLEST_RANGE) / 2)
-    _finish(figure, path)
+    style = {"color": "black", "linestyle": "--", "marker": "x" if len(rows) == 1 else None}
+    axes.plot(epochs, overall, label="all together" if places else "dense network", **style)
+    figures.over_epochs(axes, len(rows))
+    figures.widen(axes)
+    figures.finish(figure, path)
 
 
 def plot_tradeoff(path: Path, title: str, score: str, points: Mapping[str, Sequence[tuple[int, float, float]]]) -> None:
@@ -114,7 +86,7 @@ def plot_tradeoff(path: Path, title: str, score: str, points: Mapping[str, Seque
     if all(len(values) == 1 for values in points.values()):
         _plot_rows(path, title, score, {method: values[0] for method, values in points.items()})
         return
-    figure, axes = _figure(
+    figure, axes = figures.new_figure(
         title, f"test {score} (mean and standard deviation)", "trainable parameters (methods of one size side by side)"
     )
     lines = sum(len(values) > 1 for values in points.values())
@@ -130,18 +102,18 @@ def plot_tradeoff(path: Path, title: str, score: str, points: Mapping[str, Seque
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     if score == "accuracy":
-        _spread_high_accuracies(axes, "y", [value for values in points.values() for value in values])
-    _finish(figure, path)
+        figures.spread_high_accuracies(axes, "y", [value for values in points.values() for value in values])
+    figures.finish(figure, path)
 
 
 def _plot_rows(path: Path, title: str, score: str, points: Mapping[str, tuple[int, float, float]]) -> None:
     """A score of each method, a row for each, the best on top."""
     best_is_low = "error" in score
     rows = sorted(points.items(), key=lambda item: item[1][1], reverse=best_is_low)
-    figure = Figure(figsize=(WIDTH, max(3.6, 1.6 + 0.4 * len(rows))), layout="constrained")
+    figure = Figure(figsize=(figures.WIDTH, max(3.6, 1.6 + 0.4 * len(rows))), layout="constrained")
     axes = figure.add_subplot()
-    _title(figure, title)
-    _dress(axes, f"test {score} (mean and standard deviation)", "")
+    figures.put_title(figure, title)
+    figures.dress(axes, f"test {score} (mean and standard deviation)", "")
     for row, (method, (_, mean, deviation)) in enumerate(rows):
         style = {**line_style(list(points).index(method)), "markersize": 8}
         axes.errorbar(mean, row, xerr=deviation, capsize=3, **style)
@@ -154,8 +126,8 @@ def _plot_rows(path: Path, title: str, score: str, points: Mapping[str, tuple[in
     values.set_yticks(range(len(rows)), [f"{mean:.2%}" for _, (_, mean, _) in rows], fontsize="small")
     values.tick_params(length=0)
     if score == "accuracy":
-        _spread_high_accuracies(axes, "x", list(points.values()))
-    _write(figure, path)
+        figures.spread_high_accuracies(axes, "x", list(points.values()))
+    figures.write(figure, path)
 
 
 def plot_layers(path: Path, title: str, names: Sequence[str], layers: Mapping[float, Sequence[float]]) -> None:
@@ -167,7 +139,7 @@ def plot_layers(path: Path, title: str, names: Sequence[str], layers: Mapping[fl
         names: of the layers, from the input to the output.
         layers: the sparsity of each layer by that of the network.
     """
-    figure, axes = _figure(title, "sparsity of the layer", "layer, from the input to the output")
+    figure, axes = figures.new_figure(title, "sparsity of the layer", "layer, from the input to the output")
     places = range(1, len(names) + 1)
     for index, (sparsity, values) in enumerate(sorted(layers.items())):
         color = colormaps["viridis"](index / max(len(layers), 2))
@@ -175,10 +147,11 @@ def plot_layers(path: Path, title: str, names: Sequence[str], layers: Mapping[fl
         axes.axhline(sparsity, color=color, linestyle=":", linewidth=1)
     if len(names) <= LARGEST_LEGEND:
         short = shortened(names, 30)
-        is_wide = len(names) * max(map(len, short)) > LONGEST_LINE
+        is_wide = len(names) * max(map(len, short)) > figures.LONGEST_LINE
         axes.set_xticks(list(places), short, rotation=30 if is_wide else 0, ha="right" if is_wide else "center")
-    axes.margins(y=0.08)
-    _finish(figure, path, "sparsity of the network (dotted: the same in every layer)")
+    axes.margins(x=0.08, y=0.08)
+    figures.widen(axes)
+    figures.finish(figure, path, "sparsity of the network (dotted: the same in every layer)")
 
 
 def plot_structure(path: Path, title: str, changed: Mapping[str, Mapping[float, Sequence[float]]]) -> None:
@@ -191,8 +164,8 @@ def plot_structure(path: Path, title: str, changed: Mapping[str, Mapping[float, 
     """
     across = min(len(changed), PANELS)
     down = math.ceil(len(changed) / across)
-    figure = Figure(figsize=(max(WIDTH, 3.2 * across), 3.4 * down + 0.6), layout="constrained")
-    _title(figure, title)
+    figure = Figure(figsize=(max(figures.WIDTH, 3.2 * across), 3.4 * down + 0.6), layout="constrained")
+    figures.put_title(figure, title)
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)[: len(changed)]
     for empty in list(grid.flat)[len(changed) :]:
@@ -203,13 +176,13 @@ def plot_structure(path: Path, title: str, changed: Mapping[str, Mapping[float, 
             index = sparsities.index(sparsity)
             style = {**line_style(index, len(values)), "color": colormaps["viridis"](index / max(len(sparsities), 2))}
             panel.plot(range(1, len(values) + 1), values, label=f"{sparsity:g}", **{**style, "linestyle": "-"})
-        _dress(panel, "epoch", "")
+        figures.dress(panel, "epoch", "")
         panel.set_title(method, fontsize="medium")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.xaxis.set_tick_params(labelbottom=True)  # also above an empty place
     figure.supylabel("fraction of the mask that is new", fontsize="medium")
     panels[0].set_ylim(bottom=0)  # of all of them, now that all are drawn
-    _finish(figure, path, "sparsity")
+    figures.finish(figure, path, "sparsity")
 
 
 def plot_early_stop(
@@ -230,7 +203,7 @@ def plot_early_stop(
         epochs: int, the length of the training.
         whole: mean and standard deviation without a stop; None: not known.
     """
-    figure, axes = _figure(
+    figure, axes = figures.new_figure(
         title, f"test {score} (mean and standard deviation)", f"last epoch of reallocation, of {epochs}"
     )
     stops, means, deviations = zip(*points)
@@ -239,80 +212,4 @@ def plot_early_stop(
         axes.axhline(whole[0], color="black", linestyle="--", label="by the recipe")
         axes.axhspan(whole[0] - whole[1], whole[0] + whole[1], color="black", alpha=0.1)
     axes.set_xlim(-0.02 * epochs, 1.02 * epochs)
-    _finish(figure, path)
-
-
-def _spread_high_accuracies(axes, which: str, points: Sequence[tuple[int, float, float]]) -> None:
-    """A scale by the logarithm of the error: 97 and 98% lie as far apart as 90 and 94%. Every point is within it.
-
-    Args:
-        axes: of matplotlib.
-        which: `"x"` or `"y"`, the axis of the accuracy.
-        points: `(_, mean, standard deviation)` of all that is shown.
-    """
-    lowest = max(min(mean - deviation for _, mean, deviation in points), 0.0)
-    highest = min(max(mean + deviation for _, mean, deviation in points), 1.0)
-    best = max(1 - highest, 1e-4) / 2
-
-    def forward(accuracy):
-        return -np.log(np.maximum(1 - np.asarray(accuracy), best))
-
-    def inverse(value):
-        return 1 - np.exp(-np.asarray(value))
-
-    bottom, top = forward(lowest), forward(highest)
-    margin = max(0.06 * (top - bottom), 0.05)
-    low, high = float(inverse(bottom - margin)), float(inverse(top + margin))
-    getattr(axes, f"set_{which}scale")("function", functions=(forward, inverse))
-    getattr(axes, f"set_{which}lim")(low, high)
-    axis = getattr(axes, f"{which}axis")
-    apart = 0.08 if which == "x" else 0.045  # fractions of the axis: names are wider than high
-    ticks: list[float] = []
-    for tick in reversed(ACCURACY_TICKS):  # from the top, none so near to another that their names would touch
-        near = ticks and abs(forward(tick) - forward(ticks[-1])) < apart * (top - bottom + 2 * margin)
-        if low <= tick <= high and not near:
-            ticks.append(tick)
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_minor_formatter(NullFormatter())
-    axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{100 * tick:g}%"))  # 97.5%, not 98%
-
-
-def _figure(title: str, quantity: str, over: str = "epoch"):
-    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-    axes = figure.add_subplot()
-    _title(figure, title)
-    _dress(axes, over, quantity)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return figure, axes
-
-
-def _title(figure: Figure, title: str) -> None:
-    """A title over the whole width, in as many lines as it needs: nothing else is beside it."""
-    figure.suptitle(textwrap.fill(title, LONGEST_LINE - 15))
-
-
-def _dress(axes, horizontal: str, vertical: str) -> None:
-    axes.set_xlabel(horizontal)
-    axes.set_ylabel(vertical)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.grid(alpha=0.3)
-
-
-def _finish(figure: Figure, path: Path, heading: str | None = None) -> None:
-    """Put the legend below, where it hides nothing, in columns, make room for it, and write the plot."""
-    entries = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels()):
-            entries[label] = handle.lines[0] if isinstance(handle, ErrorbarContainer) else handle
-    columns = max(1, min(LONGEST_LINE // (max(map(len, entries)) + 8), 4, len(entries)))
-    lines = math.ceil(len(entries) / columns) + (heading is not None)
-    width, height = figure.get_size_inches()
-    figure.set_size_inches(width, height + LINE * lines)
-    settings = {"ncols": columns, "fontsize": "small", "title": heading, "title_fontsize": "small"}
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", frameon=False, **settings)
-    _write(figure, path)
-
-
-def _write(figure: Figure, path: Path) -> None:
-    with written_beside(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+    figures.finish(figure, path)

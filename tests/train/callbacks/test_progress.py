@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from train.callbacks.progress import ShowRuns, _duration
+from train.callbacks.progress import ShowProgress, ShowRuns, _duration
 from train.results.results import Result
 
 pytestmark = pytest.mark.backends("tensorflow")
@@ -92,3 +92,22 @@ def test_a_terminal_gets_a_bar():
 )
 def test_durations(seconds, text):
     assert _duration(seconds) == text
+
+
+def test_an_evaluation_that_takes_long_is_seen_and_the_line_of_its_epoch_too(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("train.callbacks.progress.time.monotonic", lambda: clock[0])
+    console = Console(file=io.StringIO(), width=80)
+    show = ShowProgress(console, "accuracy", epochs=2, steps=3, test_batches=4)
+    show.on_train_begin()
+    show.on_epoch_begin(0)
+    for batch in range(4):
+        clock[0] += 16
+        show.on_test_batch_end(batch)
+    show.on_epoch_end(0, {"loss": 0.5, "accuracy": 0.9, "val_accuracy": 0.8})
+    show.stop()
+    assert console.file.getvalue().splitlines() == [
+        "epoch 1/2, test batch 2/4",
+        "epoch 1/2, test batch 4/4",
+        "epoch 1/2  loss 0.5000  train 90.00%  test 80.00%  1 min 04 s left",
+    ]

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from keras_dsr.reporting.line_styles import line_style
-from train.results import plots
+from train.results import figures, plots
 
 pytestmark = pytest.mark.backends("tensorflow")
 
@@ -61,11 +61,11 @@ LOW = {"static": [(4_100, 0.7437, 0.02), (28_000, 0.98, 0.0)], "dsr": [(4_100, 0
 
 def drawn(plot, *data) -> Figure:
     """The figure that a plot writes."""
-    figures = []
+    written = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "_write", lambda figure, path: figures.append(figure))
+        patch.setattr(figures, "write", lambda figure, path: written.append(figure))
         plot(None, *data)
-    (figure,) = figures
+    (figure,) = written
     figure.savefig(io.BytesIO(), format="png", dpi=120)  # which lays it out
     return figure
 
