@@ -38,11 +38,8 @@ def log_before_others(callback: keras.callbacks.Callback, add: Callable[[int, di
         return False
     others = [one for one in called_by.callbacks if not (isinstance(one, EpochLogs) and one.of is callback)]
     place = sum(isinstance(one, EpochLogs) for one in others)
-    called_by.callbacks = [
-        *others[:place],
-        EpochLogs(callback, add),
-        *others[place:],
-    ]  # a new list: the old one is being gone through
+    # A new list: the old one is being gone through.
+    called_by.callbacks = [*others[:place], EpochLogs(callback, add), *others[place:]]
     return True
 
 
