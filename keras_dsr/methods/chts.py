@@ -12,7 +12,7 @@ from keras_dsr.methods.growth import taken_in_each
 from keras_dsr.ops.randomness import random_keys
 from keras_dsr.ops.selection import select_smallest, signed_bits
 from keras_dsr.ops.units import SINGLE
-from keras_dsr.schedules import Schedule, by_step, linear
+from keras_dsr.schedules import Schedule, by_step
 
 REMOVALS = ("magnitude", "relative_importance")
 _LATE = 1e30  # beyond every number of a race
@@ -79,7 +79,7 @@ class CHTs(Method):
 
     def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
         """One reallocation. `state["pruned"]` comes back as the number of weights removed (and grown)."""
-        softness = linear(0.5, 0.75, self.end_step)(inputs.step)
+        softness = 0.5 + 0.25 * ops.minimum(ops.cast(inputs.step, "float32") / self.end_step, 1.0)
         active = inputs.count(inputs.active)
         counts = ops.minimum(rounded_fraction(by_step(self.fraction)(inputs.step), active), active - 1)
         keys = _race(inputs, self._worth(inputs), softness / (1 - softness), "chts.keep")

@@ -1,12 +1,14 @@
 """What the methods share that drop a fraction of the smallest weights: its schedule, and the choice."""
 
+import math
+
 from keras import ops
 
 from keras_dsr.arguments import is_number, is_whole
 from keras_dsr.methods.base import MethodInputs
 from keras_dsr.ops.selection import count_in_each, largest, ordered_bits, select_smallest, select_smallest_in_rows
 from keras_dsr.ops.units import Groups
-from keras_dsr.schedules import Schedule, check_values, cosine
+from keras_dsr.schedules import Schedule, check_values
 
 SCOPES = ("tensor", "global")
 
@@ -45,8 +47,9 @@ def annealed(fraction: float | Schedule, step, end_step: int):
     Returns:
         A float32 scalar tensor.
     """
-    schedule = fraction if isinstance(fraction, Schedule) else cosine(fraction, 0.0, end_step)
-    return ops.where(step < end_step, schedule(step), 0.0)
+    done = ops.cast(step, "float32") / end_step
+    value = fraction(step) if isinstance(fraction, Schedule) else fraction / 2 * (1 + ops.cos(math.pi * done))
+    return ops.where(done < 1, value, 0.0)
 
 
 def rounded_fraction(fraction, sizes):
