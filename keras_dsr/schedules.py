@@ -142,29 +142,6 @@ def cycles(schedule: Schedule, length: int | None = None) -> Schedule:
     return dataclasses.replace(schedule, length=length)
 
 
-def check_values(schedule: Any, low: float, high: float, owner: str, argument: str) -> None:
-    """Raise `ValueError` if a schedule of steps leaves `[low, high)`.
-
-    Args:
-        schedule: as `by_step` takes it; a function of one's own is tried at some steps.
-        low, high: numbers.
-        owner, argument: who asks, for which argument, for the message.
-    """
-    at = by_step(schedule)
-    if isinstance(schedule, Schedule):
-        values = schedule.values
-    elif is_function(schedule):
-        steps = [0, *(10**power for power in range(7))]
-        values = [float(ops.convert_to_numpy(at(ops.convert_to_tensor(step, "int32")))) for step in steps]
-    else:
-        values = [schedule] if is_number(schedule) else [value for _, value in schedule]
-    if not all(low <= value < high for value in values):
-        raise ValueError(
-            f"{owner}({argument}=...) must stay in [{low:g}, {high:g}) at every step. Received: {argument}="
-            f"{schedule!r}, which takes the values {', '.join(f'{value:g}' for value in sorted(set(values)))}"
-        )
-
-
 def piecewise(pairs: Sequence[tuple[int, float]]) -> Callable[[int], float]:
     """A value that changes at given epochs.
 

@@ -8,7 +8,7 @@ from keras_dsr.arguments import is_number, is_whole
 from keras_dsr.methods.base import MethodInputs
 from keras_dsr.ops.selection import count_in_each, largest, ordered_bits, select_smallest, select_smallest_in_rows
 from keras_dsr.ops.units import Groups
-from keras_dsr.schedules import Schedule, check_values
+from keras_dsr.schedules import Schedule
 
 SCOPES = ("tensor", "global")
 
@@ -16,7 +16,11 @@ SCOPES = ("tensor", "global")
 def check_fraction(fraction: float | Schedule, owner: str) -> None:
     """Raise `ValueError` if the fraction is neither a number in (0, 1) nor a schedule in [0, 1)."""
     if isinstance(fraction, Schedule):
-        check_values(fraction, 0, 1, owner, "fraction")
+        if fraction.values[0] < 0 or fraction.values[1] >= 1:
+            raise ValueError(
+                f"{owner}(fraction=...) must stay in [0, 1) at every step. Received: fraction={fraction!r}, which goes "
+                f"from {fraction.start:g} to {fraction.end:g}"
+            )
     elif not is_number(fraction) or not 0 < fraction < 1:
         raise ValueError(
             f"{owner}(fraction=...) must be a float in (0, 1): the fraction of a tensor's active weights that is "

@@ -142,5 +142,13 @@ class GradualPruning(Method):
         return ops.where(done >= 1, final, ops.maximum(goal, final))
 
 
+def pruning_of(owner: str, *arguments, **settings) -> GradualPruning:
+    """The pruning that is a part of another method; an argument that is refused is refused in its name."""
+    try:
+        return GradualPruning(*arguments, **settings)
+    except ValueError as error:
+        raise ValueError(str(error).replace("GradualPruning(", f"{owner}(")) from None
+
+
 def _is_sparsity(value) -> bool:
     return is_number(value) and 0 <= value < 1

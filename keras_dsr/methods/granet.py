@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs
 from keras_dsr.methods.dropping import annealed, check_fraction, drop_smallest
-from keras_dsr.methods.gradual_pruning import GradualPruning
+from keras_dsr.methods.gradual_pruning import GradualPruning, pruning_of
 from keras_dsr.methods.growth import grow_where_largest
 from keras_dsr.schedules import Schedule
 
@@ -46,16 +46,12 @@ class GraNet(Method):
 
     def __post_init__(self):
         check_fraction(self.fraction, "GraNet")
-        try:
-            self._pruning  # noqa: B018 (it checks its arguments, which are ours)
-        except ValueError as error:
-            raise ValueError(str(error).replace("GradualPruning(", "GraNet(")) from None
+        self._pruning  # noqa: B018 (it checks its arguments, which are ours)
 
     @property
     def _pruning(self) -> GradualPruning:
-        return GradualPruning(
-            self.initial_sparsity, self.final_sparsity, self.begin_step, self.end_step, scope=self.scope
-        )
+        steps = self.begin_step, self.end_step
+        return pruning_of("GraNet", self.initial_sparsity, self.final_sparsity, *steps, scope=self.scope)
 
     @property
     def across(self) -> bool:  # type: ignore[override]  # of the class elsewhere, here of an argument

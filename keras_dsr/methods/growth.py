@@ -108,6 +108,18 @@ def grow_where_largest(inputs: MethodInputs, taken, counts, scores=None, kept=No
     return Grown(segments.join(units), positions)
 
 
+def refuse_groups(inputs: MethodInputs, why: str, remedy: str) -> None:
+    """Raise `ValueError` if a tensor has a pattern whose groups each have a number of their own.
+
+    Args:
+        inputs: what `init` was given.
+        why, remedy: the parts of a sentence before and behind the name of the tensor.
+    """
+    for name, of in zip(inputs.names, inputs.units):
+        if isinstance(of, Groups):
+            raise ValueError(f"{why}, and {name!r} is of {of}. {remedy}, or another pattern.")
+
+
 def check_relative_to_output(inputs: MethodInputs, owner: str) -> None:
     """Raise `ValueError` if it is not known of all gradients of a tensor how large they are beside each other."""
     if inputs.positions:

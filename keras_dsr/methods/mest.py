@@ -8,10 +8,9 @@ from keras import ops
 from keras_dsr.arguments import is_number
 from keras_dsr.methods.base import Decision, Method, MethodInputs
 from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, rounded_fraction
-from keras_dsr.methods.growth import grow_at_random, taken_in_each
+from keras_dsr.methods.growth import grow_at_random, refuse_groups, taken_in_each
 from keras_dsr.ops.masking import mask_weights
 from keras_dsr.ops.selection import ordered_bits, select_smallest
-from keras_dsr.ops.units import Groups
 from keras_dsr.schedules import Schedule
 
 
@@ -75,12 +74,8 @@ class MEST(Method):
         """
         if not self.soft_bound:
             return {"pruned": ops.zeros((), "int32")}
-        for name, of in zip(inputs.names, inputs.units):
-            if isinstance(of, Groups):
-                raise ValueError(
-                    f"MEST(soft_bound=True) grows beyond the number of weights for a while, and {name!r} is of {of}. "
-                    "Use soft_bound=False, or another pattern."
-                )
+        why = "MEST(soft_bound=True) grows beyond the number of weights for a while"
+        refuse_groups(inputs, why, "Use soft_bound=False")
         beyond = inputs.retained.get("beyond") or [ops.zeros(mask.shape, "int8") for mask in inputs.masks]
         return {"beyond": beyond, "pruned": ops.zeros((), "int32")}
 

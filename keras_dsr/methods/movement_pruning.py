@@ -6,10 +6,10 @@ from typing import ClassVar
 from keras import ops
 
 from keras_dsr.methods.base import Decision, Method, MethodInputs, PrunedTraining
-from keras_dsr.methods.gradual_pruning import GradualPruning
+from keras_dsr.methods.gradual_pruning import GradualPruning, pruning_of
+from keras_dsr.methods.growth import refuse_groups
 from keras_dsr.ops.masking import mask_weights
 from keras_dsr.ops.selection import MAX_KEY, select_smallest, signed_bits
-from keras_dsr.ops.units import Groups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +44,11 @@ class MovementPruning(Method):
     pruned_training: ClassVar[PrunedTraining | None] = PrunedTraining(0.0, "zeros")
 
     def __post_init__(self):
-        try:
-            self._pruning  # noqa: B018 (it checks its arguments, which are ours)
-        except ValueError as error:
-            raise ValueError(str(error).replace("GradualPruning(", "MovementPruning(")) from None
+        self._pruning  # noqa: B018 (it checks its arguments, which are ours)
 
     @property
     def _pruning(self) -> GradualPruning:
-        return GradualPruning(0.0, self.final_sparsity, self.begin_step, self.end_step)
+        return pruning_of("MovementPruning", 0.0, self.final_sparsity, self.begin_step, self.end_step)
 
     def init(self, inputs: MethodInputs) -> dict:
         """The scores, as the layers hold them, at first 0.
@@ -59,12 +56,7 @@ class MovementPruning(Method):
         Raises:
             ValueError: a pattern whose groups each have a number of their own.
         """
-        for name, of in zip(inputs.names, inputs.units):
-            if isinstance(of, Groups):
-                raise ValueError(
-                    f"MovementPruning selects in a tensor as a whole, and {name!r} is of {of}. Use GradualPruning, or "
-                    "another pattern."
-                )
+        refuse_groups(inputs, "MovementPruning selects in a tensor as a whole", "Use GradualPruning")
         scores = inputs.retained.get("scores") or [ops.zeros(mask.shape, "float32") for mask in inputs.masks]
         return {"scores": scores, "pruned": ops.zeros((), "int32")}
 

@@ -10,7 +10,7 @@ from keras_dsr.methods.base import Decision, Method, MethodInputs
 from keras_dsr.methods.dropping import check_fraction, drop_smallest, rounded_fraction
 from keras_dsr.methods.growth import check_growth, grow_at_random, taken_in_each
 from keras_dsr.ops.selection import ordered_bits, select_smallest
-from keras_dsr.schedules import Schedule
+from keras_dsr.schedules import Schedule, by_step
 
 RULES = ("magnitude", "signed")
 
@@ -72,7 +72,7 @@ class SET(Method):
         return Decision(kept, grown, self.growth), {"pruned": ops.sum(counts)}
 
     def _dropped(self, inputs: MethodInputs):
-        fraction = self.fraction(inputs.step) if isinstance(self.fraction, Schedule) else self.fraction
+        fraction = by_step(self.fraction)(inputs.step)
         if self.rule == "magnitude":
             return drop_smallest(inputs, fraction)
         below = inputs.segments.join([weight < 0 for weight in inputs.weights])

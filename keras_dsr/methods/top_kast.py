@@ -7,9 +7,8 @@ from keras import ops
 
 from keras_dsr.arguments import check_flag, is_number
 from keras_dsr.methods.base import Decision, Method, MethodInputs, PrunedTraining
-from keras_dsr.methods.growth import relative_to_output
+from keras_dsr.methods.growth import refuse_groups, relative_to_output
 from keras_dsr.methods.straight_through import largest_units
-from keras_dsr.ops.units import Groups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +59,9 @@ class TopKAST(Method):
         Raises:
             ValueError: B would be smaller than A, or a pattern has groups.
         """
+        refuse_groups(inputs, "TopKAST selects in a tensor as a whole", "Use StraightThrough")
         active = ops.convert_to_numpy(inputs.count(inputs.active))
-        for name, of, size, count in zip(inputs.names, inputs.units, inputs.sizes, active):
-            if isinstance(of, Groups):
-                raise ValueError(
-                    f"TopKAST selects in a tensor as a whole, and {name!r} is of {of}. Use StraightThrough, or "
-                    "another pattern."
-                )
+        for name, size, count in zip(inputs.names, inputs.sizes, active):
             if self._trained(size) < count:
                 raise ValueError(
                     f"TopKAST(backward_sparsity=...) must leave at least the {count:,} units of {name!r} that are "

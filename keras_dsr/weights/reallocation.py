@@ -26,6 +26,7 @@ from keras_dsr.weights.inputs import InputsOf
 from keras_dsr.weights.layer_gradients import LayerGradients
 from keras_dsr.weights.masked_gradients import MaskedGradients
 from keras_dsr.weights.movable import check_movable_together, movable_weights
+from keras_dsr.weights.postconditions import check_postconditions
 from keras_dsr.weights.pruned_weights import train_pruned_weights, trained_variable
 from keras_dsr.weights.sparse_weight import SparseWeight
 from keras_dsr.weights.sparse_weights import sparse_optimizer
@@ -194,7 +195,7 @@ class Reallocation:
         seen = {index: found for of in self.gradients for index, found in of.take().items()}
         tensors, records, before, after, violations, state = self._decide(seen)
         before, after = ops.convert_to_numpy(before), ops.convert_to_numpy(after)
-        self._check_postconditions(before, after, ops.convert_to_numpy(violations))
+        check_postconditions(self.method, self.weights, before, after, ops.convert_to_numpy(violations))
         state = {name: ops.convert_to_numpy(value) for name, value in state.items()}
         records = ops.convert_to_numpy(records)
 
@@ -215,10 +216,6 @@ class Reallocation:
     def active(self) -> np.ndarray:
         """The active units of each tensor, an int64 array of shape `(tensors,)`."""
         return np.array([weight.active_units() for weight in self.weights], "int64")
-
-    def sparsity(self) -> float:
-        """The fraction of weights that are zero, over all tensors."""
-        return 1 - sum(weight.count() for weight in self.weights) / sum(weight.size for weight in self.weights)
 
     def threshold(self) -> float:
         """H as the next reallocation will use it, for a method whose state has a threshold."""
@@ -302,25 +299,3 @@ class Reallocation:
     def optimizer(self) -> keras.optimizers.Optimizer | None:
         """The optimizer whose steps count."""
         return getattr(self.model, "optimizer", None) if self._given_optimizer is None else self._given_optimizer
-
-    def _check_postconditions(self, before: np.ndarray, after: np.ndarray, violations: np.ndarray):
-        if self.method.conserves and before.sum() != after.sum():
-            raise RuntimeError(
-                f"{self.method} changed the number of active units from {before.sum()} to {after.sum()}: a conserving "
-                "method must keep it. The model was not changed."
-            )
-        for weight, active in zip(self.weights, after):
-            if isinstance(weight, CompactWeight) and active * weight.unit_size > weight.capacity:
-                raise RuntimeError(
-                    f"{self.method} gave {weight.name!r} {active * weight.unit_size} weights, more than the "
-                    f"{weight.capacity} that it has room for. The model was not changed."
-                )
-        if violations.any():
-            weight = self.weights[int(violations.argmax())]
-            raise RuntimeError(
-                f"{self.method} left {weight.name!r} with other than {weight.units}, its pattern. The model was not "
-                "changed."
-            )
-        if after.min() < 1:
-            dead = self.weights[int(after.argmin())].name
-            raise RuntimeError(f"{self.method} left no active weight in {dead!r}. The model was not changed.")
