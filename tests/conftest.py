@@ -44,6 +44,7 @@ def pytest_configure(config):
         "markers", "once: what it tests lies above the backend; on others than torch, the quickest, thorough"
     )
     config.addinivalue_line("markers", "slow_on(*names): thorough there, as others test it sooner")
+    config.addinivalue_line("markers", "one_case_on(*names): of its cases all but the first are thorough there")
     hypothesis.settings.load_profile("thorough" if config.getoption("--thorough") else "quick")
 
 
@@ -53,8 +54,9 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if _is_for_this_backend(item)]
     items.sort(key=_turn)  # so that no process works alone at the end
     if not config.getoption("--thorough"):
+        seen = set()
         for item in items:
-            if _takes_too_long(item):
+            if _takes_too_long(item) or _is_one_more_case(item, seen):
                 item.add_marker(pytest.mark.skip(reason="runs with --thorough"))
 
 
@@ -72,6 +74,16 @@ def _takes_too_long(item) -> bool:
     slow_here = any(backend in marker.args for marker in item.iter_markers("slow_on"))
     elsewhere = backend != "torch" and item.get_closest_marker("once")
     return bool(item.get_closest_marker("thorough") or slow_here or elsewhere)
+
+
+def _is_one_more_case(item, seen: set) -> bool:
+    """Whether a case of this test runs already where one is enough; `seen` holds those that do."""
+    if not any(keras.backend.backend() in marker.args for marker in item.iter_markers("one_case_on")):
+        return False
+    test = item.path, item.originalname
+    is_another = test in seen
+    seen.add(test)
+    return is_another
 
 
 def pytest_collection_finish(session):

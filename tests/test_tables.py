@@ -51,6 +51,7 @@ def reports(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_reports_are_tables_that_fit_80_columns(reports):
     for name, report in reports.items():
         text = str(report)

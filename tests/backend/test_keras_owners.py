@@ -37,6 +37,7 @@ def assert_one_network(model):
     np.testing.assert_allclose(model.predict(images[:64], verbose=0), outputs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize("storage", ["masked", "compact"])
 def test_the_model_around_a_base_goes_on_as_the_same_network(storage):
     base, model = nested()
@@ -186,6 +187,7 @@ def test_a_file_that_cannot_be_loaded_is_not_written_without_a_word(tmp_path):
         dsr.save(with_a_block(), tmp_path / "model.keras", resumable=True)
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_a_checkpoint_that_cannot_be_loaded_is_said_when_training_begins(tmp_path, recwarn):
     callback = dsr.DSRCallback(target=20, period=1)
     for weights_only, said in ((True, 0), (False, 1)):

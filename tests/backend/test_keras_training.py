@@ -25,6 +25,7 @@ def stored_dead(model):
     return np.concatenate([values(w.variable)[~values(w.mask)] for w in dsr.sparse_weights(model)])
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize(
     "optimizer",
     selected(
@@ -48,6 +49,7 @@ def test_training_does_not_see_garbage_at_dead_places():
     assert np.isfinite(fit(model, batches=1).history["loss"]).all()
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.backends("tensorflow", "torch")  # on JAX a constraint is given what is stored
 @pytest.mark.parametrize("how", ["built", "converted"])
 @pytest.mark.parametrize(
@@ -126,6 +128,7 @@ def test_the_training_step_sees_what_evaluate_sees(constraint):
     assert fit(model, *callbacks, batches=1).history["loss"][0] == pytest.approx(seen, rel=1e-5)
 
 
+@pytest.mark.slow_on("jax")
 def test_a_training_that_was_interrupted_leaves_one_network():
     class Interrupting(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

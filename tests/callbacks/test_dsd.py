@@ -170,6 +170,7 @@ def test_loggers_before_it_have_its_logs_and_those_of_layers():
         assert [logs[name] for logs in noted] == history[name] == pytest.approx([1, 0.5, 1], abs=0.01)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_the_users_schedule_is_scaled_and_given_back():
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1, 5], [0.4, 0.2, 0.1])  # 2 steps an epoch
     model, watch = compiled(plain(), keras.optimizers.SGD(schedule)), Watch()
@@ -208,6 +209,7 @@ def test_phases_by_step_are_those_by_epoch():
     assert history.history["dsd_phase"] == [1, 1, 2, 2]
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.backends("tensorflow", "jax")  # Keras refuses several steps an execution on torch
 def test_a_phase_may_begin_in_mid_epoch_and_between_executions():
     model = compiled(plain(), steps_per_execution=4)
@@ -307,6 +309,7 @@ def test_a_random_cut_is_another_one_and_depends_on_the_seed():
     assert len({mask[0].tobytes() for mask in masks.values()}) == 3
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_dropout_weight_decay_and_batch_statistics_stay_the_users():
     model = keras.Sequential(
         [
@@ -323,6 +326,7 @@ def test_dropout_weight_decay_and_batch_statistics_stay_the_users():
     assert model.optimizer.weight_decay == 0.1 and len(model.losses) == 1
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_it_says_which_phase_begins(capsys):
     fit(compiled(plain()), dsr.DSDCallback(0.5, 1, 1), batches=2, epochs=3)
     lines = [line for line in capsys.readouterr().out.splitlines() if line]
@@ -384,6 +388,7 @@ def test_a_model_that_does_not_fit_stays_as_it_is(settings, message):
     assert [kernel for kernel in before if kernel not in kernels] == []
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_early_stopping_may_restore_an_epoch_of_the_sparse_phase():
     model = compiled(plain())
     best = keras.callbacks.EarlyStopping("sparsity", mode="max", patience=9, restore_best_weights=True)
@@ -410,6 +415,7 @@ def test_a_copy_of_a_used_callback_does_for_another_model_what_the_first_did(cop
 
 
 @pytest.mark.backends("tensorflow")
+@pytest.mark.slow_on("tensorflow")
 def test_phases_by_step_need_an_optimizer_that_takes_steps():
     class Own(keras.Model):
         def __init__(self, net):

@@ -58,6 +58,7 @@ def steps_of(callback, model=None, **settings):
 # When
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize(
     ("period", "steps"),
     [
@@ -74,6 +75,7 @@ def test_reallocates_at_the_multiples_of_the_period(period, steps):
     assert steps_of(reallocating(period), batches=6, epochs=3) == steps
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize(
     ("stop_at", "steps"),
     [
@@ -87,6 +89,7 @@ def test_stops_at_an_epoch(stop_at, steps):
     assert steps_of(reallocating(2, stop_at=stop_at), batches=4, epochs=2) == steps
 
 
+@pytest.mark.one_case_on("tensorflow")
 @several_steps
 @pytest.mark.parametrize(
     ("steps_per_execution", "period", "batches", "epochs", "steps"),
@@ -105,11 +108,13 @@ def test_with_several_steps_an_execution_reallocates_when_a_multiple_was_crossed
     assert steps_of(reallocating(period), model, batches=batches, epochs=epochs) == steps
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_the_period_counts_optimizer_steps_where_gradients_are_accumulated():
     model = compiled(perceptron(), keras.optimizers.Adam(gradient_accumulation_steps=2))
     assert steps_of(reallocating(3), model, batches=7, epochs=2) == [3, 6]
 
 
+@pytest.mark.slow_on("jax")
 def test_steps_that_a_loss_scale_skips_do_not_count():
     # Scaled by 2**26 the first gradients overflow; the scale halves until they fit, and only then a step is taken.
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(), initial_scale=2.0**26)
@@ -134,6 +139,7 @@ def test_a_second_fit_goes_on_with_the_steps_and_the_threshold():
     assert history.history["dsr_threshold"] == seen
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_callback_serves_one_model_after_another():
     callback = reallocating(2)
     assert steps_of(callback, batches=4) == steps_of(callback, batches=4) == [2, 4]
@@ -162,6 +168,7 @@ def test_a_batch_without_a_reallocation_touches_neither_model_nor_device():
 # What
 
 
+@pytest.mark.one_case_on("jax")
 @pytest.mark.parametrize("pattern", [pytest.param("element", marks=untraced), "kernel"])
 def test_the_budget_is_the_same_after_every_batch(pattern):
     model = keras.Sequential(
@@ -204,7 +211,7 @@ def test_fit_reallocates_compiled_or_not_and_in_mixed_precision(jit_compile, dty
         assert not values(weight.variable)[~values(weight.mask)].any()
 
 
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():
     def trained(seed):
         keras.utils.set_random_seed(0)
@@ -217,6 +224,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not():
     assert trained(4) != first
 
 
+@pytest.mark.slow_on("jax")
 def test_dsr_learns_digits():
     images, classes = digits()
     test = np.arange(len(images)) % 5 == 0
@@ -228,6 +236,7 @@ def test_dsr_learns_digits():
     assert sum(active_counts(model)) == 154 + 24
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_steps_count_from_the_first_with_the_method():
     model = compiled(keras.Sequential([dsr.SparseDense(10, sparsity=0.8)]))
     fit(model, batches=1)
@@ -237,6 +246,7 @@ def test_steps_count_from_the_first_with_the_method():
 # Every method
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_static_moves_nothing_and_logs_the_sparsity():
     watch = Watch()
     history = fit(compiled(perceptron()), dsr.Reallocate(Static(), period=2), watch, batches=6, epochs=2).history
@@ -246,6 +256,7 @@ def test_static_moves_nothing_and_logs_the_sparsity():
     assert not {"dsr_pruned", "dsr_threshold"} & set(history)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_set_moves_its_fraction_of_every_layer():
     watch = Watch()
     callback = dsr.Reallocate(SET(fraction=0.25), period=3)
@@ -259,6 +270,7 @@ def test_set_moves_its_fraction_of_every_layer():
     assert "dsr_threshold" not in history
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("growth", [pytest.param("zeros", marks=untraced), "initializer"])
 def test_newborn_weights_start_as_growth_says(growth):
     model = compiled(perceptron(), keras.optimizers.SGD(0.0))
@@ -307,19 +319,21 @@ def test_deepr_acts_at_every_step():
         assert not kernel[~mask].any()
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_deepr_stops_at_an_epoch():
     callback = dsr.Reallocate(DeepR(temperature=1e-3), stop_at=1)
     history = fit(compiled(perceptron(), "sgd"), callback, batches=4, epochs=2).history
     assert history["dsr_reallocations"] == [4, 0]
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_deepr_acts_at_optimizer_steps_where_gradients_are_accumulated():
     model = compiled(perceptron(), keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
     assert fit(model, dsr.Reallocate(DeepR(temperature=1e-3)), batches=6).history["dsr_reallocations"] == [3]
 
 
 @pytest.mark.parametrize("jit_compile", [None, pytest.param(True, marks=[compiles, pytest.mark.thorough])])
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_deepr_learns_digits(jit_compile):
     images, classes = digits()
     model = compiled(perceptron(sparsity=0.8), keras.optimizers.Adam(0.01), jit_compile=jit_compile)
@@ -340,6 +354,7 @@ def test_deepr_refuses_another_period(period):
     dsr.Reallocate(DeepR(), period=1)
 
 
+@pytest.mark.slow_on("tensorflow")
 @several_steps
 def test_deepr_refuses_several_steps_an_execution_before_the_first_step():
     model = compiled(perceptron(), steps_per_execution=2)
@@ -386,6 +401,7 @@ def test_every_epoch_logs_what_was_done():
     assert totals == [355] * 3
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_the_number_pruned_is_the_number_that_left_their_places():
     model = compiled(perceptron(), keras.optimizers.SGD(0.0))
     before = [values(weight.mask) for weight in dsr.sparse_weights(model)]
@@ -395,6 +411,7 @@ def test_the_number_pruned_is_the_number_that_left_their_places():
     assert moved > 0
 
 
+@pytest.mark.one_case_on("tensorflow")
 @pytest.mark.parametrize("is_first", [True, False])
 def test_loggers_write_them_from_the_first_epoch_on_wherever_they_are_listed(is_first, tmp_path):
     logger = keras.callbacks.CSVLogger(tmp_path / "log.csv")
@@ -449,6 +466,7 @@ def test_hooks_that_are_called_by_hand_log_where_the_callback_stands():
     assert set(LOGS) <= set(logs)
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_at_kernel_granularity_the_target_counts_slices():
     model = keras.Sequential(
         [

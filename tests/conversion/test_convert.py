@@ -81,6 +81,7 @@ def test_stripped_weights_are_those_of_the_sparse_model_and_dead_ones_plus_zero(
     assert [values(layer.kernel).tobytes() for layer in model.layers] == [kernel.tobytes() for kernel in kernels]
 
 
+@pytest.mark.slow_on("jax")
 def test_a_stripped_model_trains_dense_with_the_optimizer_it_had():
     model = compiled(perceptron())
     fit(model)
@@ -100,6 +101,7 @@ def with_state():
     return model
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_strip_takes_off_what_a_method_kept_for_each_weight():
     model = with_state()
     before, variables = bits(model(batch())), len(model.trainable_variables)
@@ -112,6 +114,7 @@ def test_strip_takes_off_what_a_method_kept_for_each_weight():
         assert "method_state" not in layer.get_config()
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("fails", selected([False, True], [True]))
 def test_after_stripped_what_a_method_kept_is_back(fails):
     model = with_state()
@@ -127,6 +130,7 @@ def test_after_stripped_what_a_method_kept_is_back(fails):
     assert [layer.get_config()["method_state"] for layer in model.layers] == [{"signs": "int8"}] * 2
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_saving_a_plain_file_keeps_what_a_method_kept_in_the_model_and_out_of_the_file(tmp_path):
     model = with_state()
     before = state_bits(model)
@@ -276,6 +280,7 @@ def test_densify_keeps_the_values_drops_the_masks_and_goes_on_dense_with_its_opt
         assert np.count_nonzero(values(layer.kernel)[kernel == 0]) > 0.5 * (kernel == 0).sum()
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_densify_gives_the_model_the_optimizer_that_a_sparse_one_wraps():
     inner = keras.optimizers.Adam(1e-3)
     model = compiled(dense_perceptron(), dsr.SparseOptimizer(inner, sparsity=0.9))
@@ -326,6 +331,7 @@ def sees_no_dead_weight(model):
     return results[0].tobytes() == outputs.tobytes() and all(np.isfinite([*results[1:], *loss]))
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("policy", selected([None, "mixed_float16"], ["mixed_float16"]))
 def test_making_a_trained_model_sparse_keeps_its_optimizer_and_clears_the_slots_of_dead_places(policy):
     layers = [keras.layers.Dense(24, "relu", dtype=policy), keras.layers.Dense(10, dtype=policy)]
@@ -347,6 +353,7 @@ def test_making_a_trained_model_sparse_keeps_its_optimizer_and_clears_the_slots_
     assert not any(array.any() for array in dead_values(model))
 
 
+@pytest.mark.slow_on("jax")
 def test_a_slot_that_does_not_start_at_zero_is_cleared_to_its_initial_value():
     model = compiled(dense_perceptron(), keras.optimizers.Adagrad(0.01, initial_accumulator_value=0.25))
     fit(model)
@@ -391,6 +398,7 @@ def test_a_model_that_a_callback_trained_goes_on_dense_and_then_sparse_again():
     assert sees_no_dead_weight(model)
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_a_callback_that_trained_a_model_trains_it_again_after_it_was_converted():
     callback = dsr.DSRCallback(target=20, period=2, initial_threshold=0.05)
     model = compiled(perceptron())
@@ -414,6 +422,7 @@ def test_a_compiled_model_inside_the_model_goes_on_with_its_masks_too():
     assert sees_no_dead_weight(inner)
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_making_a_model_sparse_in_two_steps_is_making_it_sparse():
     model = compiled(dense_perceptron())
     dsr.sparsify(model, 0.8, exclude="classes")
@@ -426,6 +435,7 @@ def test_making_a_model_sparse_in_two_steps_is_making_it_sparse():
     assert not any(array.any() for array in dead_values(model))
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_the_graph_stays_and_frozen_layers_stay_frozen():
     model = dense_perceptron()
     model.layers[0].trainable = False

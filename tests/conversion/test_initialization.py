@@ -66,6 +66,7 @@ def test_synflow_is_the_flow_through_a_weight():
     np.testing.assert_array_equal(np.concatenate([mask.reshape(-1) for mask in masks.values()]), kept)
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_synflow_in_rounds_keeps_a_path_where_all_at_once_would_cut_a_layer():
     model = linear(100, 4, 4)
     (*_, last) = dsr.masks_at_initialization(model, method="synflow", sparsity=0.98, rounds=50).values()
@@ -75,6 +76,7 @@ def test_synflow_in_rounds_keeps_a_path_where_all_at_once_would_cut_a_layer():
     assert path.any()
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize("method", ["snip", "grasp", "synflow", "magnitude", "random"])
 def test_the_number_is_exact_the_model_stays_and_trains_by_them(method):
     images, classes = digits()
@@ -129,6 +131,7 @@ def test_bad_arguments(given, message):
         dsr.masks_at_initialization(**{"model": linear(4), "data": (X, Y), "sparsity": 0.5, **given})
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 @pytest.mark.once
 def test_what_cannot_be_ranked_or_is_no_mask_is_refused():
     model = linear(4, 4)

@@ -155,6 +155,7 @@ def test_at_least_one_weight_of_each_stays():
     assert active_counts(model) == [1, 1, 1]
 
 
+@pytest.mark.slow_on("jax")
 @settings(max_examples=12)
 @given(
     widths=st.lists(st.integers(1, 30), min_size=2, max_size=4),
@@ -320,6 +321,7 @@ def test_ties_of_magnitude_keep_the_count_exact(value):
     assert active_counts(model) == [154, 38, 16]
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_the_seed_decides_random_masks_and_each_weight_has_its_own():
     def masks(seed):
         model = keras.Sequential([keras.Input((16,)), *(keras.layers.Dense(16) for _ in range(2))])
@@ -541,6 +543,7 @@ def network():
     return model
 
 
+@pytest.mark.slow_on("jax")
 def test_subclassed_models_are_made_sparse_through_and_through():
     model = network()
     report = dsr.sparsify(model, 0.9)
@@ -551,7 +554,7 @@ def test_subclassed_models_are_made_sparse_through_and_through():
     assert sum(active_counts(model)) == report.active
 
 
-@pytest.mark.slow_on("tensorflow")  # it is traced for long
+@pytest.mark.slow_on("tensorflow", "jax")
 @pytest.mark.parametrize("suffix", [".keras", pytest.param(".weights.h5", marks=pytest.mark.thorough)])
 def test_a_subclassed_model_is_loaded_as_the_report_says(tmp_path, suffix):
     arguments = {"sparsity": 0.8, "distribution": "erk", "exclude": keras.layers.MultiHeadAttention}
@@ -690,6 +693,7 @@ def test_a_report_of_nothing_says_so():
 # What it is for
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_a_trained_network_pruned_by_magnitude_is_fine_tuned_to_nearly_its_accuracy():
     images, classes = digits()
     train, test = slice(0, 1400), slice(1400, None)

@@ -207,6 +207,7 @@ def test_a_model_is_made_sparse_trained_reallocated_saved_loaded_and_stripped(na
     assert predict(model, examples[:BATCH]) == outputs
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.backends("tensorflow")  # what is found in a model depends on no backend
 def test_the_report_of_a_network_with_a_layer_of_its_own_kind_names_it():
     report = dsr.sparsify(CASES["ConvNeXtTiny"].build(), 0.9)
@@ -219,6 +220,7 @@ def test_the_report_of_a_network_with_a_layer_of_its_own_kind_names_it():
     assert "no sparse class for LayerScale" in " ".join(str(report).split())
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.backends("tensorflow")
 @pytest.mark.parametrize("include", [(), keras.layers.DepthwiseConv2D])
 def test_depthwise_kernels_are_left_dense_by_name_until_they_are_included(include):

@@ -71,7 +71,7 @@ def masked_like(layer, kind: str, dtype: str = "float32", **settings):
     return other
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow_on("tensorflow", "jax"))])
 @pytest.mark.parametrize("kind", KINDS)
 def test_outputs_and_gradients_are_those_of_a_masked_layer(kind, dtype):
     compact = built(kind, dtype, storage="compact")
@@ -197,6 +197,7 @@ def equations_of(program):
 # Saving
 
 
+@pytest.mark.slow_on("jax")
 def test_a_file_holds_the_weights_that_exist(tmp_path):
     model = compiled(perceptron())
     fit(model)
@@ -211,6 +212,7 @@ def test_a_file_holds_the_weights_that_exist(tmp_path):
     assert bits(other(batch())) == bits(model(batch()))
 
 
+@pytest.mark.slow_on("jax")
 def test_the_plain_file_is_of_stock_layers_and_the_model_stays_as_it_was(tmp_path):
     model = compiled(perceptron())
     fit(model)
@@ -225,6 +227,7 @@ def test_the_plain_file_is_of_stock_layers_and_the_model_stays_as_it_was(tmp_pat
         assert file.testzip() is None
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize("act", [dsr.strip, dsr.densify])
 def test_stock_layers_compute_the_same_and_train_on(act):
     model = compiled(perceptron())
@@ -430,6 +433,7 @@ def test_without_numba_the_products_of_the_backend_serve_and_it_says_so_once():
     assert "pip install keras-dsr[fast]" in done.stderr
 
 
+@pytest.mark.slow_on("jax")
 @pytest.mark.backends("tensorflow", "jax")
 def test_what_keras_exports_itself_needs_nothing_of_ours(tmp_path):
     model = keras.Sequential(

@@ -87,6 +87,7 @@ def test_sparse_layers_in_containers_go_through_files(tmp_path, make, count, suf
         assert bits(loaded(SEQUENCES)) == bits(model(SEQUENCES))
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize(
     ("make", "count"), [CONTAINERS["stacked cells"], CONTAINERS["nested"]], ids=["stacked cells", "nested"]
 )

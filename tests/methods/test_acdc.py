@@ -35,6 +35,7 @@ def test_the_largest_of_the_whole_network_stay_and_one_in_each_tensor():
     assert active_at(15) == ([20, 5], 0)
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 @pytest.mark.parametrize("scope", ["global", pytest.param("tensor", marks=pytest.mark.slow_on("tensorflow", "jax"))])
 def test_a_network_trains_through_all_phases(scope):
     model = compiled(perceptron(sparsity=0.0), keras.optimizers.Adam(3e-3))

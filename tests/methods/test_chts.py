@@ -75,6 +75,7 @@ def test_removal_is_by_chance_and_harder_at_the_end(step, exponent):
     assert stays[1] / 300 == pytest.approx(share, abs=0.08)
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_relative_importance_keeps_the_only_link_of_a_node():
     weights = np.float32([[5, 5, 5, 0], [5, 5, 5, 0], [0, 0, 0, 0.1]])
     seen = view([weights], [weights > 0], step=10**6)

@@ -206,7 +206,7 @@ def test_every_update_keeps_the_promises(case, data, seed):
         assert int(new_state["pruned"]) == sum(dropped)
 
 
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.slow_on("tensorflow", "jax")
 @one_of_each
 def test_the_same_seed_and_step_give_the_same_bits_and_others_another_draw(case):
     first, same, seeded, later = (
@@ -216,7 +216,7 @@ def test_the_same_seed_and_step_give_the_same_bits_and_others_another_draw(case)
     assert (seeded != first) == (later != first) == case.random
 
 
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.slow_on("tensorflow", "jax")
 @one_of_each
 def test_two_tensors_of_one_shape_draw_independently(case):
     tensor = values(normal_view().weights[0]), values(normal_view().masks[0])

@@ -207,6 +207,7 @@ def test_slices_are_pruned_by_their_mean_and_grown_whole():
 # What holds for every model
 
 
+@pytest.mark.slow_on("tensorflow")
 @settings(max_examples=30)
 @given(seen=views(), threshold=st.sampled_from([1e-30, 1e-3, 0.1, 1.0, 1e30]), seed=SEEDS)
 def test_every_update_conserves_and_starts_newborns_clean(seen, threshold, seed):

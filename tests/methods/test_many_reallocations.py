@@ -114,7 +114,7 @@ every_case = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.slow_on("tensorflow", "jax")
 @every_case
 def test_reallocations_one_after_the_other_keep_what_the_method_promises(method, storage):
     reallocate_often(method, storage, QUICK)

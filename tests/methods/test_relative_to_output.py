@@ -91,6 +91,7 @@ def test_slices_blocks_and_transposed_kernels_belong_to_their_outputs():
     assert outputs_of(None, "bias", (5,), SINGLE) is None
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
 def test_networks_with_every_kind_of_layer_move_by_it(method):
     model = keras.Sequential(

@@ -135,7 +135,7 @@ def test_a_saved_model_goes_on_to_the_same_bits_and_shows_what_the_network_sees(
     assert all(np.count_nonzero(layer.kernel) == count for layer, count in zip(one.layers, counts(other)))
 
 
-@pytest.mark.slow_on("jax")
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_under_another_method_nothing_pruned_is_trained_any_more():
     model = compiled(perceptron(), "adam")
     before = counts(model)
@@ -201,6 +201,7 @@ def test_a_decay_counts_whole_in_bfloat16_and_is_refused_where_gradients_are_sca
         np.testing.assert_allclose(values(weight.variable)[~mask], 0.75 * stored[~mask], rtol=1e-2)
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_where_it_cannot_train_what_is_pruned_it_is_refused_in_words():
     compact = compiled(keras.Sequential([keras.Input((64,)), dsr.SparseDense(10, sparsity=0.9, storage="compact")]))
     with pytest.raises(ValueError, match="trains weights that the network does not see.*compact storage.*masked"):

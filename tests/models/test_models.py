@@ -43,6 +43,7 @@ def test_sparse_lenet_has_the_active_weights_of_the_paper(sparsity, active):
     assert sum(active_counts(model)) == active
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_lenet_trains_on_digits_and_returns_float32_logits():
     images, classes = digits()
     model = compiled(models.lenet_300_100((8, 8), dense=sparse(dsr.SparseDense, 0.9, dtype="mixed_bfloat16")), "adam")
@@ -92,6 +93,7 @@ def test_sparse_wrn_28_2_has_the_parameters_of_the_paper(sparsity, of_the_paper)
     assert abs(active - of_the_paper) <= 12
 
 
+@pytest.mark.slow_on("jax")
 def test_wide_resnet_is_made_of_units_of_the_granularity_asked_for():
     model = models.wide_resnet(10, 1, conv=sparse(dsr.SparseConv2D, 0.9, pattern="kernel"))
     weights = dsr.sparse_weights(model)

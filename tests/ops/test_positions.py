@@ -58,6 +58,7 @@ def test_random_positions_of_a_kernel_of_16_gigabytes_take_no_such_memory():
     assert chosen[-1] > 2**31
 
 
+@pytest.mark.slow_on("jax")
 @given(
     places=st.one_of(st.integers(2, 300), st.just(min(65_536**2, most_places()))),
     taken=st.floats(0, 1),
@@ -77,6 +78,7 @@ def test_what_grows_is_free_distinct_increasing_and_exactly_as_much_as_asked_for
     assert count == 0 or (received[0] >= 0 and received[-1] < places)
 
 
+@pytest.mark.one_case_on("tensorflow")
 @pytest.mark.parametrize("places", [6, 12])  # chosen by shuffling, and by rejection
 def test_every_set_of_free_places_is_as_likely(places):
     taken = [1, *range(6, places)]

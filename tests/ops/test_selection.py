@@ -120,6 +120,7 @@ def test_equals_a_stable_sort(shapes, largest_key, eligible_share, share, seed, 
         np.testing.assert_array_equal(part, sorted_selection(key, allowed, count))
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize("keys_alike", [False, True])
 @pytest.mark.parametrize("jit_compile", [False, True])
 @in_both_ways
@@ -135,6 +136,7 @@ def test_compiled_chooses_the_same_places(way, jit_compile, keys_alike):
             np.testing.assert_array_equal(part, sorted_selection(key, allowed, count))
 
 
+@pytest.mark.slow_on("jax")
 def test_a_million_keys_are_chosen_exactly():
     keys = np.random.default_rng(5).integers(0, MAX_KEY, 1_000_000).astype("int32")
     keys[::2] = keys[0]  # half of them equal
@@ -231,6 +233,7 @@ def test_the_value_of_a_rank_among_many_is_that_of_a_sort():
     assert received == np.sort(magnitudes[eligible])[123_456]
 
 
+@pytest.mark.slow_on("jax")
 @pytest.mark.parametrize("alike", [1, 1000, MAX_KEY])
 def test_large_tensors_are_searched_in_few_rows(alike):
     # candidates that lie close together in one tensor and apart in the other

@@ -65,6 +65,7 @@ def assert_same(one: keras.Model, other: keras.Model):
 SOME = ["SGD", "RMSprop", "Adagrad", "Adafactor", "Ftrl", "Lamb", "Muon", "ScheduleFreeAdamW"]
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 @pytest.mark.parametrize("name", selected(OPTIMIZERS, SOME))
 def test_counts_are_exact_from_the_first_step_on_under_every_optimizer(name):
     optimizer = SparseOptimizer(OPTIMIZERS[name](), sparsity=0.8, seed=1)
@@ -82,6 +83,7 @@ def test_counts_are_exact_from_the_first_step_on_under_every_optimizer(name):
         assert [np.count_nonzero(values(sparse.variable)) for sparse in optimizer.sparse_variables] == [307, 48]
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize(
     "name", selected(SETTINGS, [name for name in SETTINGS if name not in ("average", "clipvalue")])
 )
@@ -103,6 +105,7 @@ def test_without_sparsity_it_trains_as_the_wrapped_optimizer_does():
     assert list(map(bits, wrapped.variables)) == list(map(bits, plain.variables))
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("make", selected([OPTIMIZERS["Adam"], OPTIMIZERS["Muon"]], [OPTIMIZERS["Muon"]]))
 def test_dense_weights_that_are_loaded_in_between_are_refused_and_end_sparse(make):
     optimizer = SparseOptimizer(make(), sparsity=0.8)
@@ -115,6 +118,7 @@ def test_dense_weights_that_are_loaded_in_between_are_refused_and_end_sparse(mak
     assert_clean(optimizer)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_wrapped_optimizer_that_has_trained_loses_what_it_held_for_dead_weights():
     adam = optimizers.Adam(0.01)
     model = trained(adam)
@@ -124,6 +128,7 @@ def test_a_wrapped_optimizer_that_has_trained_loses_what_it_held_for_dead_weight
     assert_clean(optimizer)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_constraint_does_not_revive_dead_weights():
     model = network()
     model.layers[0].kernel.constraint = lambda weight: weight + 0.5
@@ -136,6 +141,7 @@ def test_a_constraint_does_not_revive_dead_weights():
 ON_JAX_REFUSED = pytest.mark.backends("tensorflow", "torch")
 
 
+@pytest.mark.one_case_on("tensorflow")
 @pytest.mark.parametrize("place", [pytest.param("inside", marks=ON_JAX_REFUSED), "outside", "policy"])
 def test_loss_scaling(place):
     optimizer = SparseOptimizer("adam", sparsity=0.8)
@@ -275,6 +281,7 @@ def test_an_embedding_that_is_selected():
     assert gradient[:12].all() and not gradient[12:].any()
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_frozen_variable_stays_dense():
     model = network()
     model.layers[0].trainable = False
@@ -285,6 +292,7 @@ def test_a_frozen_variable_stays_dense():
     assert values(model.layers[0].kernel).all()
 
 
+@pytest.mark.slow_on("jax")
 def test_a_step_by_hand_without_fit():
     model = network()
     optimizer = SparseOptimizer("adam", sparsity=0.8)
@@ -345,6 +353,7 @@ def test_a_saved_model_goes_on_to_the_same_bits(tmp_path, name, scaled):
     assert [type(layer).__module__.split(".")[0] for layer in loaded.layers] == ["keras"] * 3
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_nothing_is_saved_twice(tmp_path):
     model = trained(SparseOptimizer("adam", sparsity=0.8))
     model.save_weights(tmp_path / "model.weights.h5")
@@ -401,6 +410,7 @@ def test_backup_and_restore(tmp_path):
     assert_same(whole, resumed)
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.backends("tensorflow")
 def test_an_exported_model_is_as_it_was(tmp_path):
     import tensorflow as tf
@@ -411,6 +421,7 @@ def test_an_exported_model_is_as_it_was(tmp_path):
     np.testing.assert_allclose(values(loaded.serve(batch())), values(model(batch())), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow_on("jax")
 def test_remembers_dense_gradients():
     model = network()
     optimizer = SparseOptimizer(optimizers.SGD(0.0), sparsity=0.8)
@@ -453,6 +464,7 @@ def test_states_are_variables_of_the_shape_of_their_weight():
         optimizer.add_state("ages", "int8")
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_learning_rate():
     optimizer = SparseOptimizer(optimizers.SGD(0.1))
     optimizer.learning_rate = 0.5
@@ -469,6 +481,7 @@ def test_learning_rate():
     assert float(scheduled.learning_rate) == 0.125
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 @pytest.mark.parametrize("scaled", selected([False, True], [True]))
 def test_the_callback_that_swaps_in_averaged_weights(scaled):
     optimizer = SparseOptimizer(optimizers.Adam(0.01, use_ema=True), sparsity=0.8)
@@ -477,6 +490,7 @@ def test_the_callback_that_swaps_in_averaged_weights(scaled):
     assert_clean(optimizer)
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_steps_of_accumulation_are_seen_through_it():
     optimizer = SparseOptimizer(optimizers.Adam(gradient_accumulation_steps=3))
     trained(optimizer, batches=6)
@@ -541,6 +555,7 @@ def test_refuses_a_model_without_weights_to_clear():
         fit(model)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_one_that_was_saved_before_its_first_step_begins_where_it_is_loaded(tmp_path):
     model = compiled(network(), SparseOptimizer("adam", sparsity=0.8, seed=1))
     model.save(tmp_path / "model.keras")
@@ -550,6 +565,7 @@ def test_one_that_was_saved_before_its_first_step_begins_where_it_is_loaded(tmp_
     assert_clean(loaded.optimizer)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_refuses_masks_of_other_variables(tmp_path):
     trained(SparseOptimizer("adam")).save_weights(tmp_path / "model.weights.h5")
     other = compiled(network(), SparseOptimizer("adam", select=".*/classes/kernel"))
@@ -559,6 +575,7 @@ def test_refuses_masks_of_other_variables(tmp_path):
         other.load_weights(tmp_path / "model.weights.h5")
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_warns_that_masks_were_not_loaded(tmp_path):
     trained(SparseOptimizer("adam")).save_weights(tmp_path / "model.weights.h5")
     other = compiled(network(), SparseOptimizer("adam"))

@@ -70,6 +70,7 @@ def test_ratios_as_they_are_written():
     assert [_ratio(*pair) for pair in pairs] == ["0.333x", "10x", "1,234x", infinite, "-", "?", "0.00001x"]
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_history_of_fit(fitted, tmp_path):
     model, history = fitted
     page = written(model, tmp_path, history=history, batch_sizes=None, masks="hidden")
@@ -78,6 +79,7 @@ def test_history_of_fit(fitted, tmp_path):
     assert page.count("data:image/png;base64,") == 1
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_the_density_of_layers_is_drawn_where_it_was_logged(tmp_path):
     model = compiled(perceptron())
     history = fit(model, dsr.DSRCallback(target=20, period=3, log_layers=True), epochs=2)
@@ -85,6 +87,7 @@ def test_the_density_of_layers_is_drawn_where_it_was_logged(tmp_path):
     assert "<h3>Density of each kernel</h3>" in page and "was not logged" not in page
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_kernels_of_one_name_are_told_apart(tmp_path):
     class Subclassed(keras.Model):
         def __init__(self):
@@ -164,6 +167,7 @@ def test_an_error_leaves_the_old_page(tmp_path):
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == page
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize(
     ("model", "path", "settings", "error", "text"),
     [

@@ -45,6 +45,7 @@ def test_a_keras_file_brings_back_model_optimizer_masks_and_threshold(tmp_path, 
     assert [bits(v) for v in loaded.optimizer.variables] == [bits(v) for v in model.optimizer.variables]
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_training_goes_on_from_a_keras_file_bit_for_bit(tmp_path):
     model = trained_model()
     model.save(tmp_path / "model.keras")
@@ -91,6 +92,7 @@ class Interrupt(keras.callbacks.Callback):
             raise RunInterruptedError
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize(
     ("period", "steps_per_execution"),
     [
@@ -123,6 +125,7 @@ METHODS = {
 }
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize(
     ("method", "restored_first"),
     [
@@ -146,6 +149,7 @@ def test_whatever_the_method_a_resumed_run_ends_with_the_bits_of_the_uninterrupt
     assert run(fresh_model(seed=9)) == uninterrupted
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize(
     ("method", "suffix"),
     [

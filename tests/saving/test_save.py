@@ -158,6 +158,7 @@ def test_a_registered_subclassed_model_is_saved_with_its_weights_stripped(tmp_pa
     assert bits(model(batch())) == before
 
 
+@pytest.mark.slow_on("jax")
 def test_the_compile_configuration_survives_and_the_loaded_model_evaluates_without_a_warning(tmp_path):
     images, classes = digits()
     model = compiled(perceptron(), keras.optimizers.SGD(0.05, momentum=0.9))
@@ -173,6 +174,8 @@ def test_the_compile_configuration_survives_and_the_loaded_model_evaluates_witho
     assert int(loaded.optimizer.iterations) == 0
 
 
+@pytest.mark.one_case_on("tensorflow")
+@pytest.mark.slow_on("jax")
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -203,6 +206,8 @@ def export(model, folder):
 ACTS = [save, pytest.param(export, marks=exporting)]
 
 
+@pytest.mark.one_case_on("tensorflow")
+@pytest.mark.slow_on("jax")
 @pytest.mark.parametrize("act", [pytest.param(save, marks=untraced), pytest.param(export, marks=exporting)])
 def test_training_goes_on_as_if_nothing_had_been_written(tmp_path, act):
     def trained(interlude):

@@ -17,7 +17,6 @@ from rich.console import Console
 from tests.helpers.run_folders import contents, rows_of
 from train.compare import ALL, compare, plan
 from train.experiment.settings import Settings
-from train.methods import METHODS
 from train.results.results import read_result
 from train.storage.checkpoint import read_progress
 
@@ -25,6 +24,7 @@ pytestmark = pytest.mark.backends("torch")
 
 ROOT = Path(__file__).parents[2]
 SHORT = Settings(epochs=1, steps_per_epoch=36)
+SOME = ["dense", "thin", "static", "set", "dsr", "compressed", "lottery_original", "lottery_new"]
 PLOTS = ["accuracy.png", "early_stop.png", "layers.png", "structure.png"]
 
 
@@ -39,11 +39,19 @@ def threads():
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
-    """A comparison of all methods in one epoch: the settings, its folder, runs, results, and what it printed."""
+    """A comparison of methods in one epoch: the settings, its folder, runs, results, and what it printed."""
     common = dataclasses.replace(SHORT, out=str(tmp_path_factory.mktemp("all") / "out"))
     console = Console(file=io.StringIO(), width=120)
-    out, runs = plan(common, list(ALL), early_stops=[0.25])
+    out, runs = plan(common, SOME, early_stops=[0.25])
     return common, out, runs, compare(out, runs, jobs=2, console=console), console.file.getvalue()
+
+
+def test_all_methods_are_planned_the_lottery_after_dsr(tmp_path):
+    _, runs = plan(dataclasses.replace(SHORT, out=str(tmp_path / "out")), list(ALL))
+    assert [run.method for run in runs] == list(ALL) and {*SOME, "deepr", "rigl", "grasp", "acdc"} <= set(ALL)
+    assert {run.method: Path(run.needs).name for run in runs if run.needs} == dict.fromkeys(
+        ["lottery_original", "lottery_new"], "dsr-0.98-seed0"
+    )
 
 
 def table_of(out) -> list[dict]:
@@ -55,7 +63,7 @@ def test_it_leaves_a_folder_a_run_tables_and_plots(everything):
     _, out, runs, results, _ = everything
     folders = [Path(run.settings.out).name for run in runs]
     assert folders == [result.name for result in results]
-    sized = [f"{name}-0.98-seed0" for name in ALL if name in METHODS and name != "dense"]
+    sized = [f"{name}-0.98-seed0" for name in ("thin", "static", "set", "dsr", "compressed")]
     lotteries = ["lottery-original-0.98-seed0", "lottery-new-0.98-seed0"]
     assert folders == ["dense-seed0", *sized, *lotteries, "dsr-0.98-stop0-seed0"]
     assert sorted(path.name for path in out.iterdir()) == sorted([*folders, *PLOTS, "table.csv", "table.md"])
@@ -65,7 +73,7 @@ def test_it_leaves_a_folder_a_run_tables_and_plots(everything):
 def test_the_table_has_a_row_a_run(everything):
     _, out, runs, results, printed = everything
     rows = table_of(out)
-    assert [row["method"] for row in rows] == [*ALL, "dsr"]
+    assert [row["method"] for row in rows] == [*SOME, "dsr"]
     for row, run, result in zip(rows, runs, results, strict=True):
         assert float(row["test_accuracy"]) == result.test_score and row["folder"] == result.name
         assert int(row["active_weights"]) == {"dense": 50_200, "thin": 3133}.get(run.method, 1004)
@@ -74,7 +82,7 @@ def test_the_table_has_a_row_a_run(everything):
     text = (out / "table.md").read_text().splitlines()
     assert text[0] == "lenet_300_100 on digits"
     assert text[2].startswith("| method | sparsity | epochs | active weights | parameters | test accuracy |")
-    assert [line.split(" | ")[0] for line in text[4:]] == [f"| {method}" for method in ALL]
+    assert [line.split(" | ")[0] for line in text[4:]] == [f"| {method}" for method in SOME]
     assert "lottery_original" in printed and "1,004" in printed
 
 
@@ -100,7 +108,7 @@ def test_again_nothing_is_left_to_do(everything):
     common, out, _, results, _ = everything
     before = {name: digest for name, digest in contents(out).items() if not name.endswith(".png")}
     console = Console(file=io.StringIO(), width=120)
-    again, runs = plan(common, list(ALL), early_stops=[0.25])
+    again, runs = plan(common, SOME, early_stops=[0.25])
     assert again == out and all(run.settings.resume for run in runs)
     assert compare(out, runs, jobs=1, console=console) == results
     assert {name: digest for name, digest in contents(out).items() if not name.endswith(".png")} == before

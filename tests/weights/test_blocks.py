@@ -106,6 +106,7 @@ def test_reallocation_keeps_blocks_whole_and_their_number_exact(method, block, s
         before = after
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize(
     "method",
     [

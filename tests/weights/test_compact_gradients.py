@@ -63,7 +63,7 @@ def test_the_same_weights_are_pruned_and_grown_as_with_sparse_optimizer(sparsity
         assert not np.array_equal(one.positions(), old)
 
 
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_slices_grow_whole_where_their_mean_gradient_is_largest():
     model = compiled(network("compact", 0.6, pattern="kernel"), keras.optimizers.SGD(0.0))
     weight, dense = dsr.sparse_weights(model)
@@ -93,7 +93,7 @@ def _gradient_of_dense(model, x, y) -> np.ndarray:
     return before - twin.layers[0].get_weights()[0]
 
 
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_training_keeps_each_tensors_number_and_sees_no_gradient_but_when_it_is_due():
     model = compiled(network("compact"))
     counts, wanted = active(model), []
@@ -112,6 +112,7 @@ def test_steps_of_several_batches():
     assert_moves_in_each_epoch(compiled(network("compact"), optimizer))
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.backends("tensorflow", "jax")  # torch has none
 def test_executions_of_several_steps():
     model = network("compact")
@@ -137,6 +138,7 @@ def test_when_training_ends_nothing_is_kept_for_a_reallocation_that_does_not_com
     assert not seen.calls
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_of_a_layer_that_is_called_twice_the_gradients_are_summed():
     shared = dsr.SparseDense(6, sparsity=0.5, mask_seed=1, storage="compact", use_bias=False)
     inputs = keras.Input((6,))
@@ -200,6 +202,7 @@ class TwoPasses(keras.Sequential):
         return super().train_step(*given)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_which_gradient_is_the_losss_must_be_clear():
     model = compiled(TwoPasses(network("compact").layers))
     before = active(model)
@@ -226,7 +229,7 @@ def test_a_penalty_on_gradients_is_none_of_the_losss():
         reallocator.step()
 
 
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_beside_weights_of_a_sparse_optimizer():
     model = keras.Sequential(
         [keras.Input((20,)), dsr.SparseDense(16, sparsity=0.8, storage="compact"), keras.layers.Dense(10, name="last")]
@@ -239,7 +242,7 @@ def test_beside_weights_of_a_sparse_optimizer():
     assert history["dsr_pruned"][0] > 5
 
 
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_a_moving_average_of_gradients_is_refused_and_the_last_one_is_not():
     model = compiled(network("compact"))
     with pytest.raises(ValueError, match="SNFS needs gradients .* moving average of them is as large as the dense"):

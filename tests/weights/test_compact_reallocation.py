@@ -99,6 +99,7 @@ def test_the_budget_is_exact_and_positions_are_distinct_and_increasing(
             assert outcome.active.tolist() == before
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 @pytest.mark.parametrize("name", ["DSR", *(pytest.param(one, marks=traces_much) for one in ("SET", "DeepR"))])
 def test_thousands_of_reallocations_change_no_total(name, request):
     model = network([(40, 30), (30, 20), (20, 10)], 0.9, 1.5, optimizer=keras.optimizers.SGD(momentum=0.9))
@@ -131,6 +132,7 @@ def pair(method, sparsity=0.7) -> tuple:
     return compact, masked, Reallocation(compact, method), Reallocation(masked, method)
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize("method", [DSR(target=0.2, initial_threshold=0.4), SET(0.3), SET(0.3, rule="signed")])
 def test_decisions_that_are_not_drawn_are_those_of_masked_storage(method):
     compact, masked, one, other = pair(method)
@@ -159,6 +161,7 @@ def test_each_tensor_takes_no_more_than_it_has_room_for():
     assert outcome.active.tolist() == [120 + 40 - 44, 44]
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
 def test_slots_move_with_their_weights_and_those_of_newborn_start_over(optimizer):
     model = compiled(perceptron(), optimizer)
@@ -182,6 +185,7 @@ def test_slots_move_with_their_weights_and_those_of_newborn_start_over(optimizer
         assert not weight.values()[born[born < len(new)]].any()
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize(
     "method",
     [DSR(target=40), *(pytest.param(one, marks=traces_much) for one in (SET(0.3), DeepR(temperature=1e-3)))],
@@ -232,6 +236,7 @@ def test_growth_by_a_mask_is_refused_where_there_is_none():
     assert state_bits(model) == before
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize("scope", ["tensor", "global"])
 def test_pruning_reaches_the_same_sparsity_as_with_masks(scope):
     method = GradualPruning(final_sparsity=0.97, end_step=6, scope=scope)
@@ -244,6 +249,7 @@ def test_pruning_reaches_the_same_sparsity_as_with_masks(scope):
     assert sum(counts) == round(0.03 * sum(sizes)) if scope == "global" else True
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_training_learns_under_an_exact_budget():
     model = compiled(perceptron(), keras.optimizers.Adam(0.01))
     history = fit(model, dsr.DSRCallback(target=20, period=5), batches=40, epochs=6).history

@@ -106,6 +106,7 @@ def test_reallocation_keeps_slices_whole_and_their_number_exact(method, sparsity
             weight.check()
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize("method", [DSR(target=0.3, initial_threshold=0.1), SET(0.3)])
 def test_decisions_that_are_not_drawn_are_those_of_masked_storage(method):
     compact, masked = network(sparsity=0.7, capacity=3.0), network("masked", sparsity=0.7)
@@ -167,6 +168,7 @@ def test_gradual_pruning_cuts_whole_slices():
     assert units(model) == [6, 6, 15]
 
 
+@pytest.mark.slow_on("jax")
 def test_a_model_is_converted_in_whole_slices_and_back():
     model = keras.Sequential(
         [keras.Input(SHAPE), keras.layers.Conv2D(8, 3), keras.layers.Flatten(), keras.layers.Dense(10)]
@@ -191,6 +193,7 @@ class MovesOneToTheFirst(Static):
         return Decision(kept, grown), state
 
 
+@pytest.mark.slow_on("jax")
 @pytest.mark.backends("jax")  # whose lists have room for them
 def test_a_slice_for_which_there_is_no_room_is_an_error():
     model = network(capacity=1.0)

@@ -110,6 +110,7 @@ def test_every_group_keeps_its_number(method, pattern, seed):
     assert (moved > 0) != isinstance(method, Static)
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_growth_is_where_the_gradient_of_a_group_is_largest(pattern):
     model = network(pattern, "optimizer", optimizer=keras.optimizers.SGD(0.1))
@@ -135,6 +136,7 @@ def test_within_a_group_the_smallest_goes_and_the_largest_gradient_comes():
     assert values(weight.mask)[:, 0].astype(int).tolist() == [1, 0, 0, 1, 1, 1, 0, 0]
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_dense_network_is_pruned_to_the_pattern(pattern):
     final = PATTERNS[pattern]

@@ -68,6 +68,7 @@ CASES = [("dense", RIGL), ("dense", SPARSE_MOMENTUM)]
 CASES += [pytest.param(kind, RIGL, marks=few) for kind in ("convolution", "lstm", "embedding")]
 
 
+@pytest.mark.one_case_on("tensorflow")
 @pytest.mark.parametrize(("kind", "method"), CASES)
 def test_it_moves_what_it_moves_by_sparse_optimizer_to_the_bit(kind, method):
     other = by_optimizer(kind)
@@ -107,6 +108,7 @@ def test_of_a_layer_that_is_called_twice_the_gradients_are_summed():
     np.testing.assert_allclose(values(weight.gradient), expected, atol=1e-6)
 
 
+@pytest.mark.one_case_on("tensorflow")
 @pytest.mark.slow_on("jax")
 @pytest.mark.parametrize("method", [RIGL, pytest.param(SPARSE_MOMENTUM, marks=few)])
 def test_a_saved_model_goes_on_to_the_same_bits(method, tmp_path):
@@ -125,6 +127,7 @@ def test_a_saved_model_goes_on_to_the_same_bits(method, tmp_path):
     assert type(loaded.layers[0]) is keras.layers.Dense
 
 
+@pytest.mark.one_case_on("tensorflow")
 @pytest.mark.backends("tensorflow", "jax")
 @pytest.mark.parametrize("settings", [{"steps_per_execution": 4}, pytest.param({"jit_compile": True}, marks=few)])
 def test_compiled_as_it_may_be_it_does_the_same(settings):
@@ -136,7 +139,7 @@ def test_compiled_as_it_may_be_it_does_the_same(settings):
         assert bits(left.mask) == bits(right.mask)
 
 
-@pytest.mark.slow_on("jax")
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_after_another_method_gradients_begin_anew_and_the_budget_stays():
     model = by_layers(by_optimizer("dense"), "dense")
     counts = [weight.count() for weight in dsr.sparse_weights(model)]

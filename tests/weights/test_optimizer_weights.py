@@ -78,6 +78,7 @@ def test_the_weights_have_the_face_of_those_of_layers():
     assert dsr.summary(model).active == 355
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @some_methods(methods.RigL, methods.SET, methods.Static)
 def test_a_method_moves_them_and_keeps_the_total(method):
     model = wrapped()
@@ -89,6 +90,7 @@ def test_a_method_moves_them_and_keeps_the_total(method):
     assert all(np.isfinite(values(variable)).all() for variable in model.trainable_variables)
 
 
+@pytest.mark.slow_on("jax")
 @some_methods(methods.DeepR)
 def test_a_loaded_model_goes_on_to_the_same_bits(method, tmp_path):
     model = wrapped()
@@ -101,6 +103,7 @@ def test_a_loaded_model_goes_on_to_the_same_bits(method, tmp_path):
     assert state_bits(loaded) == state_bits(model)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_gradual_pruning_cuts_them_to_the_end():
     model = wrapped(sparsity=0.0)
     assert active_counts(model) == [1536, 240]
@@ -137,7 +140,7 @@ def test_growth_sees_the_dense_gradient_of_the_loss(method):
         assert expected[~values(weight.mask)].any()
 
 
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_a_second_fit_by_a_method_that_needs_gradients_has_them():
     model = wrapped()
     fit(model, reallocating(methods.SET()))
@@ -165,6 +168,7 @@ def test_a_weight_that_is_sparse_twice_is_refused():
         dsr.sparse_weights(model)
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_sparse_layers_and_a_sparse_optimizer_share_a_model():
     model = keras.Sequential(
         [
@@ -179,6 +183,7 @@ def test_sparse_layers_and_a_sparse_optimizer_share_a_model():
     assert sum(active_counts(model)) == 307 + 48
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize("undo", selected([dsr.strip, dsr.densify], [dsr.strip]))
 def test_without_masks_the_optimizer_inside_goes_on(undo, tmp_path):
     model = wrapped()
@@ -195,6 +200,7 @@ def test_without_masks_the_optimizer_inside_goes_on(undo, tmp_path):
     assert isinstance(loaded, keras.optimizers.Adam) and type(loaded) is type(inner)
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("policy", selected(["float32", "mixed_float16"], ["mixed_float16"]))
 def test_a_saved_file_is_plain_and_the_model_trains_on(policy, tmp_path):
     keras.config.set_dtype_policy(policy)
@@ -215,6 +221,7 @@ def test_a_saved_file_is_plain_and_the_model_trains_on(policy, tmp_path):
     assert_dead_is_zero(model)
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_a_selected_layer_of_the_users_own_needs_no_sparse_class():
     class Own(keras.layers.Layer):
         def build(self, shape):

@@ -85,6 +85,7 @@ def test_a_reallocation_moves_weights_between_layers_by_the_number_that_survive(
     assert float(hidden.threshold) == float(classes.threshold) == np.float32(0.1) / 2
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_survivors_keep_their_bits_and_newborns_start_at_zero():
     model = trained()
     before = [(values(weight.variable), values(weight.mask)) for weight in dsr.sparse_weights(model)]
@@ -99,6 +100,7 @@ def test_survivors_keep_their_bits_and_newborns_start_at_zero():
         assert not (values(weight.mask) & mask & ~survived).any()
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_biases_and_other_layers_are_not_touched():
     model = trained()
     biases = [bits(layer.bias) for layer in model.layers]
@@ -116,6 +118,7 @@ WRAPPED = ["accumulation", "average", "loss scale", "several"]
 SOME = ["Adam", "RMSprop centered", "Adagrad", "accumulation", "average", "several"]
 
 
+@pytest.mark.one_case_on("tensorflow")
 @pytest.mark.parametrize("name", selected([*KINDS_OF_SLOTS, *WRAPPED, "Ftrl"], SOME))
 def test_slots_of_dead_and_newborn_weights_start_over_and_those_of_survivors_stay(name):
     make = OPTIMIZERS[name][0] if name in OPTIMIZERS else lambda: keras.optimizers.Ftrl(0.1)
@@ -144,6 +147,7 @@ BY_INITIALIZER = DSR(target=60, initial_threshold=0.1, growth="initializer"), SE
 EVERY_PAIR = [(name, method) for name in ("SGD momentum", "Adam", "Adagrad") for method in BY_INITIALIZER]
 
 
+@pytest.mark.one_case_on("tensorflow")
 @pytest.mark.parametrize(
     ("name", "method"),
     [
@@ -181,6 +185,7 @@ def born_values(initializer, seed=0, step=0, **settings):
     return values(layer._kernel)[born].astype("float32")
 
 
+@pytest.mark.slow_on("jax")
 def test_newborn_weights_are_drawn_by_the_initializer_of_the_layer():
     uniform = born_values(keras.initializers.RandomUniform(2.0, 3.0))
     assert uniform.min() >= 2.0 and uniform.max() <= 3.0
@@ -193,12 +198,14 @@ def test_newborn_weights_are_drawn_by_the_initializer_of_the_layer():
     assert (born_values(lambda shape, dtype=None: keras.ops.full(shape, 0.5, dtype=dtype)) == 0.5).all()
 
 
+@pytest.mark.slow_on("jax")
 @pytest.mark.parametrize("dtype", selected(["float16", "bfloat16", "mixed_float16"], ["bfloat16"]))
 def test_newborn_weights_are_drawn_in_half_precision_too(dtype):
     drawn = born_values("he_normal", dtype=dtype)
     assert drawn.std() == pytest.approx(np.sqrt(2 / 64), rel=0.05)
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 @pytest.mark.parametrize("initializer_seed", selected([None, 3], [3]))
 def test_newborn_values_are_a_function_of_the_seed_and_the_step(initializer_seed):
     def drawn(**settings):
@@ -258,6 +265,7 @@ def test_a_method_cannot_keep_what_the_layer_has_under_that_name(name):
         Reallocation(perceptron(), Keeps())
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_signs_follow_weights_that_something_else_has_moved():
     model = trained()
     Reallocation(model, DeepR())
@@ -266,6 +274,7 @@ def test_signs_follow_weights_that_something_else_has_moved():
     assert Reallocation(model, DeepR(temperature=0, l1=0))().state["pruned"] == 0
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_a_clone_has_signs_of_its_own():
     model = trained()
     Reallocation(model, DeepR())
@@ -275,6 +284,7 @@ def test_a_clone_has_signs_of_its_own():
     assert all((values(weight.variable) == old).all() for weight, old in zip(dsr.sparse_weights(clone), before))
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_weights_from_before_a_method_load_and_it_begins_anew(tmp_path):
     model = trained()
     model.save_weights(tmp_path / "before.weights.h5")
@@ -290,6 +300,7 @@ def test_weights_from_before_a_method_load_and_it_begins_anew(tmp_path):
         assert set(np.unique(values(weight.states["signs"]))) == {-1, 1}
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_signs_stay_while_weights_die_and_are_born():
     model = trained()
     reallocate = Reallocation(model, DeepR(temperature=0.1, l1=0))
@@ -303,6 +314,7 @@ def test_signs_stay_while_weights_die_and_are_born():
         assert (values(weight.variable) * values(weight.states["signs"]) >= 0).all()
 
 
+@pytest.mark.slow_on("jax")
 def test_the_learning_rate_of_the_walk_follows_the_optimizer():
     model = compiled(perceptron(), keras.optimizers.SGD(0.125))
     reallocate = Reallocation(model, DeepR(temperature=0, l1=1.0))
@@ -318,6 +330,7 @@ def test_the_learning_rate_of_the_walk_follows_the_optimizer():
     assert (left[1] == 9.75).all()
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 @pytest.mark.parametrize("without", ["an optimizer", "one learning rate"])
 def test_a_walk_without_a_learning_rate_is_refused_and_leaves_nothing_behind(without):
     model = perceptron() if without == "an optimizer" else trained(OPTIMIZERS["several"][0]())
@@ -341,6 +354,7 @@ def test_methods_of_single_weights_refuse_slices(method, message):
     assert state_bits(model) == before
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize(
     ("method", "dtype"),
     [
@@ -474,6 +488,7 @@ class EmptiesTheLastTensor(Method):
         return Decision(inputs.active & inputs.segments.spread(is_first)), state
 
 
+@pytest.mark.one_case_on("tensorflow")
 @pytest.mark.parametrize(
     ("method", "message"),
     [

@@ -148,6 +148,7 @@ def test_a_frozen_variable_of_a_sparse_optimizer_keeps_every_bit():
     assert (bits(frozen.variable), bits(frozen.mask)) == before
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.backends("tensorflow", "torch")
 @pytest.mark.parametrize("frozen", ["hidden", "classes"])
 def test_a_model_with_a_frozen_variable_of_a_sparse_optimizer_is_saved_and_goes_on(frozen, tmp_path):
@@ -194,6 +195,7 @@ def test_where_all_is_frozen_there_is_nothing_to_reallocate():
 # Loops of one's own
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_loop_of_train_on_batch():
     model = compiled(perceptron())
     reallocator = dsr.Reallocator(model, SET(0.3), period=3)
@@ -206,6 +208,7 @@ def test_a_loop_of_train_on_batch():
     assert sum(active_counts(model)) == total
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_loop_reallocates_after_its_first_step_if_that_is_due():
     model = compiled(perceptron())
     images, classes = digits()
@@ -398,6 +401,7 @@ def resaved(model, tmp_path):
     return keras.models.load_model(tmp_path / "model.keras")
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_a_schedule_counts_from_its_first_step_on_a_model_that_has_trained(tmp_path):
     model = compiled(perceptron(sparsity=0.0))
     fit(model, batches=8)
@@ -411,6 +415,7 @@ def test_a_schedule_counts_from_its_first_step_on_a_model_that_has_trained(tmp_p
     assert Record.of(dsr.sparse_weights(model)[0].record).since == 8
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_another_method_begins_at_its_own_first_step():
     model = compiled(perceptron())
     fit(model, dsr.Reallocate(SET(0.3), period=3), batches=4)
@@ -483,6 +488,7 @@ def test_a_sparse_optimizer_follows_weights_that_are_restored():
 # Training in which nothing happens
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 @pytest.mark.parametrize(
     ("callback", "message"),
     [
@@ -500,12 +506,14 @@ def test_a_training_in_which_nothing_happens_says_so_once(callback, message, rec
     assert not [one for one in recwarn if "moved no weight" in str(one.message)]
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_a_training_in_which_something_happens_or_nothing_is_meant_to_says_nothing(recwarn):
     for callback in (dsr.DSRCallback(target=20, period=2), dsr.Reallocate(Static()), dsr.DSRCallback(stop_at=0)):
         fit(compiled(perceptron()), callback, batches=4)
     assert not [one for one in recwarn if "moved no weight" in str(one.message)]
 
 
+@pytest.mark.slow_on("tensorflow", "jax")
 def test_the_first_threshold_prunes_the_target():
     for target, pruned in ((40, 40), (0.2, 71)):
         history = fit(compiled(perceptron()), dsr.DSRCallback(target=target, period=3), batches=3).history

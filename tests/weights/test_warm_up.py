@@ -56,15 +56,18 @@ def assert_begun(model, method, has_mean: bool) -> None:
             np.testing.assert_array_equal(held[nowhere], np.float32(slot.initial_value))
 
 
+@pytest.mark.one_case_on("tensorflow", "jax")
 @pytest.mark.parametrize("name", list(KINDS))
 def test_grown_weights_begin_with_the_mean_size_of_gradients(name):
     assert_begun(trained(KINDS[name]()), SET(0.3), has_mean=True)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_grown_weights_that_are_drawn_begin_so_too():
     assert_begun(trained(KINDS["adam"]()), SET(0.3, growth="initializer"), has_mean=True)
 
 
+@pytest.mark.slow_on("jax")
 def test_compact_weights_and_stock_layers_begin_so_too():
     assert_begun(trained(KINDS["adam"](), "compact"), SET(0.3), has_mean=True)
     optimizer = dsr.SparseOptimizer(KINDS["adam"](), sparsity=0.8)
@@ -94,6 +97,7 @@ def test_its_first_steps_are_not_several_times_as_large_as_those_of_others():
     assert farthest(warm_up=True) < 8
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_the_callback_and_the_loop_pass_it_on():
     for made in (dsr.Reallocate(SET(0.3), 1, warm_up=True), dsr.DSRCallback(0.3, 1, warm_up=True)):
         model = trained(KINDS["adam"]())

@@ -53,6 +53,7 @@ def kernels_of(path) -> list[np.ndarray]:
     return found
 
 
+@pytest.mark.one_case_on("tensorflow")
 @pytest.mark.parametrize("kernels", ["auto", "dense"])
 def test_pruned_weights_are_zero_and_outputs_near_those_in_float32(kernels, tmp_path):
     model, x = network(), images()
@@ -87,6 +88,7 @@ def test_a_sparse_file_is_smaller_than_the_same_in_float32_and_than_one_of_a_den
     assert sizes["sparse"] < 0.7 * sizes["float32"]
 
 
+@pytest.mark.one_case_on("tensorflow")
 @pytest.mark.parametrize(
     "calibration",
     [
@@ -112,6 +114,7 @@ def outputs_of_content(content, x):
     return outputs
 
 
+@pytest.mark.thorough
 def test_a_file_of_one_batch_size_is_calibrated_by_batches_of_it(tmp_path):
     settings = {"input_signature": [keras.InputSpec(shape=(4, 12, 12, 3), dtype="float32", name="image")]}
     report = dsr.export(network(), tmp_path / "model.tflite", dtype="int8", calibration=images(11), **settings)

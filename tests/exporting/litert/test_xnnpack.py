@@ -97,6 +97,7 @@ def test_the_rewritten_file_gives_the_outputs_of_the_model(tmp_path_factory, siz
     np.testing.assert_allclose(outputs_of(path, x), values(model(x)), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.one_case_on("tensorflow")
 @pytest.mark.parametrize(
     ("padding", "is_mirrored"), [(SAME, True), pytest.param(AFTER, True, marks=pytest.mark.thorough), (EACH, False)]
 )
@@ -181,6 +182,7 @@ def test_a_constant_that_is_used_behind_the_mean_too_keeps_its_axes_there(tmp_pa
     np.testing.assert_allclose(received, expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_images_of_any_size_are_told_to_be_of_one(tmp_path):
     model = network((None, None))
     report = dsr.export(model, tmp_path / "model.tflite")

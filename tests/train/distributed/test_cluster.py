@@ -34,7 +34,7 @@ def start(
     """Two processes with two devices each; some to be killed in the middle of an epoch, counted from 0."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    host_devices = f"--xla_force_host_platform_device_count={DEVICES_EACH}"
+    host_devices = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES_EACH}"
     environment = {**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": host_devices}
     started = []
     for index in range(2):

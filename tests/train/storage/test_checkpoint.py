@@ -46,6 +46,7 @@ def trained():
 ROWS = [{"epoch": 0, "loss": 0.1, "sparsity": 0.9, "dsr_pruned": 3}, {"epoch": 1, "loss": 1 / 3, "dsr_pruned": 4}]
 
 
+@pytest.mark.slow_on("jax")
 def test_everything_comes_back_to_the_bit(trained, tmp_path):
     checkpoint.save(tmp_path / "checkpoint", trained, Progress(2, ROWS))
     other = network(seed=5)
