@@ -67,26 +67,28 @@ class Convolution:
         with _LOCK:
             return structure_of(self.window, self.planes, indices, count)
 
-    def forward(self, inputs: np.ndarray, values: np.ndarray, structure: Structure | None) -> np.ndarray:
+    def forward(
+        self, inputs: np.ndarray, values: np.ndarray, structure: Structure | None, outputs: np.ndarray | None = None
+    ) -> np.ndarray:
         """The outputs.
 
         Args:
             inputs: of the shape of the class, float32 or float64.
             values: the weights, of the same dtype, in the order of their positions; what is behind them is not read.
             structure: what their positions mean.
+            outputs: where to write them; None: memory that was used before.
         """
-        outputs = recycled.empty(self.output_shape, inputs.dtype)
+        if outputs is None:
+            outputs = recycled.empty(self.output_shape, inputs.dtype)
         if structure is None:
             return outputs
         with _LOCK, announced("forward", inputs.dtype):
-            rows = structure.of_outputs
-            values = _in_order(values[: structure.count], rows.order)
+            rows, values = structure.of_outputs, values[: structure.count]
             shares, tile = self._shares_of_images()
             if len(shares) < workers():
-                planes = self._packed(inputs, forward=True)
-                self._multiply(rows, values, planes, outputs, forward=True)
-                return outputs
-            self._forward_of_images(shares, tile, rows, inputs, values, outputs)
+                self._forward_of_rows(rows, inputs, values, outputs)
+            else:
+                self._forward_of_images(shares, tile, rows, inputs, values, outputs)
         return outputs
 
     def backward(
@@ -95,17 +97,17 @@ class Convolution:
         upstream: np.ndarray,
         values: np.ndarray,
         structure: Structure | None,
-        of_inputs: bool = True,
-        of_values: bool = True,
+        of_inputs: bool | np.ndarray = True,
+        of_values: bool | np.ndarray = True,
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """The gradients of the inputs and of the values, 0 behind the weights; None of what is not asked for.
 
         Args:
             inputs, values, structure: as `forward` was given.
             upstream: the gradient of the outputs.
+            of_inputs, of_values: whether that gradient is asked for, or where to write it.
         """
-        gradient = recycled.empty(self.shape, inputs.dtype) if of_inputs else None
-        sampled = recycled.empty(values.shape, values.dtype) if of_values else None
+        gradient, sampled = (_asked(*each) for each in ((of_inputs, inputs), (of_values, values)))
         count = 0 if structure is None else structure.count
         if sampled is not None:
             sampled[count:] = 0
@@ -114,112 +116,91 @@ class Convolution:
                 gradient[...] = 0
             return gradient, sampled
         with _LOCK, announced("backward", inputs.dtype):
-            of_planes, of_outputs = structure.of_inputs, structure.of_outputs
-            ordered = _in_order(values[:count], of_planes.order)
+            rows, given = structure.of_inputs, (inputs, upstream, values[:count])
+            targets = gradient, None if sampled is None else sampled[:count]
             shares, tile = self._shares_of_images()
             if len(shares) < workers():
-                upstream = self._packed(upstream, forward=False)
-                if gradient is not None:
-                    self._multiply(of_planes, ordered, upstream, gradient, forward=False)
-                if sampled is not None:
-                    self._sample(of_outputs, self._packed(inputs, forward=True), upstream, sampled[:count])
-                return gradient, sampled
-            self._backward_of_images(
-                shares,
-                tile,
-                structure,
-                inputs,
-                upstream,
-                ordered,
-                gradient,
-                None if sampled is None else sampled[:count],
-            )
+                self._backward_of_rows(rows, *given, *targets)
+            else:
+                self._backward_of_images(shares, tile, rows, *given, *targets)
         return gradient, sampled
 
     # All images at a time, and the rows shared
 
     @functools.cached_property
-    def _sizes_of_all(self) -> tuple[int, int, int]:
-        """Of planes of all images: the length if a loop was compiled for it, else 0; the stride; a block's length."""
-        length = self.planes.length
-        short = next((each for each in kernels().SHORT if each >= length), 0)
+    def _sizes_of_all(self) -> tuple[int, int, int, tuple]:
+        """Of planes of all images: their stride, a block's length and theirs; and of `SHORT`, if they have such one."""
+        known = kernels().SHORT
+        short = next((length for length in known if length >= self.planes.length), 0)
         stride, block = self._sizes(self.planes.batch)
-        return short, max(stride, short + self.planes.largest_shift), short or block
+        stride = max(stride, short + self.planes.largest_shift)
+        return stride, short or block, self.planes.length, known.get(short, kernels().LONG)
 
-    def _packed(self, images: np.ndarray, forward: bool) -> np.ndarray:
-        """The planes of the inputs, or of the upstream, which begin behind zeros."""
-        _, stride, _ = self._sizes_of_all
-        count, first = (self.planes.count, 0) if forward else (self.window.filters, self.planes.largest_shift)
-        planes = _scratch("inputs" if forward else "upstream", (first + (count + 1) * stride,), images)
+    def _planes_of_all(self, name: str, like: np.ndarray) -> np.ndarray:
+        """Memory for planes of the inputs, or of the upstream, which begin behind zeros, with zeros between them."""
+        stride, *_ = self._sizes_of_all
+        count, first = (self.planes.count, 0) if name == "inputs" else (self.window.filters, self.planes.largest_shift)
+        planes = _scratch(name, (first + (count + 1) * stride,), like)
         planes[:first] = planes[first + count * stride :] = 0
         planes[first : first + count * stride].reshape(count, stride)[:, self.planes.length :] = 0
-        layout = self._of_inputs if forward else self._of_outputs
-        images, last = self._five_axes(images), self.window.channels_last
-        together(kernels().pack, shares_of(len(images), 1, images.size), last, images, planes, first, stride, layout)
         return planes
 
-    def _multiply(self, rows: Rows, values, planes, target: np.ndarray, forward: bool) -> None:
-        """Write the product, unpacked, to outputs or the gradient of the inputs."""
-        short, stride, block = self._sizes_of_all
-        sums = _scratch("memory", ((len(rows.starts) - 1) * stride,), values)
-        offsets = rows.offsets(0 if forward else self.planes.largest_shift, stride)
-        arrays = rows.starts, offsets, values, planes, sums
-        together(
-            kernels().PRODUCT[short],
-            rows.shares(workers(), self.planes.length),
-            *arrays,
-            stride,
-            block,
-            self.planes.length,
-        )
-        layout = self._of_outputs if forward else self._of_inputs
-        images, last = self._five_axes(target), self.window.channels_last
-        together(kernels().unpack, shares_of(len(images), 1, images.size), last, sums, images, stride, layout)
+    def _forward_of_rows(self, rows: Rows, inputs, values, outputs: np.ndarray) -> None:
+        stride, *_ = sizes = self._sizes_of_all
+        last, planes, images = self.window.channels_last, self._planes_of_all("inputs", inputs), self._five_axes(inputs)
+        parts = shares_of(len(images), 1, images.size)
+        together(kernels().pack, parts, last, images, planes, 0, stride, self._of_inputs)
+        each = self._shares_of_rows(rows, 1, _scratch("memory", (self.window.filters * stride,), values))
+        weights = rows.starts, rows.offsets(0, stride), *_ordered(rows, values)
+        target = self._five_axes(outputs)
+        together(kernels().forward_of_rows, each, target, last, *weights, planes, self._of_outputs, *sizes)
 
-    def _sample(self, rows: Rows, planes, upstream, target: np.ndarray) -> None:
-        short, stride, block = self._sizes_of_all
-        sums = _scratch("parts", (1, len(target)), target)
-        sums[...] = 0
-        arrays = rows.starts, rows.offsets(0, stride), planes, upstream, self.planes.largest_shift, sums[0]
-        together(
-            kernels().SAMPLED[short],
-            rows.shares(workers(), self.planes.length),
-            *arrays,
-            stride,
-            block,
-            self.planes.length,
-        )
-        _put(sums, rows.order, target)
+    def _backward_of_rows(self, rows: Rows, inputs, upstream, values, gradient, sampled) -> None:
+        stride, *_ = sizes = self._sizes_of_all
+        last, first = self.window.channels_last, self.planes.largest_shift
+        above, images = self._planes_of_all("upstream", upstream), self._five_axes(upstream)
+        planes, parts = self._planes_of_all("inputs", inputs), shares_of(len(images), 1, images.size + inputs.size)
+        to_pack = images, above, first, self._of_outputs, self._five_axes(inputs), planes, self._of_inputs
+        together(kernels().pack_both, parts, last, *to_pack, stride)
+        sums = _scratch("memory", (0 if gradient is None else self.planes.count * stride,), values)
+        each = self._shares_of_rows(rows, len(self.planes.phases), planes, sums)
+        weights = rows.starts, rows.offsets(first, stride), *_ordered(rows, values)
+        of_weights = _scratch("parts", values.shape, values) if rows.order is not None or sampled is None else sampled
+        targets = of_weights, of_weights[:0] if sampled is None else sampled
+        of_inputs = self._target(gradient, inputs)
+        together(kernels().backward_of_rows, each, of_inputs, last, *weights, above, *targets, self._of_inputs, *sizes)
+
+    def _shares_of_rows(self, rows: Rows, of_channel: int, *planes: np.ndarray) -> list:
+        """For each thread some rows, and of some arrays their planes; `of_channel` rows are of one channel."""
+        shares, stride = rows.shares(workers(), self.planes.length, of_channel), self._sizes_of_all[0]
+        return [(begin, end, *(each[begin * stride :] for each in planes)) for begin, end in shares]
 
     # Some images at a time
 
     def _forward_of_images(self, shares, tile: int, rows: Rows, inputs, values, outputs: np.ndarray) -> None:
         stride, block = self._sizes(tile)
         memory = _scratch("memory", (len(shares), (self.planes.count + 1 + self.window.filters) * stride), inputs)
-        arrays = self._five_axes(inputs), self._five_axes(outputs), rows.starts, rows.offsets(0, stride), values
+        weights = rows.starts, rows.offsets(0, stride), _in_order(values, rows.order)
+        arrays = self._five_axes(inputs), self._five_axes(outputs), *weights
         layouts = self._of_inputs, self._of_outputs
         each = [(*share, part) for share, part in zip(shares, memory)]
-        together(kernels().forward, each, self.window.channels_last, *arrays, *layouts, tile, stride, block)
+        together(kernels().forward_of_images, each, self.window.channels_last, *arrays, *layouts, tile, stride, block)
 
-    def _backward_of_images(
-        self, shares, tile: int, structure: Structure, inputs, upstream, values, gradient, sampled
-    ) -> None:
-        """Write the gradients of the inputs and of the weights that exist, where they are not None."""
+    def _backward_of_images(self, shares, tile: int, rows: Rows, inputs, upstream, values, gradient, sampled) -> None:
         stride, block = self._sizes(tile)
-        of_planes, of_outputs, first = structure.of_inputs, structure.of_outputs, self.planes.largest_shift
+        first = self.planes.largest_shift
         size = first + (self.window.filters + 2 + 2 * self.planes.count) * stride
         memory = _scratch("memory", (len(shares), size), inputs)
         parts = _scratch("parts", (len(shares), 0 if sampled is None else len(sampled)), inputs)
         parts[...] = 0
-        target = np.empty((0,) * (AXES + 2), inputs.dtype) if gradient is None else self._five_axes(gradient)
+        target = self._target(gradient, inputs)
         images = self.window.channels_last, self._five_axes(inputs), self._five_axes(upstream), target
-        weights = of_outputs.starts, of_outputs.offsets(0, stride), values
-        inputs_of = of_planes.starts, of_planes.offsets(first, stride)
+        weights = rows.starts, rows.offsets(first, stride), _in_order(values, rows.order)
         each = [(*share, part, *images, sums) for share, part, sums in zip(shares, memory, parts)]
         layouts = self._of_inputs, self._of_outputs
-        together(kernels().backward, each, *layouts, *weights, *inputs_of, first, tile, stride, block)
+        together(kernels().backward_of_images, each, *layouts, *weights, first, tile, stride, block)
         if sampled is not None:
-            _put(parts, of_outputs.order, sampled)
+            _put(parts, rows.order, sampled)
 
     def _shares_of_images(self) -> tuple[list[tuple[int, int]], int]:
         """For each thread its images, and how many it packs at a time. There are too few shares where it cannot be."""
@@ -234,12 +215,33 @@ class Convolution:
         length = images * math.prod(self.planes.grid)
         return length + self.planes.largest_shift, -(-length // -(-length // BLOCK))
 
+    def _target(self, images: np.ndarray | None, like: np.ndarray) -> np.ndarray:
+        """Images to unpack to; none of them if that is not asked for."""
+        return np.empty((0,) * (AXES + 2), like.dtype) if images is None else self._five_axes(images)
+
     def _five_axes(self, images: np.ndarray) -> np.ndarray:
         images = np.ascontiguousarray(images)
         if not self.window.window:
             return images.reshape(self.planes.batch, 1, 1, -1, images.shape[1])
         at = 1 if self.window.channels_last else 2
         return images.reshape(*images.shape[:at], *(1,) * (AXES + 2 - images.ndim), *images.shape[at:])
+
+
+def _asked(which: bool | np.ndarray, like: np.ndarray) -> np.ndarray | None:
+    if isinstance(which, np.ndarray):
+        return which
+    return recycled.empty(like.shape, like.dtype) if which else None
+
+
+def _ordered(rows: Rows, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The order of the rows, the values as they are stored, and memory for them in that order; themselves without."""
+    values = np.ascontiguousarray(values)
+    if rows.order is None:
+        return _NO_ORDER, values, values
+    return rows.order, values, _scratch("values", values.shape, values)
+
+
+_NO_ORDER = np.zeros(0, "int32")
 
 
 def _in_order(values: np.ndarray, order: np.ndarray | None) -> np.ndarray:

@@ -49,16 +49,21 @@ def pack(begin, end, last, images, planes, first, stride, layout):
 
 
 @compiled
-def unpack(begin, end, last, planes, images, stride, layout):
-    """Read images from planes, as `pack` has written them; a position that is on no plane is 0."""
+def unpack(begin, end, last, planes, images, stride, layout, channel, channels):
+    """Read images from planes, as `pack` has written them; a position that is on no plane is 0.
+
+    Args:
+        channel, channels: the channels to read, from this one to the one before that; the planes begin with the first.
+    """
     grid, phases, strides, before = layout
     high, wide, deep = images.shape[1:4] if last else images.shape[2:5]
     is_whole = len(phases) == strides[0] * strides[1] * strides[2]
     for axis, size in enumerate((high, wide, deep)):
         is_whole = is_whole and (size - 1 + before[axis]) // strides[axis] < grid[axis]
     for image in range(begin, end):
+        own = images[image, :, :, :, channel:channels] if last else images[image, channel:channels]
         if not is_whole:
-            images[image] = 0
+            own[:] = 0
         for phase in range(len(phases)):
             low, top, at_low = _on_line(deep, grid[2], phases[phase, 2], strides[2], before[2])
             for g0 in range(grid[0]):
@@ -68,7 +73,7 @@ def unpack(begin, end, last, planes, images, stride, layout):
                     if not (0 <= h0 < high and 0 <= h1 < wide):
                         continue
                     lines = planes[phase * stride + ((image * grid[0] + g0) * grid[1] + g1) * grid[2] + low :]
-                    rows = images[image, h0, h1, at_low:] if last else images[image, :, h0, h1, at_low:].T
+                    rows = own[h0, h1, at_low:] if last else own[:, h0, h1, at_low:].T
                     _from_lines(lines, len(phases) * stride, top - low, rows, strides[2])
 
 

@@ -1,10 +1,11 @@
 """The convolution of training (see `backend.sparse_convolution`) on JAX: a program calls back to Python."""
 
 import functools
+import weakref
 
 import jax
-import numpy as np
 
+from keras_dsr.backend.jax_host_calls import call, numbered
 from keras_dsr.backend.plane_convolution import convolution_of
 
 
@@ -13,31 +14,45 @@ def convolve(inputs, values, indices, count, window, seen=None):
     return _convolved(inputs, values, indices, count, window, seen)
 
 
+def _forward_on_host(window, seen, arguments, results) -> None:
+    inputs, values, indices, count = arguments
+    if seen is not None and seen() is not None:
+        seen().forward()
+    convolution = convolution_of(window, inputs.shape)
+    convolution.forward(inputs, values, convolution.structure(indices, int(count)), results[0])
+
+
+def _backward_on_host(window, seen, arguments, results) -> None:
+    inputs, upstream, values, indices, count = arguments
+    if seen is not None and seen() is not None:
+        seen().backward(inputs, upstream)
+    convolution = convolution_of(window, inputs.shape)
+    convolution.backward(inputs, upstream, values, convolution.structure(indices, int(count)), *results)
+
+
+_NUMBERS: dict = {}
+
+
+def _number(function, window, seen) -> int:
+    """That of one of the functions above, of this window and layer: programs hold numbers, and no layer."""
+    key = function, window, None if seen is None else id(seen)
+    if key not in _NUMBERS:
+        _NUMBERS[key] = numbered(functools.partial(function, window, None if seen is None else weakref.ref(seen)))
+        if seen is not None:
+            weakref.finalize(seen, _NUMBERS.pop, key)
+    return _NUMBERS[key]
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _convolved(inputs, values, indices, count, window, seen):
-    def on_host(inputs, values, indices, count):
-        if seen is not None:
-            seen.forward()
-        arrays = [np.asarray(each) for each in (inputs, values)]
-        convolution = convolution_of(window, arrays[0].shape)
-        return convolution.forward(*arrays, convolution.structure(np.asarray(indices), int(count)))
-
     result = jax.ShapeDtypeStruct(convolution_of(window, inputs.shape).output_shape, inputs.dtype)
-    return jax.pure_callback(on_host, result, inputs, values, indices, count, vmap_method="sequential")
+    return call(_number(_forward_on_host, window, seen), [result], inputs, values, indices, count)[0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def _gradients(inputs, upstream, values, indices, count, window, seen=None):
-    def on_host(inputs, upstream, values, indices, count):
-        arrays = [np.asarray(each) for each in (inputs, upstream, values)]
-        if seen is not None:
-            seen.backward(*arrays[:2])
-        convolution = convolution_of(window, arrays[0].shape)
-        return convolution.backward(*arrays, convolution.structure(np.asarray(indices), int(count)))
-
     shapes = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in (inputs, values)]
-    given = inputs, upstream, values, indices, count
-    return tuple(jax.pure_callback(on_host, shapes, *given, vmap_method="sequential"))
+    return tuple(call(_number(_backward_on_host, window, seen), shapes, inputs, upstream, values, indices, count))
 
 
 def _forward(*given):
