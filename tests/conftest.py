@@ -28,6 +28,17 @@ hypothesis.settings.register_profile("quick", deadline=None, derandomize=True, m
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300, database=None)
 
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+    from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+
+    # tf.data tunes the reading of arrays in a thread of its own; an iterator that is collected waits for it, now and then
+    # for up to a minute.
+    untuned = tf.data.Options()
+    untuned.autotune.enabled = False
+    tuned = ArrayDataAdapter.get_tf_dataset
+    ArrayDataAdapter.get_tf_dataset = lambda self: tuned(self).with_options(untuned)
+
 TESTS = pathlib.Path(__file__).parent
 SLOWEST_FIRST = ("train", "devices", "weights", "layers", "callbacks")
 

@@ -17,7 +17,8 @@ import numpy as np
 
 _TARGET = "keras_dsr.host_call"
 _METADATA, _INTERNAL = 1, 13  # the extension that asks for a version; the code of an error
-_DTYPES: dict[int, np.dtype] = {4: np.dtype("int32"), 5: np.dtype("int64"), 11: np.dtype("float32"), 12: np.dtype("float64")}
+_NAMES = {4: "int32", 5: "int64", 11: "float32", 12: "float64"}
+_DTYPES: dict[int, np.dtype] = {code: np.dtype(name) for code, name in _NAMES.items()}
 
 _FUNCTIONS: dict[int, Callable] = {}
 _NEXT = itertools.count()
