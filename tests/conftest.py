@@ -28,19 +28,20 @@ hypothesis.settings.register_profile("quick", deadline=None, derandomize=True, m
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300, database=None)
 
 
+TESTS = pathlib.Path(__file__).parent
+SLOWEST_FIRST = ("train", "devices", "weights", "layers", "callbacks")
+
+
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
     from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
-    # tf.data tunes the reading of arrays in a thread of its own; an iterator that is collected waits for it, now and then
-    # for up to a minute.
+    # tf.data tunes the reading of arrays in a thread of its own, for which an iterator that is collected now and then
+    # waits for up to a minute.
     untuned = tf.data.Options()
     untuned.autotune.enabled = False
     tuned = ArrayDataAdapter.get_tf_dataset
     ArrayDataAdapter.get_tf_dataset = lambda self: tuned(self).with_options(untuned)
-
-TESTS = pathlib.Path(__file__).parent
-SLOWEST_FIRST = ("train", "devices", "weights", "layers", "callbacks")
 
 
 def pytest_addoption(parser):
