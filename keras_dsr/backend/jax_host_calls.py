@@ -11,6 +11,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -73,13 +74,14 @@ def _over(address: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
 # The structures of the header, as far as they are read
 
 
-class _Version(ctypes.Structure):
-    _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
-        ("major", ctypes.c_int),
-        ("minor", ctypes.c_int),
-    )
+class _Sized(ctypes.Structure):
+    """What most of them begin with; the fields of a subclass follow."""
+
+    _fields_: ClassVar[Sequence] = (("size", ctypes.c_size_t), ("extension", ctypes.c_void_p))
+
+
+class _Version(_Sized):
+    _fields_ = (("major", ctypes.c_int), ("minor", ctypes.c_int))
 
 
 class _Extension(ctypes.Structure):
@@ -94,10 +96,8 @@ class _MetadataExtension(ctypes.Structure):
     _fields_ = (("base", _Extension), ("metadata", ctypes.POINTER(_Metadata)))
 
 
-class _Buffer(ctypes.Structure):
+class _Buffer(_Sized):
     _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("dtype", ctypes.c_int),
         ("data", ctypes.c_void_p),
         ("rank", ctypes.c_int64),
@@ -105,54 +105,36 @@ class _Buffer(ctypes.Structure):
     )
 
 
-class _Buffers(ctypes.Structure):
-    _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
-        ("count", ctypes.c_int64),
-        ("types", ctypes.c_void_p),
-        ("each", ctypes.POINTER(ctypes.POINTER(_Buffer))),
-    )
+class _Counted(_Sized):
+    _fields_: ClassVar[Sequence] = (("count", ctypes.c_int64), ("types", ctypes.c_void_p))
+
+
+class _Buffers(_Counted):
+    _fields_ = (("each", ctypes.POINTER(ctypes.POINTER(_Buffer))),)
 
 
 class _Scalar(ctypes.Structure):
     _fields_ = (("dtype", ctypes.c_int), ("value", ctypes.POINTER(ctypes.c_int64)))
 
 
-class _Attributes(ctypes.Structure):
+class _Attributes(_Counted):
+    _fields_ = (("names", ctypes.c_void_p), ("each", ctypes.POINTER(ctypes.POINTER(_Scalar))))
+
+
+class _ErrorArguments(_Sized):
+    _fields_ = (("message", ctypes.c_char_p), ("code", ctypes.c_int))
+
+
+class _Api(_Sized):
     _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
-        ("count", ctypes.c_int64),
-        ("types", ctypes.c_void_p),
-        ("names", ctypes.c_void_p),
-        ("each", ctypes.POINTER(ctypes.POINTER(_Scalar))),
-    )
-
-
-class _ErrorArguments(ctypes.Structure):
-    _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
-        ("message", ctypes.c_char_p),
-        ("code", ctypes.c_int),
-    )
-
-
-class _Api(ctypes.Structure):
-    _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("version", _Version),
         ("internal", ctypes.c_void_p),
         ("make_error", ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_ErrorArguments))),
     )
 
 
-class _Frame(ctypes.Structure):
+class _Frame(_Sized):
     _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("api", ctypes.POINTER(_Api)),
         ("context", ctypes.c_void_p),
         ("stage", ctypes.c_int),
@@ -198,6 +180,6 @@ def _is_registered() -> bool:
         with jax.ensure_compile_time_eval():
             (doubled,) = called(np.full((3, 2), 1.5, "float32"), number=np.int64(number))
             return bool((np.asarray(doubled) == 3).all())
-    except Exception as error:
+    except Exception as error:  # whatever another release of JAX raises, or XLA
         logging.getLogger("keras_dsr").info("Layers in compact storage are called by jax.pure_callback: %s", error)
         return False

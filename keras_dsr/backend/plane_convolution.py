@@ -159,14 +159,20 @@ class Convolution:
         stride, *_ = sizes = self._sizes_of_all
         last, first = self.window.channels_last, self.planes.largest_shift
         above, images = self._planes_of_all("upstream", upstream), self._five_axes(upstream)
-        planes, parts = self._planes_of_all("inputs", inputs), shares_of(len(images), 1, images.size + inputs.size)
-        to_pack = images, above, first, self._of_outputs, self._five_axes(inputs), planes, self._of_inputs
-        together(kernels().pack_both, parts, last, *to_pack, stride)
+        if sampled is None:
+            planes, of_weights = above[:0], values[:0]
+            parts = shares_of(len(images), 1, images.size)
+            together(kernels().pack, parts, last, images, above, first, stride, self._of_outputs)
+        else:
+            planes = self._planes_of_all("inputs", inputs)
+            of_weights = sampled if rows.order is None else _scratch("parts", values.shape, values)
+            parts = shares_of(len(images), 1, images.size + inputs.size)
+            to_pack = images, above, first, self._of_outputs, self._five_axes(inputs), planes, self._of_inputs
+            together(kernels().pack_both, parts, last, *to_pack, stride)
         sums = _scratch("memory", (0 if gradient is None else self.planes.count * stride,), values)
         each = self._shares_of_rows(rows, len(self.planes.phases), planes, sums)
         weights = rows.starts, rows.offsets(first, stride), *_ordered(rows, values)
-        of_weights = _scratch("parts", values.shape, values) if rows.order is not None or sampled is None else sampled
-        targets = of_weights, of_weights[:0] if sampled is None else sampled
+        targets = of_weights, of_weights if sampled is None else sampled
         of_inputs = self._target(gradient, inputs)
         together(kernels().backward_of_rows, each, of_inputs, last, *weights, above, *targets, self._of_inputs, *sizes)
 

@@ -247,19 +247,24 @@ def backward_of_rows(
         inputs, sums: flat arrays of the planes of these rows alone; `sums` is empty if no gradient of the inputs is
             asked for.
         images: that gradient, the whole of it.
-        sampled: memory for the gradient of the weights in the order of `starts`.
+        sampled: memory for the gradient of the weights in the order of `starts`; empty if none is asked for.
         target: that gradient in the order of the weights as they are stored; `sampled` itself if that is the same.
         the others: as of `forward_of_rows`.
     """
     begin, end = starts[row], starts[rows]
     if len(order):
         take(begin, end, given, order, values)
-    for weight in range(begin, end):
-        sampled[weight] = 0
-    gradients(0, rows - row, starts[row:], offsets, values, upstream, inputs, sums, sampled, stride, block, size, short)
-    if len(order):
+    if len(sampled):
         for weight in range(begin, end):
-            target[order[weight]] = sampled[weight]
+            sampled[weight] = 0
+        gradients(
+            0, rows - row, starts[row:], offsets, values, upstream, inputs, sums, sampled, stride, block, size, short
+        )
+        if len(order):
+            for weight in range(begin, end):
+                target[order[weight]] = sampled[weight]
+    else:
+        product(0, rows - row, starts[row:], offsets, values, upstream, sums, stride, block, size, short)
     if len(sums):
         phases = len(layout[1])
         unpack(0, len(images), last, sums, images, stride, layout, row // phases, rows // phases)

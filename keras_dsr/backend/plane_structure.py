@@ -44,18 +44,18 @@ class Rows:
             self._offsets[first, stride] = offsets.astype("int32") if fits else offsets
         return self._offsets[first, stride]
 
-    def shares(self, most: int, length: int, together: int = 1) -> list[tuple[int, int]]:
+    def shares(self, most: int, length: int, of_channel: int = 1) -> list[tuple[int, int]]:
         """For each of at most so many threads a part of the rows, of about as many weights, to multiply planes.
 
         Args:
             most: int, threads.
             length: int, of the planes.
-            together: int, rows of which no two threads have a part.
+            of_channel: int, rows of one channel, of which no two threads have a part.
         """
         parts = max(1, min(most, int(self.starts[-1]) * length // (16 * SMALL)))
         if parts not in self._shares:
             ends = np.searchsorted(self.starts, np.linspace(0, self.starts[-1], parts + 1))
-            ends = (ends // together * together).tolist()
+            ends = (ends // of_channel * of_channel).tolist()
             ends[0], ends[-1] = 0, len(self.starts) - 1
             self._shares[parts] = [share for share in itertools.pairwise(ends) if share[1] > share[0]]
         return self._shares[parts]
