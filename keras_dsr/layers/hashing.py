@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_dsr.arguments import is_number, is_whole
+from keras_dsr.ops.segments import segment_sum
 
 
 def check_budget(budget: int | float, owner: str) -> int | float:
@@ -100,8 +101,8 @@ def expand_bank(bank, index, signs=None):
     def expand(bank):
         def gradient(*arguments, upstream=None):
             upstream = arguments[0] if upstream is None else upstream
-            wide = ops.cast(signed(upstream), keras.backend.result_type(dtype, "float32"))
-            return ops.cast(ops.segment_sum(wide, index, num_segments=size), dtype)
+            wide = dtype if dtype == "float64" else "float32"
+            return ops.cast(segment_sum(ops.cast(signed(upstream), wide), index, size), dtype)
 
         return signed(ops.take(bank, index, axis=0)), gradient
 

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_dsr.ops.segments import Segments
@@ -47,11 +48,15 @@ class StepSeed(keras.random.SeedGenerator):
 def random_keys(segments: Segments, seeds: Sequence[StepSeed]):
     """Uniform int32 keys in `[0, MAX_KEY]` for `select_smallest`, joined; each tensor has a seed of its own.
 
+    Args:
+        segments: how the keys are joined.
+        seeds: of each tensor, all of one step.
+
     They are those that `keras.random.randint` draws for the entries of each tensor. (On JAX one program for each tensor
     would take long to compile; there they are drawn together.)
     """
     if keras.backend.backend() == "jax":
-        return _random_keys_on_jax(segments, ops.stack([seed.next() for seed in seeds]))
+        return _random_keys_on_jax(segments, seeds)
     keys = [
         keras.random.randint((size,), 0, MAX_KEY + 1, dtype="int32", seed=seed)
         for size, seed in zip(segments.sizes, seeds, strict=True)
@@ -59,15 +64,12 @@ def random_keys(segments: Segments, seeds: Sequence[StepSeed]):
     return segments.join(keys)
 
 
-def _random_keys_on_jax(segments: Segments, seeds):
-    """What `jax.random.randint` makes of Threefry's bits: entry i of a tensor has those of counter i.
-
-    Args:
-        segments: how the keys are joined.
-        seeds: uint32 tensor of shape `(tensors, 2)`.
-    """
+def _random_keys_on_jax(segments: Segments, seeds: Sequence[StepSeed]):
+    """What `jax.random.randint` makes of Threefry's bits: entry i of a tensor has those of counter i."""
+    words = ops.convert_to_tensor(np.array([seed._word for seed in seeds], "uint32"))
+    steps = ops.zeros_like(words) + ops.cast(seeds[0]._step, "uint32")
     # It splits the seed in two. The bits of the first have no weight: 2**32 is 0 in 32 bits.
-    seeds = _threefry(seeds[:, 0], seeds[:, 1], ops.ones((len(seeds),), "uint32"))
+    seeds = _threefry(words, steps, ops.ones_like(words))
     high, low = _threefry(*[segments.spread(word) for word in seeds], ops.cast(segments.indices(), "uint32"))
     return ops.cast((high ^ low) % (MAX_KEY + 1), "int32")
 

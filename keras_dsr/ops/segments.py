@@ -80,7 +80,15 @@ class Segments:
     def sum_of_rows(self, values, rows=None):
         """The sum of what there is for each row, by tensor, of shape `(tensors,)`; `rows`: for these rows alone."""
         tensors = self._tensor_of_row if rows is None else ops.take(self._tensor_of_row, rows)
-        return ops.segment_sum(values, tensors, num_segments=len(self.sizes))
+        return segment_sum(values, ops.convert_to_tensor(tensors), len(self.sizes))
+
+    def max_of_rows(self, values):
+        """The largest of what there is for each row, by tensor, of shape `(tensors,)`.
+
+        Args:
+            values: int32 tensor of shape `(rows,)`, within plus and minus 2**24: torch compares in float32.
+        """
+        return ops.segment_max(values, self._tensor_of_row, num_segments=len(self.sizes))
 
     def spread(self, values, rows=None):
         """What there is for each tensor, for each of its rows, of shape `(rows, 1)`; `rows`: for these rows alone."""
@@ -92,6 +100,17 @@ class Segments:
         of_tensor = self.sum_of_rows(values)
         before_tensor = ops.cumsum(of_tensor) - of_tensor
         return ops.cumsum(values) - values - self.spread(before_tensor)[:, 0]
+
+
+def segment_sum(values, segment_ids, num_segments: int):
+    """As `keras.ops.segment_sum` of a vector, in its dtype also on torch, where Keras adds in float32.
+
+    In float32 numbers are counted to 2**24 only, and float64 is not kept.
+    """
+    if keras.backend.backend() != "torch":
+        return ops.segment_sum(values, segment_ids, num_segments=num_segments)
+    zeros = ops.zeros((num_segments,), dtype=keras.backend.standardize_dtype(values.dtype))
+    return ops.scatter_update(zeros, segment_ids[:, None], values, reduction="add")
 
 
 def count_in_rows(mask):

@@ -67,8 +67,17 @@ def largest(magnitudes, eligible, segments: Segments):
     Returns:
         A joined bool tensor with one true entry for each tensor.
     """
-    ranked = ops.where(magnitudes >= 0, MAX_KEY - 1 - ordered_bits(magnitudes), MAX_KEY)
-    return select_smallest(ranked, eligible, ops.ones((len(segments.sizes),), "int32"), segments)
+    # Numbers come before NaN, and what is eligible before what is not. Halves of the bits, of which each is small.
+    bits = ops.where(eligible, ops.where(magnitudes >= 0, 1 + ordered_bits(magnitudes), 0), -1)
+    found = eligible
+    for half in (ops.right_shift(bits, 16), ops.bitwise_and(bits, 0xFFFF)):
+        half = ops.where(found, half, -1)
+        found = found & (half == segments.spread(segments.max_of_rows(ops.max(half, axis=1))))
+    number = ops.arange(segments.rows, dtype="int32")
+    first = -segments.max_of_rows(ops.where(ops.any(found, axis=1), -number, -segments.rows))
+    column = ops.cast(ops.argmax(found, axis=1), "int32")
+    is_first = (number == segments.spread(first)[:, 0])[:, None] & (ops.arange(WIDTH, dtype="int32") == column[:, None])
+    return found & is_first
 
 
 def select_smallest_in_rows(keys, eligible, counts):

@@ -60,6 +60,12 @@ def test_many_half_precision_gradients_are_summed_in_float32():
     assert values(gradient(bank, index, None, upstream)).astype("float32") == [1000]
 
 
+@pytest.mark.backends("tensorflow", "torch")  # JAX has no float64 by default
+def test_gradients_in_float64_are_summed_in_float64():
+    bank, upstream = (keras.ops.convert_to_tensor(array, "float64") for array in ([0.5], [1, 2.0**-40]))
+    assert values(gradient(bank, np.array([0, 0], "int32"), None, upstream)) == [1 + 2.0**-40]
+
+
 @pytest.mark.backends("tensorflow", "torch")  # JAX would compile for each shape
 @given(positions=st.integers(1, 200), size=st.integers(1, 50), seed=st.integers(0, 2**32), signed=st.booleans())
 def test_expansion_and_gradient_equal_numpy(positions, size, seed, signed):

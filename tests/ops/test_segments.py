@@ -56,6 +56,20 @@ def test_counts_and_what_is_spread_are_of_each_tensor():
     assert before.tolist() == expected
 
 
+def test_more_is_counted_than_float32_counts_to():
+    rows = 2**17 + 1
+    segments = Segments([(rows * WIDTH,), (3,)])
+    in_rows = int32([WIDTH] * rows + [3])
+    assert values(segments.sum_of_rows(in_rows)).tolist() == [2**24 + WIDTH, 3]
+    in_rows = int32([WIDTH - 1] + [WIDTH] * (rows - 1) + [2])
+    assert values(segments.sum_of_rows(in_rows)).tolist() == [2**24 + WIDTH - 1, 2]
+
+
+def test_the_largest_of_rows_is_of_each_tensor():
+    segments = Segments([(3 * WIDTH,), (1,), (WIDTH + 1,)])
+    assert values(segments.max_of_rows(int32([-5, -2, -9, 2**24, 0, -(2**24)]))).tolist() == [-2, 2**24, 0]
+
+
 @given(st.lists(st.integers(0, WIDTH), min_size=1, max_size=5), st.randoms())
 def test_true_entries_of_a_row_are_counted(counts, random):
     rows = [random.sample([True] * count + [False] * (WIDTH - count), WIDTH) for count in counts]
