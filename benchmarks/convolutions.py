@@ -12,6 +12,7 @@ from rich.table import Table
 
 import keras_dsr as dsr
 import models
+from benchmarks.moving import wait_for
 from benchmarks.training import repeated
 from keras_dsr.backend.plane_convolution import Convolution
 
@@ -137,6 +138,42 @@ def steps_table(name: str, batch_size: int, sparsities: list[float], rounds: int
         ratios = (f"{best[0] / wall:.2f} x", f"{best[1] / cpu:.2f} x")
         label = "dense" if sparsity is None else f"{sparsity:g}"
         table.add_row(label, "last" if last else "first", f"{wall:.0f}", f"{cpu:.0f}", *ratios)
+    return table
+
+
+class Ends(keras.callbacks.Callback):
+    """Remembers when each batch has ended, for whoever stands before it in the list of callbacks too."""
+
+    def on_train_begin(self, logs=None):
+        self.ends = [time.perf_counter()]
+
+    def on_train_batch_end(self, batch, logs=None):
+        wait_for(self.model)
+        self.ends.append(time.perf_counter())
+
+
+def reallocations_table(name: str, batch_size: int, sparsity: float, rounds: int) -> Table:
+    """Milliseconds of a step, of the one before a reallocation and of the reallocation, medians, in compact storage."""
+    rules = {
+        "DSR": dsr.methods.DSR(target=0.05),
+        "SET": dsr.methods.SET(fraction=0.05),
+        "RigL": dsr.methods.RigL(fraction=0.05, end_step=10**6),
+    }
+    table = Table(title=f"{name} at {sparsity:g}, batch {batch_size}, {keras.backend.backend()}, milliseconds")
+    for column in ("method", "a step", "the step before", "a reallocation"):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    period = 4
+    for method, rule in rules.items():
+        model = network(name, sparsity)
+        images = np.random.default_rng(0).normal(size=(batch_size, *model.input_shape[1:])).astype("float32")
+        before, after = Ends(), Ends()
+        callbacks = [before, dsr.Reallocate(rule, period=period), after]
+        data = repeated(images, np.arange(batch_size) % 10)
+        model.fit(data, steps_per_epoch=(rounds + 2) * period, verbose=0, callbacks=callbacks)
+        steps = 1e3 * (np.array(before.ends[1:]) - np.array(after.ends[:-1])).reshape(rounds + 2, period)[2:]
+        moves = 1e3 * (np.array(after.ends[1:]) - np.array(before.ends[1:])).reshape(rounds + 2, period)[2:]
+        figures = np.median(steps[:, :-1]), np.median(steps[:, -1]), np.median(moves[:, -1])
+        table.add_row(method, *(f"{figure:.0f}" for figure in figures))
     return table
 
 

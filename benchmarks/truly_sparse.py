@@ -6,6 +6,7 @@
     python -m benchmarks.truly_sparse --part=huge      # about 2 minutes: 103 GB of dense kernels
     python -m benchmarks.truly_sparse --part=convolution [--network=resnet_50] [--batch=128]    # 2 to 10 minutes
     KERAS_BACKEND=torch python -m benchmarks.truly_sparse --part=packing --sparsity=0.95    # what a step consists of
+    python -m benchmarks.truly_sparse --part=reallocation --sparsity=0.9    # by DSR, SET and RigL, beside a step
     python -m benchmarks.truly_sparse --part=network_memory --network=wide_resnet_28_10 --sparsity=0.95 --batch=4
     python -m benchmarks.truly_sparse --part=both --data_dir=... [--rule=rigl]    # WRN-10-1, masked and compact
     KERAS_BACKEND=torch python -m benchmarks.truly_sparse --part=steps
@@ -33,12 +34,19 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_dsr as dsr
-from benchmarks.convolutions import NETWORKS, both_storages, bytes_of_training, packing_table, steps_table
+from benchmarks.convolutions import (
+    NETWORKS,
+    both_storages,
+    bytes_of_training,
+    packing_table,
+    reallocations_table,
+    steps_table,
+)
 from benchmarks.training import interleaved, step_timer
 
 CASES = ("0.99/64", "0.99/8", "0.98/64", "0.95/64", "0.95/8", "0.9/64", "0.9/8", "0.8/8")
 FLAGS = flags.FLAGS
-PARTS = ("steps", "memory", "set", "huge", "convolution", "packing", "network_memory", "both")
+PARTS = ("steps", "memory", "set", "huge", "convolution", "packing", "reallocation", "network_memory", "both")
 flags.DEFINE_enum("part", "steps", PARTS, "What is measured.")
 flags.DEFINE_multi_integer("width", None, "Units of a hidden layer; default: 4096, and 8192 for memory.")
 flags.DEFINE_multi_string("case", list(CASES), "SPARSITY/BATCH.")
@@ -128,6 +136,11 @@ def convolution_part(console: Console) -> None:
 def packing_part(console: Console) -> None:
     for sparsity in FLAGS.sparsity:
         console.print(packing_table(FLAGS.network, FLAGS.batch, sparsity, FLAGS.rounds))
+
+
+def reallocation_part(console: Console) -> None:
+    for sparsity in FLAGS.sparsity:
+        console.print(reallocations_table(FLAGS.network, FLAGS.batch, sparsity, FLAGS.rounds))
 
 
 def network_memory_part(console: Console) -> None:
@@ -312,6 +325,7 @@ def main(argv):
         huge_part,
         convolution_part,
         packing_part,
+        reallocation_part,
         network_memory_part,
         both_part,
     )
