@@ -24,8 +24,13 @@ def check_initialized(variables: Sequence[keras.Variable]) -> None:
 
 def variables_of_sparse_layers() -> list[keras.Variable]:
     """Those of all sparse layers that are alive: a variable does not know its layer."""
-    masked = [layer.variable_of(role) for layer in alive(MaskedLayer) for role in layer.sparse_roles]
-    return masked + [layer.kernel_values for layer in alive(CompactLayer) if getattr(layer, "built", False)]
+    found: list[keras.Variable] = []
+    for layer in alive(MaskedLayer, CompactLayer):
+        if isinstance(layer, MaskedLayer):
+            found += [layer.variable_of(role) for role in layer.sparse_roles]
+        elif getattr(layer, "built", False):
+            found.append(layer.kernel_values)
+    return found
 
 
 def check_dense(variables: Iterable[keras.Variable], of_layers: Iterable[keras.Variable]) -> None:

@@ -73,8 +73,9 @@ def candidates_among(variables: Sequence[keras.Variable]) -> list[Candidate]:
     """
     wanted = {id(variable) for variable in variables}
     holding = []
-    for model in alive(keras.Model):
-        own = candidates(model) if has_layers(model) else []  # not one that is just being made
+    layers = [layer for layer in alive(keras.layers.Layer) if has_layers(layer)]  # not one that is just being made
+    for model in layers:
+        own = candidates(model) if isinstance(model, keras.Model) else []
         known = {id(one.variable): one for one in own if id(one.variable) in wanted}
         if known:
             holding.append((-len(known), len(own), known))
@@ -82,8 +83,8 @@ def candidates_among(variables: Sequence[keras.Variable]) -> list[Candidate]:
     for *_, of_model in sorted(holding, key=lambda found: found[:2]):
         known = {**of_model, **known}
     missing = {id(variable) for variable in variables} - set(known)
-    for layer in alive(keras.layers.Layer) if missing else ():
-        own = candidates(layer) if has_layers(layer) else []
+    for layer in layers if missing else ():
+        own = candidates(layer)
         known |= {id(one.variable): one for one in own if id(one.variable) in missing and id(one.variable) not in known}
     return [
         known.get(id(variable), Candidate(None, variable.path.split("/")[-1], variable, (), "no layer is known"))
