@@ -7,6 +7,8 @@ TENSORFLOW ?= tensorflow-cpu
 # What else the tests need. Where an index of CPU builds of torch is at hand, the tests need no other.
 JAX ?= jax
 TORCH ?= torch==2.13.0
+# Where the tests run; `make test BACKENDS=jax` runs them on one.
+BACKENDS ?= tensorflow jax torch
 # What `make keras-nightly` puts in the place of the released Keras.
 KERAS_NIGHTLY ?= keras-nightly
 BIN := .venv/bin
@@ -16,24 +18,30 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # A notice of mkdocs-material on the future of MkDocs.
 export NO_MKDOCS_2_WARNING ?= 1
 
-.PHONY: train test thorough machines keras-nightly lint format docs docs-serve clean
+.PHONY: train test thorough machines keras-oldest keras-nightly lint format docs docs-serve release-check clean
 
 train: .venv/ready
 	$(BIN)/python -m train.compare --out=runs/digits
 
 test: .venv/backends
-	KERAS_BACKEND=tensorflow $(PYTEST)
-	KERAS_BACKEND=jax $(PYTEST)
-	KERAS_BACKEND=torch $(PYTEST)
+	for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(PYTEST) || exit 1; done
 
 thorough: .venv/backends
-	KERAS_BACKEND=tensorflow $(PYTEST) --thorough
-	KERAS_BACKEND=jax $(PYTEST) --thorough
-	KERAS_BACKEND=torch $(PYTEST) --thorough
+	for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(PYTEST) --thorough || exit 1; done
 
 # What files for phones and browsers are run on in `make thorough`: Debian 12, root, node and npm.
 machines:
 	tests/helpers/other_machines/install.sh .machines
+
+# The lower bounds of pyproject.toml, on the backends that have one; Python 3.11 has builds of all of them.
+keras-oldest:
+	@echo "Setting up .venv-oldest with the oldest versions that pyproject.toml allows, 3 to 5 minutes."
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m tests.helpers.lower_bounds > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install -qq -c .venv-oldest/constraints.txt $(TENSORFLOW) torch -e ".[test]"
+	.venv-oldest/bin/python -c "import keras; print('Keras', keras.__version__)"
+	for backend in tensorflow torch; do \
+	  KERAS_BACKEND=$$backend .venv-oldest/bin/python -m pytest -n auto --dist loadfile || exit 1; done
 
 keras-nightly:
 	@echo "Setting up .venv-nightly with the newest Keras that the index has, pre-releases included, 3 to 5 minutes."
@@ -62,10 +70,23 @@ docs: .venv-docs/ready
 docs-serve: .venv-docs/ready
 	.venv-docs/bin/mkdocs serve
 
+# What a package index gets, in dist/: both files are built, and hold what they should. Run it without uncommitted files.
+release-check: .venv-release/ready
+	rm -rf dist build keras_dsr.egg-info
+	.venv-release/bin/python -m build
+	.venv-release/bin/twine check --strict dist/*
+	.venv-release/bin/python -m tests.helpers.distributions dist
+
 .venv-docs/ready: pyproject.toml
 	@echo "Setting up .venv-docs: Keras and the tools of the documentation, about a minute."
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python -m pip install -qq -e ".[docs]"
+	@touch $@
+
+.venv-release/ready:
+	@echo "Setting up .venv-release: the tools that build and check the package, half a minute."
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip install -qq build twine
 	@touch $@
 
 .venv/ready: pyproject.toml
@@ -81,4 +102,4 @@ docs-serve: .venv-docs/ready
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-nightly .venv-docs runs site build *.egg-info
+	rm -rf .venv .venv-oldest .venv-nightly .venv-docs .venv-release runs site build dist *.egg-info

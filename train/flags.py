@@ -26,7 +26,7 @@ def define_flags(*left_out: str) -> None:
         "dataset": (text, f"Data set: {', '.join(DATASETS)} (digits)."),
         "data_dir": (text, "Folder of prepared TensorFlow Datasets (where TFDS keeps them)."),
         "backend": (text, f"Backend of Keras: {', '.join(BACKENDS)} (KERAS_BACKEND, or tensorflow)."),
-        "method": (text, f"Method: {', '.join(METHODS)} (dsr; static with --mask_from)."),
+        "method": (text, f"Method: {', '.join(METHODS)}, or your own as module:Name (dsr; static with --mask_from)."),
         "sparsity": (real, "Share of kernel weights that are zero, in [0, 1) (the recipe's)."),
         "epochs": (whole, "Epochs; the recipe's schedules are stretched to them (the recipe's)."),
         "batch_size": (whole, "Examples in a step (the recipe's)."),

@@ -5,6 +5,7 @@
     python -m train.run --dataset=mnist --sparsity=0.99 --resume    # goes on with it after it was stopped
 
     python -m train.run --backend=jax                      # or torch
+    python -m train.run --method=my_module:MyMethod        # a method of your own: docs/own_method.md
 
 What is not given comes from a recipe: the files in train/recipes have the commands of the papers, their cost and the
 results to expect. `--help` lists the flags, and in brackets what holds without them.
@@ -225,7 +226,7 @@ def run_config(settings: Settings, recipe: Recipe) -> dict:
     return {
         "settings": settings.identity(),
         "recipe": {name: value for name, value in dataclasses.asdict(recipe).items() if name != "methods"},
-        "method": dataclasses.asdict(recipe.method(settings.method)),
+        "method": recipe.method(settings.method).numbers(),
         "initial_weights_seed": initial_weights_seed(settings.seed, settings.init_from),
     }
 

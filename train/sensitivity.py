@@ -29,7 +29,7 @@ from keras_dsr.analysis.sensitivity_report import Sensitivity
 from keras_dsr.arguments import LARGEST_STEP, is_number, is_whole
 from train.data.in_memory import Data, load_data
 from train.flags import quiet_libraries
-from train.methods import METHODS
+from train.methods import kernels_of
 from train.results.run_files import read_model
 from train.run import one_line_errors
 from train.storage.lock import held
@@ -67,7 +67,7 @@ def analyse(
     """
     _check(sparsities, max_drop, examples)
     settings = read_origin(run, "run")
-    if METHODS[settings["method"]].kernels not in ("dense", "thin"):
+    if kernels_of(settings["method"]) not in ("dense", "thin"):
         raise ValueError(f"--run={run} is a run of --method={settings['method']}, sparse already. Pass a dense one.")
     folder = Path(run if out is None else out)
     if not folder.is_dir():

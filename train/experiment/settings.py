@@ -17,7 +17,7 @@ from train.data.in_memory import DATASETS
 from train.experiment.network import NETWORKS
 from train.experiment.pattern import pattern_of
 from train.experiment.precision import PRECISIONS
-from train.methods import METHODS, Method
+from train.methods import METHODS, Method, is_own, kernels_of
 from train.recipes import RECIPES, Recipe, find_recipe
 from train.storage.previous_run import read_origin
 
@@ -31,7 +31,8 @@ class Settings:
     Attributes:
         model: name of the network, one of `network.NETWORKS`.
         dataset: name of the data set, one of `data.DATASETS`.
-        method: one of `methods.METHODS`; None: `dsr`, or `static` with the mask of another run.
+        method: one of `methods.METHODS`, or `module:name`, the place of one of the user's own; None: `dsr`, or `static`
+            with the mask of another run.
         sparsity: float in [0, 1), of the kernels that the paper makes sparse; other methods spend the same budget.
         epochs: int; the recipe's learning rates and reallocations are stretched or squeezed to it.
         batch_size: int, examples in a step.
@@ -87,10 +88,10 @@ class Settings:
     @property
     def name(self) -> str:
         """What tells this run from others of the same network and data set; resolved settings only."""
-        parts = [self.method]
+        parts = [self.method.replace(":", ".")]  # a name of a folder
         if self.mask_from:
             parts = ["lottery", "new" if self.init_from == "random" else "original"]
-        if METHODS[self.method].sized:
+        if is_own(self.method) or METHODS[self.method].sized:
             parts.append(f"{self.sparsity:g}")
         if self.pattern != "element":
             parts.append(self.pattern.replace(":", "of"))  # a name of a folder
@@ -127,7 +128,8 @@ def resolve(settings: Settings) -> tuple[Settings, Recipe]:
     _check_name("recipe", settings.recipe, RECIPES)
     _check_name("model", settings.model, NETWORKS)
     _check_name("dataset", settings.dataset, DATASETS)
-    _check_name("method", settings.method, METHODS)
+    if not is_own(settings.method):  # which is looked for below
+        _check_name("method", settings.method, METHODS)
     _check_name("precision", settings.precision, PRECISIONS)
     settings = _with_defaults(settings, backend=keras.backend.backend())
     settings = _with_defaults(settings, method="dsr" if settings.mask_from is None else "static")
@@ -176,7 +178,7 @@ def _with_mask(settings: Settings) -> Settings:
         )
     if settings.init_from != "random":
         initial = read_origin(settings.init_from, "init_from")
-        if METHODS[initial["method"]].kernels not in ("sparse", "full"):
+        if kernels_of(initial["method"]) not in ("sparse", "full"):
             raise ValueError(
                 "--init_from must be a run of a sparse method, such as dsr: others draw other first weights. Received: "
                 f"--init_from={settings.init_from}, a run of --method={initial['method']}"

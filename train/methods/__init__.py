@@ -5,6 +5,7 @@ from train.methods.base import Marks, Method, Plan
 from train.methods.dsd import DSD, DSDRandom, dsd
 from train.methods.fixed import Dense, Hashed, Static, Thin
 from train.methods.moving import DSR, MEST, SET, SNFS, DeepR, RigL
+from train.methods.own import Own, is_own, load_own_method
 from train.methods.pruning import ACDC, Compressed, GraNet
 from train.methods.straight_through import StraightThrough, TopKAST
 
@@ -31,6 +32,17 @@ METHODS: dict[str, Method] = {
     "dsd_random": DSDRandom(),
 }
 
+
+def find_method(name: str) -> Method:
+    """A method of `METHODS`, or one of the user's own by its place, `module:name`."""
+    return load_own_method(name) if is_own(name) else METHODS[name]
+
+
+def kernels_of(name: str) -> str:
+    """What the kernels are by a method, see `Method.kernels`; one of the user's own is not imported."""
+    return Own.kernels if is_own(name) else METHODS[name].kernels
+
+
 __all__ = [
     "ACDC",
     "DSD",
@@ -48,6 +60,7 @@ __all__ = [
     "Hashed",
     "Marks",
     "Method",
+    "Own",
     "Plan",
     "RigL",
     "Static",
@@ -55,4 +68,7 @@ __all__ = [
     "Thin",
     "TopKAST",
     "dsd",
+    "find_method",
+    "is_own",
+    "kernels_of",
 ]

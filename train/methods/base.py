@@ -89,6 +89,10 @@ class Method:
     has_phases: ClassVar[bool] = False
     weight_decay: ClassVar[bool] = True
 
+    def numbers(self) -> dict:
+        """What a run is resumed with, for its config.json."""
+        return dataclasses.asdict(self)
+
     @property
     def sized(self) -> bool:
         """Whether a sparsity says how large the network is."""

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from train.methods import METHODS, Marks, Method
+from train.methods import Marks, Method, find_method
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,5 +42,5 @@ class Recipe:
     steps_per_execution: int = 1
 
     def method(self, name: str) -> Method:
-        """A method of `METHODS`, with the numbers of this recipe."""
-        return self.methods.get(name, METHODS[name])
+        """A method of `METHODS`, with the numbers of this recipe, or one of the user's own."""
+        return self.methods[name] if name in self.methods else find_method(name)

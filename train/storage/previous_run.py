@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dsr.weights.sparse_weight import SparseWeight
-from train.methods import METHODS
+from train.methods import METHODS, is_own
 from train.results import run_files as runs
 from train.storage import checkpoint
 from train.storage.run_folder import read_config
@@ -35,7 +35,7 @@ def read_origin(folder: str, flag: str) -> dict:
     lacking = [name for name in ORIGIN if name not in origin]
     if lacking:
         raise runs.damaged(path, f"it has no {', '.join(map(repr, lacking))}")
-    if origin["method"] not in METHODS:
+    if not is_own(origin["method"]) and origin["method"] not in METHODS:
         raise runs.damaged(path, f"'method' cannot be {origin['method']!r}")
     return origin
 
