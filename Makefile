@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # A notice of mkdocs-material on the future of MkDocs.
 export NO_MKDOCS_2_WARNING ?= 1
 
-.PHONY: train test thorough machines keras-nightly lint format docs docs-serve clean
+.PHONY: train test thorough examples machines keras-nightly lint format docs docs-serve clean
 
 train: .venv/ready
 	$(BIN)/python -m train.compare --out=runs/digits
@@ -30,6 +30,10 @@ thorough: .venv/backends
 	KERAS_BACKEND=tensorflow $(PYTEST) --thorough
 	KERAS_BACKEND=jax $(PYTEST) --thorough
 	KERAS_BACKEND=torch $(PYTEST) --thorough
+
+# Runs the scripts of examples/ on TensorFlow, and writes each one's notebook with what it printed and drew.
+examples: .venv/backends
+	KERAS_BACKEND=tensorflow $(BIN)/python docs/tools/notebooks.py
 
 # What files for phones and browsers are run on in `make thorough`: Debian 12, root, node and npm.
 machines:
