@@ -18,7 +18,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # A notice of mkdocs-material on the future of MkDocs.
 export NO_MKDOCS_2_WARNING ?= 1
 
-.PHONY: train test thorough machines keras-oldest keras-nightly lint format docs docs-serve release-check clean
+.PHONY: train test thorough examples machines keras-oldest keras-nightly lint format docs docs-serve release-check clean
 
 train: .venv/ready
 	$(BIN)/python -m train.compare --out=runs/digits
@@ -28,6 +28,10 @@ test: .venv/backends
 
 thorough: .venv/backends
 	for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(PYTEST) --thorough || exit 1; done
+
+# Runs the scripts of examples/ on TensorFlow, and writes each one's notebook with what it printed and drew.
+examples: .venv/backends
+	KERAS_BACKEND=tensorflow $(BIN)/python docs/tools/notebooks.py
 
 # What files for phones and browsers are run on in `make thorough`: Debian 12, root, node and npm.
 machines:
