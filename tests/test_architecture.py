@@ -12,6 +12,7 @@ LIBRARY = [
     "arguments",
     "schedules",
     "tables",
+    "progress",
     "ops",
     "backend",
     "layers",

@@ -6,8 +6,6 @@ from typing import cast
 import keras
 import numpy as np
 from keras import ops
-from rich.console import Console
-from rich.progress import track
 
 from keras_dsr.arguments import check_model, drawn_seed, is_function
 from keras_dsr.backend.keras_owners import models_holding
@@ -30,6 +28,7 @@ from keras_dsr.ops.initial_masks import (
 from keras_dsr.ops.patterns import Pattern, check_fits, check_pattern
 from keras_dsr.ops.sparsity_distributions import check_distribution, numbers_of_units
 from keras_dsr.ops.units import Units
+from keras_dsr.progress import with_progress
 from keras_dsr.selectors.candidates import Candidate
 from keras_dsr.selectors.language import (
     Selector,
@@ -217,8 +216,7 @@ def _choose_storages(
     """The `StorageChoice` of each layer, by its identity."""
     owners = {id(one.layer): one.owners for one in chosen}
     choices = {}
-    progress = Console(stderr=True, quiet=storage != "auto")
-    for key, (layer, masks) in track(by_layer.items(), "Timing storages", console=progress, transient=True):
+    for key, (layer, masks) in with_progress(by_layer.items(), "Timing storages", storage == "auto"):
         container = next((type(owner) for owner in owners[key] if type(owner) in SPARSE_CONTAINER_OF), None)
         if container is not None and storage != "masked":
             choices[key] = StorageChoice("masked", f"{container.__name__} makes masked layers when it is loaded")

@@ -5,14 +5,13 @@ from typing import NamedTuple
 
 import keras
 import tensorflow as tf
-from rich.console import Console
-from rich.progress import track
 
 from keras_dsr.backend.keras_export import tensor_specs
 from keras_dsr.backend.keras_layers import kernel_of, walk
 from keras_dsr.exporting.csr_kinds import is_product, matrix_of
 from keras_dsr.exporting.csr_layers import recording_rows
 from keras_dsr.exporting.csr_timing import ProductTime, measure
+from keras_dsr.progress import with_progress
 
 # How much faster CSR must be measured to be at each batch size: single layers are timed, on machines that others share.
 MARGIN = 1.1
@@ -50,7 +49,7 @@ def choose_products(
     """
     rows = _rows_of_calls(model, layers, signature)
     choices = []
-    for layer in track(layers, "Timing products", console=Console(stderr=True), transient=True):
+    for layer in with_progress(layers, "Timing products"):
         matrix = matrix_of(keras.ops.convert_to_numpy(kernel_of(layer)))
         sizes = sorted({batch * count for batch in batch_sizes for count in rows[layer]})
         times = tuple(measure(matrix, size) for size in sizes)

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from rich.console import Console
-from rich.progress import track
 
 from keras_dsr.exporting.litert.graph import LiteRTGraph
 from keras_dsr.exporting.litert.products import DIRECT, Product, possible_forms, product_file, products_of, set_form
+from keras_dsr.progress import with_progress
 
 # How much faster a form must be measured to be at each batch size: single layers are timed, on shared machines.
 MARGIN = 1.1
@@ -48,7 +47,7 @@ def choose_forms(graph: LiteRTGraph, inputs: dict[str, np.ndarray], batch_sizes:
     products = products_of(graph)
     sparse = [product for product in products if not product.kernel.all()]
     rows = _rows(graph, sparse, inputs, batch_sizes) if sparse else {}
-    timed = track(products, "Timing products", console=Console(stderr=True), transient=True)
+    timed = with_progress(products, "Timing products")
     return [_choose(graph, product, rows.get(product.weight, [])) for product in timed]
 
 
