@@ -46,7 +46,7 @@ counts = [weight.count() for weight in dsr.sparse_weights(model)]
 print(f"{name:10} {counts} = {sum(counts)} weights, test accuracy {model.evaluate(x_test, y_test, verbose=0)[1]:.1%}")
 model.save(f"{name}.keras")
 """
-pathlib.Path("train_digits.py").write_text(script)
+_ = pathlib.Path("train_digits.py").write_text(script)
 
 # %% [markdown]
 # ## Run it
