@@ -453,6 +453,7 @@ def test_what_keras_exports_itself_needs_nothing_of_ours(tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), expected, atol=1e-5)
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("kind", ["dense", "window"])
 def test_a_gradient_has_a_gradient(kind):
     """As the gradient penalty of a GAN's critic has, which is trained on the gradient of its inputs."""

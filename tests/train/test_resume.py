@@ -23,14 +23,10 @@ def killed_in(epoch: int, out: Path, *flags: str) -> None:
     assert not (out / "result.json").exists()
 
 
+@pytest.mark.thorough  # an interruption of another kind is tested for each method
 @pytest.mark.parametrize(
-    "flags",
-    [
-        pytest.param(LENET, id="lenet_300_100"),
-        pytest.param(WIDE_RESNET, id="wide_resnet", marks=pytest.mark.thorough),
-    ],
+    "flags", [pytest.param(LENET, id="lenet_300_100"), pytest.param(WIDE_RESNET, id="wide_resnet")]
 )
-@pytest.mark.slow_on("tensorflow", "jax")
 def test_sigkill_in_mid_epoch_changes_no_bit(flags, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     unharmed = start(whole, "--method=dsr", *flags)  # at the same time: how fast they run must not matter

@@ -146,7 +146,7 @@ def test_an_unknown_precision_is_refused_and_a_known_one_is_of_the_name():
     assert settings.name == "dsr-0.8-mixed_float16-seed0" and settings.identity()["precision"] == "mixed_float16"
 
 
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.thorough
 @pytest.mark.backends("tensorflow", "torch")
 def test_resnet_50_trains_in_bfloat16_with_weights_and_budget_exact(tiny_imagenet, tmp_path, monkeypatch):
     monkeypatch.setitem(RECIPES, NAME, MOVING_OFTEN)

@@ -115,6 +115,7 @@ def test_every_device_of_every_process_holds_the_same_bits(told):
     assert len(set(digests)) == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.backends("jax")
 def test_processes_that_are_told_different_things_do_not_train(tmp_path):
     found = ends(start(tmp_path / "run", seeds=(3, 4)))
