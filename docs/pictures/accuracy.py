@@ -1,14 +1,16 @@
-"""Draws the first table of docs/results.md, accuracy by number of weights: `python docs/pictures/accuracy.py`."""
+"""Draws the first table of docs/results.md, accuracy by number of weights: `python -m docs.pictures.accuracy`."""
 
 import math
 import pathlib
 import re
 
+from docs.tools.svg import INK, document, text
+
 RESULTS = pathlib.Path(__file__).parent.parent / "results.md"
 SECTION = "### LeNet-300-100 on MNIST: every method of the paper"
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 732, 430, 62, 128, 42, 62
 LEGEND = (370, 150)
-INK, GRID = "#1f2430", "#d9dce5"
+GRID = "#d9dce5"
 # Row of the table: name in the picture, color (Okabe and Ito), marker.
 SERIES = {
     "compressed": ("trained dense, then pruned", "#009e73", "square"),
@@ -51,13 +53,6 @@ def down(percent: float) -> float:
     """The vertical axis is logarithmic in the error: 97, 98 and 99 % stand apart, and 43 % is in the picture too."""
     low, high = math.log(100 - ACCURACIES[0]), math.log(100 - ACCURACIES[-1])
     return HEIGHT - BOTTOM - (math.log(100 - percent) - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
-
-
-def text(x, y, words, size=17, weight="normal", fill=INK, anchor="start") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" fill="{fill}" '
-        f'text-anchor="{anchor}">{words}</text>'
-    )
 
 
 def marker(kind, x, y, color) -> str:
@@ -107,21 +102,11 @@ def picture() -> str:
         parts.append(f'<path d="M{x - 20} {y}h40" stroke="{color}" stroke-width="{width}"/>')
         parts += [marker(kind, *place, color) for place in (*at, (x, y))]
         parts.append(text(x + 30, y + 6, words, 18, "bold", color))
-    lowest = budgets[0]
     figures = ", ".join(f"{SERIES[name][0]} {series[name][0][1]}" for name in SERIES)
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-            'font-family="system-ui, sans-serif">',
-            "<title>Test accuracy by number of weights</title>"
-            f"<desc>LeNet-300-100 on MNIST. Dense, {positions:,} weights: {dense} %. "
-            f"With {lowest:,} weights: {figures} %.</desc>",
-            '<rect width="100%" height="100%" rx="12" fill="#ffffff"/>',
-            *parts,
-            "</svg>",
-            "",
-        ]
+    description = (
+        f"LeNet-300-100 on MNIST. Dense, {positions:,} weights: {dense} %. With {budgets[0]:,} weights: {figures} %."
     )
+    return document(WIDTH, HEIGHT, "Test accuracy by number of weights", description, parts)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Draws one reallocation of DSR in two small layers: `python docs/pictures/reallocation.py` writes reallocation.svg."""
+"""Draws one reallocation of DSR in two small layers: `python -m docs.pictures.reallocation` writes reallocation.svg."""
 
 import pathlib
 import random
 
+from docs.tools.svg import document, text
+
 CELL, GAP, WIDTH, PANEL, HEIGHT = 31, 4, 732, 366, 360
-INK, FREE, ACTIVE, PRUNED, GROWN = "#1f2430", "#e8eaf0", "#3949ab", "#c62828", "#2e7d32"
+FREE, ACTIVE, PRUNED, GROWN = "#e8eaf0", "#3949ab", "#c62828", "#2e7d32"
 SHAPES = {"layer 1": (5, 6), "layer 2": (5, 4)}  # rows, columns
 THRESHOLD = 0.3
 # Magnitudes of the active weights, by position in row-major order: 10 in each layer.
@@ -28,13 +30,6 @@ def reallocated() -> tuple[dict, dict]:
     grown = {name: draw.sample(free[name], shares[name]) for name in SHAPES}
     assert sum(left.values()) + sum(map(len, grown.values())) == sum(map(len, BEFORE.values()))
     return survivors, grown
-
-
-def text(x, y, words, size=22, weight="normal", fill=INK, anchor="start") -> str:
-    return (
-        f'<text x="{x}" y="{y}" font-size="{size}" font-weight="{weight}" fill="{fill}" '
-        f'text-anchor="{anchor}">{words}</text>'
-    )
 
 
 def grid(x, y, name, active, pruned=(), grown=()) -> list[str]:
@@ -65,7 +60,7 @@ def panel(column, row, title, words, active, pruned, grown) -> list[str]:
     parts = [text(x, y, title, 24, "bold")]
     parts += grid(x, y + 48, "layer 1", active["layer 1"], pruned["layer 1"], grown["layer 1"])
     parts += grid(x + 6 * CELL + 14, y + 48, "layer 2", active["layer 2"], pruned["layer 2"], grown["layer 2"])
-    parts += [text(x, y + 48 + 5 * CELL + 28 + 28 * line, sentence) for line, sentence in enumerate(words)]
+    parts += [text(x, y + 48 + 5 * CELL + 28 + 28 * line, sentence, 22) for line, sentence in enumerate(words)]
     return parts
 
 
@@ -108,17 +103,7 @@ def picture() -> str:
         f"Two layers have {counts} active weights. {moved} weights below the threshold are pruned. "
         f"{moved} weights grow at free positions, and the total is {total} again."
     )
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {2 * HEIGHT - 20}" role="img" '
-            'font-family="system-ui, sans-serif">',
-            f"<title>One reallocation</title><desc>{description}</desc>",
-            '<rect width="100%" height="100%" rx="12" fill="#ffffff"/>',
-            *parts,
-            "</svg>",
-            "",
-        ]
-    )
+    return document(WIDTH, 2 * HEIGHT - 20, "One reallocation", description, parts)
 
 
 if __name__ == "__main__":

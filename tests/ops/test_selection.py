@@ -218,6 +218,32 @@ def test_each_tensor_has_its_largest():
     np.testing.assert_array_equal(vector, np.arange(200) == 0)
 
 
+@pytest.mark.backends("tensorflow", "torch")  # JAX would compile for each shape
+@given(
+    sizes=st.lists(st.integers(1, 400), min_size=1, max_size=4),
+    values_of=st.sampled_from(["all", "ties", "last bits", "NaN"]),
+    share=st.sampled_from([0.01, 0.5, 1.0]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_the_largest_of_each_tensor_is_that_of_numpy(sizes, values_of, share, seed):
+    random, segments = np.random.default_rng(seed), Segments([(size,) for size in sizes])
+    magnitudes = [np.abs(random.normal(size=size)).astype("float32") for size in sizes]
+    if values_of == "ties":
+        magnitudes = [np.round(of_one) for of_one in magnitudes]
+    elif values_of == "last bits":  # the first half of their bits is equal
+        magnitudes = [1 + np.float32(2**-23) * random.integers(0, 9, size).astype("float32") for size in sizes]
+    elif values_of == "NaN":
+        magnitudes = [np.where(random.random(size) < 0.5, np.float32(np.nan), 1).astype("float32") for size in sizes]
+    eligible = [random.random(size) < share for size in sizes]
+    for of_one in eligible:
+        of_one[random.integers(len(of_one))] = True
+
+    joined = [segments.join([ops.convert_to_tensor(of_one) for of_one in each]) for each in (magnitudes, eligible)]
+    for chosen, magnitude, may_be in zip(segments.split(largest(*joined, segments)), magnitudes, eligible):
+        ranked = np.where(may_be, np.where(np.isnan(magnitude), -1, magnitude), -2)
+        np.testing.assert_array_equal(chosen, np.arange(len(ranked)) == ranked.argmax())
+
+
 @pytest.mark.parametrize("rank", [0, 1, 4, 6])
 def test_the_value_of_a_rank_is_that_of_a_sort(rank):
     magnitudes = np.array([[3, 0.5, 7, 0], [1e-30, 0.5, np.inf, 2]], "float32")
