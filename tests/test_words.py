@@ -155,12 +155,14 @@ SWEPT = {
         tuple(name for name in inspect.signature(dsr.SparseOptimizer).parameters if name != "settings"),
     ),
     "SparseOptimizer.add_state": Swept(
-        lambda **given: built_optimizer().add_state(**given),
-        lambda: {"name": "signs", "dtype": "int8"},
+        lambda optimizer, **given: optimizer.add_state(**given),
+        lambda: {"optimizer": built_optimizer(), "name": "signs", "dtype": "int8"},
         ("name", "dtype"),
     ),
     "SparseOptimizer.remember_gradients": Swept(
-        lambda **given: built_optimizer().remember_gradients(**given), lambda: {"decay": 0.5}, ("decay",)
+        lambda optimizer, **given: optimizer.remember_gradients(**given),
+        lambda: {"optimizer": built_optimizer(), "decay": 0.5},
+        ("decay",),
     ),
     "SparseWeight.set_mask": Swept(
         lambda **given: dsr.sparse_weights(sparse_network())[0].set_mask(**given),
@@ -410,7 +412,7 @@ def test_every_public_name_is_swept():
 
 
 def state_of(arguments: dict) -> list:
-    """All that a refused call must not change in the models that it was given."""
+    """All that a refused call must not change in the models and optimizers that it was given."""
     state = []
     for model in arguments.values():
         if isinstance(model, keras.Model):
@@ -418,6 +420,8 @@ def state_of(arguments: dict) -> list:
             variables = [*model.variables, *(model.optimizer.variables if getattr(model, "optimizer", None) else [])]
             state += [(variable.path, keras.ops.convert_to_numpy(variable).tobytes()) for variable in variables]
             state += [getattr(model, "optimizer", None), getattr(model, "train_function", None)]
+        if isinstance(model, keras.optimizers.Optimizer):
+            state += [(variable.path, keras.ops.convert_to_numpy(variable).tobytes()) for variable in model.variables]
     return state
 
 

@@ -9,6 +9,11 @@ from keras_dsr.backend.keras_slots import innermost_optimizers
 from keras_dsr.backend.live_objects import alive
 
 
+def layers_alive() -> list[keras.layers.Layer]:
+    """Every layer that is alive, models among them, but for one that is just being made."""
+    return [layer for layer in alive(keras.layers.Layer) if has_layers(layer)]
+
+
 def models_holding(layers: Iterable[keras.layers.Layer]) -> list[keras.Model]:
     """Every model that is alive and has one of these layers in it, at any depth, or is one of them."""
     wanted = set(map(id, layers))

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import keras
 
 from keras_dsr.arguments import check_state_variable, is_number
-from keras_dsr.backend.live_objects import alive
 from keras_dsr.layers import CompactLayer, MaskedLayer
 
 
@@ -22,20 +21,9 @@ def check_initialized(variables: Sequence[keras.Variable]) -> None:
         )
 
 
-def variables_of_sparse_layers() -> list[keras.Variable]:
-    """Those of all sparse layers that are alive: a variable does not know its layer."""
-    found: list[keras.Variable] = []
-    for layer in alive(MaskedLayer, CompactLayer):
-        if isinstance(layer, MaskedLayer):
-            found += [layer.variable_of(role) for role in layer.sparse_roles]
-        elif getattr(layer, "built", False):
-            found.append(layer.kernel_values)
-    return found
-
-
-def check_dense(variables: Iterable[keras.Variable], of_layers: Iterable[keras.Variable]) -> None:
-    """Raise `ValueError` if a variable that an optimizer keeps sparse is that of a sparse layer."""
-    known = set(map(id, of_layers))
+def check_dense(variables: Iterable[keras.Variable], layers: Iterable[keras.layers.Layer]) -> None:
+    """Raise `ValueError` if a variable that an optimizer keeps sparse is that of a sparse layer among those alive."""
+    known = set(map(id, _variables_of_sparse(layers)))
     twice = [variable.path for variable in variables if id(variable) in known]
     if twice:
         raise ValueError(
@@ -116,3 +104,13 @@ def check_masks(name: str, own: Mapping, stored: Mapping) -> None:
             f"index of the trainable variable: {own}. Received: {others}. Load into an optimizer with the same "
             "`select` and the same model."
         )
+
+
+def _variables_of_sparse(layers: Iterable[keras.layers.Layer]) -> list[keras.Variable]:
+    found: list[keras.Variable] = []
+    for layer in layers:
+        if isinstance(layer, MaskedLayer):
+            found += [layer.variable_of(role) for role in layer.sparse_roles]
+        elif isinstance(layer, CompactLayer) and getattr(layer, "built", False):
+            found.append(layer.kernel_values)
+    return found

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_dsr.arguments import check_seed, check_state
 from keras_dsr.backend.distribution import Initial, layout_beside, replicas, strategy_of
+from keras_dsr.backend.keras_owners import layers_alive
 from keras_dsr.backend.keras_slots import (
     clear_dead_places,
     innermost_optimizers,
@@ -32,7 +33,6 @@ from keras_dsr.optimizers.checks import (
     check_wrapping,
     checked_decay,
     checked_inner,
-    variables_of_sparse_layers,
 )
 from keras_dsr.optimizers.followed_weights import FollowsWeights
 from keras_dsr.optimizers.saved_with_masks import RESERVED, SavedWithMasks
@@ -127,9 +127,10 @@ class SparseOptimizer(FollowsWeights, SavedWithMasks, WrappingOptimizer):
             return
         with outside_traces(), strategy_of(variables[0]):
             check_initialized(variables)
-            found = candidates_among(variables)
+            layers = layers_alive()  # which nothing leads to from their variables
+            found = candidates_among(variables, layers)
             chosen = self._selection.checked_variables(found)
-            check_dense(chosen, variables_of_sparse_layers())
+            check_dense(chosen, layers)
             known = {id(one.variable): one for one in found}
             of_layers = [(known[id(variable)].layer, known[id(variable)].role) for variable in chosen]
             units = [units_of(*of, tuple(each.shape), self.pattern) for of, each in zip(of_layers, chosen)]
@@ -177,7 +178,7 @@ class SparseOptimizer(FollowsWeights, SavedWithMasks, WrappingOptimizer):
         """The variables that it keeps sparse, or, if it has not been built, would of these trainable ones."""
         if self.built:
             return [sparse.variable for sparse in self.sparse_variables]
-        return self._selection.variables(candidates_among(variables))
+        return self._selection.variables(candidates_among(variables, layers_alive()))
 
     def finalize_variable_values(self, var_list):
         super().finalize_variable_values(var_list)

@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import keras
 
-from keras_dsr.backend.keras_layers import has_layers, own_trainable_variables, walk
-from keras_dsr.backend.live_objects import alive
+from keras_dsr.backend.keras_layers import own_trainable_variables, walk
 from keras_dsr.layers import CompactLayer, MaskedLayer, TiedKernel
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
 
@@ -64,16 +63,16 @@ def candidates(model: keras.layers.Layer) -> list[Candidate]:
     return found
 
 
-def candidates_among(variables: Sequence[keras.Variable]) -> list[Candidate]:
-    """What is known of variables that come without their model: the layers that hold them, as they are alive.
+def candidates_among(variables: Sequence[keras.Variable], layers: Sequence[keras.layers.Layer]) -> list[Candidate]:
+    """What is known of variables that come without their model: the layers that hold them.
 
     Args:
         variables: those that an optimizer is built for. If a model has all of them, it is that model that names its
             layers; of several the one with the fewest others.
+        layers: all that are alive, models among them.
     """
     wanted = {id(variable) for variable in variables}
     holding = []
-    layers = [layer for layer in alive(keras.layers.Layer) if has_layers(layer)]  # not one that is just being made
     for model in layers:
         own = candidates(model) if isinstance(model, keras.Model) else []
         known = {id(one.variable): one for one in own if id(one.variable) in wanted}

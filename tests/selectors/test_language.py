@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 import keras_dsr as dsr
+from keras_dsr.backend.keras_owners import layers_alive
 from keras_dsr.optimizers.sparse_optimizer import SparseOptimizer
 from keras_dsr.selectors.candidates import candidates_among
 from keras_dsr.selectors.selection import is_kernel_by_name
@@ -194,7 +195,7 @@ def test_what_matches_nothing_is_refused_in_the_same_words(call):
 def test_variables_are_known_by_the_model_that_has_all_of_them():
     model = network()
     variables = model.trainable_variables
-    found = candidates_among(variables)
+    found = candidates_among(variables, layers_alive())
     assert [id(one.variable) for one in found] == list(map(id, variables))
     assert all(one.owners[0] is model for one in found)
 
@@ -203,7 +204,7 @@ def test_variables_of_a_layer_in_no_model_and_of_none():
     layer = layers.Dense(3, name="lonely")
     layer.build((None, 4))
     loose = keras.Variable(np.ones((4, 4)), name="kernel")
-    found = candidates_among([*layer.trainable_variables, loose])
+    found = candidates_among([*layer.trainable_variables, loose], layers_alive())
     assert [one.layer for one in found] == [layer, layer, None]
     optimizer = SparseOptimizer("sgd", sparsity=0.5, select="lonely")
     optimizer.build([*layer.trainable_variables, loose])
