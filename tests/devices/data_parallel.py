@@ -1,7 +1,8 @@
 """Trains on one device and on several, each with a copy of the model, and prints what was found, as JSON.
 
 python -m tests.devices.data_parallel FOLDER COUNTS [thorough]: COUNTS such as `4,2` are the numbers of devices for
-sparse layers and for the optimizer; with thorough, each runs on both, and every method is compared with one device.
+sparse layers and for the optimizer; with thorough, each runs on both, every method is compared with one device, and a
+run that is interrupted and DSD are among them.
 """
 
 import contextlib
@@ -180,9 +181,10 @@ def main(folder: str, counts: str, thorough: str = ""):
         "reallocated": reallocations,
         "methods": by_other_methods(counts[1], bool(thorough)),
         "saved": saved(Path(folder), models),
-        "resumed": resumed(Path(folder), data_parallel(counts[0]), models["layers"]),
-        "dense_sparse_dense": dense_sparse_dense(data_parallel(counts[1]), counts[1]),
     }
+    if thorough:
+        found["resumed"] = resumed(Path(folder), data_parallel(counts[0]), models["layers"])
+        found["dense_sparse_dense"] = dense_sparse_dense(data_parallel(counts[1]), counts[1])
     if keras.backend.backend() == "tensorflow":
         found["refused"] = refused(counts[1])
     print(json.dumps(found))

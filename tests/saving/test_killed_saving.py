@@ -17,7 +17,7 @@ pytestmark = pytest.mark.backends("tensorflow")  # which forks before it has run
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
-@pytest.mark.parametrize("rounds", [5, pytest.param(20, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.thorough)])
 def test_kills_leave_whole_models(tmp_path, rounds):
     (tmp_path / "models").mkdir()
     command = [sys.executable, "-m", "tests.helpers.rewriting", str(tmp_path / "models"), str(rounds)]

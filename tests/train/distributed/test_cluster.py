@@ -126,6 +126,7 @@ def test_processes_that_are_told_different_things_do_not_train(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.backends("jax")
 def test_what_one_process_may_not_do_none_does(together):
     before = contents(together)

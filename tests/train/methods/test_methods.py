@@ -289,7 +289,7 @@ def test_the_phases_of_dsd_share_the_epochs(epochs, lengths):
     assert RECIPES["lenet_digits"].method("dsd").passes(epochs) == lengths
 
 
-@pytest.mark.once
+@pytest.mark.thorough
 def test_each_weight_gets_its_sparsity_by_sensitivity_in_two_rounds(tmp_path):
     phases = DSD(sparsities=(0.5, 0.25), dense=(1, 1), sparse=(1, 1), final=1, by_sensitivity=True)
     RECIPES["by_sensitivity"] = dataclasses.replace(RECIPES["lenet_digits"], methods={"dsd": phases})

@@ -53,7 +53,7 @@ def modules(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.backends("tensorflow")
+@pytest.mark.once
 def test_the_command_of_the_page_trains_and_is_resumed(tmp_path):
     (tmp_path / "fading_set.py").write_text(ON_THE_PAGE)
     flags = ["--method=fading_set:FadingSET", "--epochs=2", "--out=runs/fading"]
@@ -74,7 +74,7 @@ def test_the_command_of_the_page_trains_and_is_resumed(tmp_path):
     assert wrong.returncode == 1 and "error: --method must be a name that the module has." in wrong.stderr
 
 
-@pytest.mark.backends("tensorflow")
+@pytest.mark.once
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(tmp_path):
     whole, stopped = (dataclasses.replace(SHORT, out=str(tmp_path / name)) for name in ("whole", "stopped"))
     result = train(whole)

@@ -157,6 +157,7 @@ def test_a_comparison_names_a_damaged_file_of_its_runs(damaged):
         plan(common, ["dsr"])
 
 
+@pytest.mark.thorough
 def test_the_command_line_says_it_in_one_line(damaged):
     _, folder = damaged
     (folder / "result.json").write_text("{")
