@@ -4,6 +4,7 @@
 """
 
 from models.alexnet import alexnet
+from models.character_transformer import character_transformer
 from models.deep_speech import deep_speech
 from models.deep_speech_2 import deep_speech_2
 from models.googlenet import googlenet
@@ -18,6 +19,7 @@ from models.wide_resnet import wide_resnet
 
 __all__ = [
     "alexnet",
+    "character_transformer",
     "deep_speech",
     "deep_speech_2",
     "googlenet",

@@ -93,9 +93,10 @@ def pruned_to(inputs: MethodInputs, goals, keys):
         numbers = list(ops.unstack(goals, len(inputs.units)))
         tensors, of_tensors = inputs.segments.split(inputs.active), inputs.segments.split(keys)
         for index, of in grouped.items():
-            numbers[index] = of.possible(numbers[index])
             active = of.fold(tensors[index])
-            beyond = ops.maximum(count_in_each(active) - of.least(numbers[index]), 0)
+            counts = count_in_each(active)
+            numbers[index] = of.possible(numbers[index], counts)
+            beyond = ops.maximum(counts - of.least(numbers[index], counts), 0)
             chosen = select_smallest_in_rows(of.fold(of_tensors[index]), active, beyond)
             tensors[index] = of.unfold(chosen, tensors[index].shape)
         goals, may_go = ops.stack(numbers), inputs.segments.join(tensors)

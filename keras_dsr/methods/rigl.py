@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from keras import ops
 
-from keras_dsr.arguments import check_flag
+from keras_dsr.arguments import check_flag, is_number
+from keras_dsr.methods.ablation import ablate, check_fan_in
 from keras_dsr.methods.base import Decision, Grown, Method, MethodInputs
 from keras_dsr.methods.dropping import annealed, check_end_step, check_fraction, drop_smallest
 from keras_dsr.methods.growth import check_relative_to_output, grow_where_largest, relative_to_output
@@ -31,6 +32,13 @@ class RigL(Method):
         relative_to_output: bool, whether each gradient is divided by the root mean square of those of its output. By
             gradients as they are (the paper's rule) a narrow network with batch norm, at high sparsity, can end with
             nearly all of its weights at a few outputs.
+        min_salient: float in (0, 1), gamma_sal of SRigL (Lasby, Golubeva, Evci, Nica & Ioannou, ICLR 2024, arXiv
+            2305.02299, section 3), 0.3 there; only with the pattern `"fan_in"`. An output of which fewer weights are
+            salient than this part of the fan-in (its largest ones that stay, and the pruned ones that would grow if
+            outputs did not matter) loses all its weights, for good; the others have a larger fan-in then. Only as
+            many outputs go as make it larger by a whole number; what is left of the division (less than the weights
+            of one output) is lost, so that the number of weights may fall a little, and never rises. None: no output
+            is ablated.
 
     Example:
 
@@ -40,19 +48,31 @@ class RigL(Method):
     fraction: float | Schedule = 0.3
     end_step: int = 25_000
     relative_to_output: bool = False
+    min_salient: float | None = None
 
-    conserves: ClassVar[bool] = True
     gradient_decay: ClassVar[float | None] = 0.0
 
     def __post_init__(self):
         check_fraction(self.fraction, "RigL")
         check_end_step(self.end_step, "RigL")
         check_flag(self.relative_to_output, "RigL", "relative_to_output")
+        if self.min_salient is not None and not (is_number(self.min_salient) and 0 < self.min_salient < 1):
+            raise ValueError(
+                "RigL(min_salient=...) must be a float in (0, 1), such as 0.3: outputs of which a smaller part of the "
+                f"weights is salient are ablated; or None. Received: min_salient={self.min_salient!r}"
+            )
+
+    @property
+    def conserves(self) -> bool:  # type: ignore[override]
+        """Whether no output is ablated."""
+        return self.min_salient is None
 
     def init(self, inputs: MethodInputs) -> dict:
         """Nothing moved yet."""
         if self.relative_to_output:
             check_relative_to_output(inputs, "RigL")
+        if self.min_salient is not None:
+            check_fan_in(inputs, "RigL(min_salient=...)")
         return {"pruned": ops.zeros((), "int32")}
 
     def update(self, inputs: MethodInputs, state: dict) -> tuple[Decision, dict]:
@@ -63,6 +83,12 @@ class RigL(Method):
         dropped = drop_smallest(inputs, annealed(self.fraction, inputs.step, self.end_step))
         survivors, counts = inputs.active & ~dropped, inputs.count(dropped)
         scores = relative_to_output(inputs, inputs.gradient_magnitudes) if self.relative_to_output else None
+        if self.min_salient is not None:
+            scores = inputs.gradient_magnitudes if scores is None else scores
+            kept, grown = ablate(inputs, survivors, counts, scores, self.min_salient)
+            again = inputs.active & grown
+            moved = ops.sum(inputs.count(inputs.active)) - ops.sum(inputs.count(kept | again))
+            return Decision(kept | again, grown & ~inputs.active), {"pruned": moved}
         chosen = grow_where_largest(inputs, survivors, counts, scores, kept=survivors)
         again = inputs.active & chosen.units
         grown = Grown(chosen.units & ~inputs.active, chosen.positions)

@@ -177,12 +177,12 @@ class Groups(Units, abc.ABC):
         """How many groups there are."""
 
     @abc.abstractmethod
-    def possible(self, number):
-        """The number of active weights that there can be, near the given one, an int32 scalar."""
+    def possible(self, number, counts):
+        """The number of active weights that there can be, near the given one, where groups have so many now, int32."""
 
     @abc.abstractmethod
-    def least(self, number):
-        """How many stay active in each group at least, of a possible number in all."""
+    def least(self, number, counts):
+        """How many stay active in each group at least, of a possible number in all, where groups have so many now."""
 
     def violation(self, mask, xp: ModuleType = ops):
         """How far the numbers of active weights in the groups are from what they may be, an int; 0: they are right."""
@@ -216,10 +216,10 @@ class NOfM(Groups):
         check_sparsity_of_n_of_m(self.n, self.m, sparsity, "A sparsity")
         return self.groups * (self.n if sparsity else self.m)
 
-    def possible(self, number):
+    def possible(self, number, counts):
         return number
 
-    def least(self, number):
+    def least(self, number, counts):
         return self.n
 
     def fold(self, tensor, xp=ops):
@@ -231,7 +231,7 @@ class NOfM(Groups):
 
 @dataclasses.dataclass(frozen=True)
 class FanIn(Groups):
-    """Every output has as many active weights as the others."""
+    """Every output has as many active weights as the others, or none: then it is ablated."""
 
     def __str__(self) -> str:
         return "outputs with equally many weights"
@@ -243,11 +243,12 @@ class FanIn(Groups):
     def number_at(self, count, sparsity):
         return self.groups * max(1, round((1 - sparsity) * (count // self.groups)))
 
-    def possible(self, number):
-        return self.groups * ops.maximum((number + self.groups // 2) // self.groups, 1)
+    def possible(self, number, counts):
+        there = _not_empty(counts)
+        return there * ops.maximum((number + there // 2) // there, 1)
 
-    def least(self, number):
-        return number // self.groups
+    def least(self, number, counts):
+        return number // _not_empty(counts)
 
     def fold(self, tensor, xp=ops):
         return xp.reshape(xp.transpose(super().fold(tensor, xp), (1, 0, 2)), (self.groups, -1))
@@ -257,10 +258,16 @@ class FanIn(Groups):
         return super().unfold(xp.transpose(by_output, (1, 0, 2)), shape, xp)
 
     def violation_of(self, counts, xp):
-        return xp.max(counts) - xp.min(counts)
+        most = xp.max(counts)
+        return most - xp.min(xp.where(counts > 0, counts, most))
 
 
 SINGLE = Units()
+
+
+def _not_empty(counts):
+    """How many groups have an active weight, an int32 scalar, at least 1."""
+    return ops.maximum(count_true(counts > 0), 1)
 
 
 def _float32(weight, xp: ModuleType):

@@ -94,7 +94,7 @@ def farthest(warm_up: bool) -> float:
 @pytest.mark.slow_on("tensorflow", "jax")
 def test_its_first_steps_are_not_several_times_as_large_as_those_of_others():
     assert farthest(warm_up=False) > 15  # eight steps of two or more learning rates
-    assert farthest(warm_up=True) < 8
+    assert farthest(warm_up=True) < 10
 
 
 @pytest.mark.slow_on("tensorflow")

@@ -17,6 +17,7 @@ from train.data.keywords import keywords
 from train.data.shuffling import epoch_seed, shuffled
 from train.data.speech import read_recordings, speech
 from train.data.tasks import Task, classification
+from train.data.text import python_documentation
 
 TEST_BATCH_SIZE = 250
 
@@ -134,13 +135,16 @@ def load_data(name: str, data_dir: str | None = None) -> Data:
 
     Args:
         name: one of `DATASETS`.
-        data_dir: a folder of prepared TensorFlow Datasets; None: where TFDS keeps them. `"digits"` needs none.
+        data_dir: a folder of prepared TensorFlow Datasets; None: where TFDS keeps them. `"digits"` and
+            `"python_documentation"` need none.
 
     Raises:
         FileNotFoundError: the data set has not been prepared there; the message says how to.
     """
     if name == "digits":
         return digits()
+    if name == "python_documentation":
+        return python_documentation()
     builder = tfds.find_builder(STORED_AS.get(name, name), data_dir)
     if name == "cifar10_captions":
         return cifar10_captions(builder)
@@ -159,4 +163,12 @@ PREPARATION = {
     "cifar10": {"mean": (125.31, 122.95, 113.87), "std": (62.99, 62.09, 66.70), "augment": crop_and_flip},
 }
 STORED_AS = {"cifar10_captions": "cifar10", "keywords": "spoken_digit"}
-DATASETS = ("digits", *PREPARATION, "imagenet2012", "cifar10_captions", "spoken_digit", "keywords")
+DATASETS = (
+    "digits",
+    *PREPARATION,
+    "imagenet2012",
+    "cifar10_captions",
+    "spoken_digit",
+    "keywords",
+    "python_documentation",
+)

@@ -72,12 +72,13 @@ def build_network(settings, recipe: Recipe, data, steps: int, weighted_metrics: 
     build = functools.partial(build, **{name: size for name, size in sizes.items() if size is not None})
     if method.kernels == "thin":
         build = functools.partial(build, width=models.thin_width(build, settings.sparsity))
+    decay = recipe.weight_decay if method.weight_decay else 0
     prunable = []
     with computing_in(settings.precision):
         model = build(
             **{name: _recorded(prunable, layer) for name, layer in _constructors(settings, method).items()},
             # PyTorch's weight decay, which the paper uses, is the gradient of half the squared norm; L2 has no half.
-            kernel_regularizer=keras.regularizers.L2(recipe.weight_decay / 2) if method.weight_decay else None,
+            kernel_regularizer=keras.regularizers.L2(decay / 2) if decay else None,
         )
     prunable = _in_model(prunable, model)
     normalize_by_whole_batches(model, replicas() > 1)
@@ -86,7 +87,7 @@ def build_network(settings, recipe: Recipe, data, steps: int, weighted_metrics: 
     if settings.mask_from:
         apply_masks(dsr.sparse_weights(model), read_masks(settings.mask_from))
     rates = learning_rates(recipe, method.passes(settings.epochs), steps)
-    optimizer = keras.optimizers.SGD(rates, momentum=0.9, nesterov=True, global_clipnorm=recipe.clip)
+    optimizer = OPTIMIZERS[recipe.optimizer](rates, global_clipnorm=recipe.clip)
     if method.kernels == "wrapped":
         chosen = [re.escape(kernel.path) for layer in prunable for kernel in kernels(layer)]
         optimizer = dsr.SparseOptimizer(
@@ -225,6 +226,10 @@ def _in_model(built: list, model: keras.Model) -> list:
     return [layer for layer in built if id(layer) in there] + copies
 
 
+OPTIMIZERS = {
+    None: functools.partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
+    "adam": keras.optimizers.Adam,
+}
 NETWORKS = {
     "lenet_300_100": models.lenet_300_100,
     "lenet_5": models.lenet_5,
@@ -240,4 +245,5 @@ NETWORKS = {
     "deep_speech": models.deep_speech,
     "deep_speech_2": models.deep_speech_2,
     "hello_edge": models.hello_edge,
+    "character_transformer": models.character_transformer,
 }

@@ -22,6 +22,7 @@ METHODS: dict[str, Method] = {
     "dsr": DSR(),
     "mest": MEST(),
     "rigl": RigL(),
+    "srigl": RigL(min_salient=0.3),
     "snfs": SNFS(),
     "straight_through": StraightThrough(),
     "top_kast": TopKAST(),

@@ -84,15 +84,18 @@ class RigL(Moving):
         fraction: the fraction of each tensor that moves in the first reallocation.
         ends: the fraction of the training after which none moves.
         relative_to_output: whether it grows by gradients relative to those of their output.
+        min_salient: the part of an output's weights that must be salient, of `--pattern=fan_in`: SRigL
+            (arXiv 2305.02299); None: whatever is.
     """
 
     kernels = "wrapped"
     fraction: float = 0.3
     ends: float = 0.75
     relative_to_output: bool = False
+    min_salient: float | None = None
 
     def callback(self, plan: Plan) -> Reallocate:
-        method = methods.RigL(self.fraction, plan.step_at(self.ends), self.relative_to_output)
+        method = methods.RigL(self.fraction, plan.step_at(self.ends), self.relative_to_output, self.min_salient)
         return self.reallocate(plan, method)
 
 

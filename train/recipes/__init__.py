@@ -2,6 +2,7 @@
 
 from train.recipes import (
     alexnet_imagenet2012,
+    character_transformer_python,
     deep_speech_2_wsj,
     deep_speech_spoken_digit,
     deep_speech_wsj,
@@ -38,6 +39,7 @@ RECIPES: dict[str, Recipe] = {
     "resnet_152_imagenet2012": resnet_152_imagenet2012.RECIPE,
     "squeezenet_imagenet2012": squeezenet_imagenet2012.RECIPE,
     "hello_edge_keywords": hello_edge_keywords.RECIPE,
+    "character_transformer_python": character_transformer_python.RECIPE,
     "deep_speech_spoken_digit": deep_speech_spoken_digit.RECIPE,
     "deep_speech_wsj": deep_speech_wsj.RECIPE,
     "deep_speech_2_wsj": deep_speech_2_wsj.RECIPE,

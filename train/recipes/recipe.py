@@ -24,6 +24,7 @@ class Recipe:
         methods: the numbers of methods, by name. One that is not here has those of `METHODS`.
         stop_at: the epoch of the last reallocation (of every method that moves weights); None: when 95% are over.
         clip: number, the norm of all gradients together above which they are scaled down to it; None: they never are.
+        optimizer: `"adam"`; None: gradient descent with Nesterov momentum of 0.9.
         width: number, the width of the network (see `Settings`).
         steps_per_execution: int, at most so many steps run in one call of TensorFlow; it changes no result.
     """
@@ -38,6 +39,7 @@ class Recipe:
     methods: Mapping[str, Method]
     stop_at: float | None = None
     clip: float | None = None
+    optimizer: str | None = None
     width: float = 1.0
     steps_per_execution: int = 1
 

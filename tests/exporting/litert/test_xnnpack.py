@@ -256,7 +256,7 @@ def application(name: str) -> keras.Model:
 @pytest.mark.thorough
 @needs_machines
 @pytest.mark.parametrize("xnnpack", [False, True])
-@pytest.mark.parametrize("built", networks_for_machines())
+@pytest.mark.parametrize("built", list(networks_for_machines()))
 def test_files_load_and_give_the_same_on_arm_and_in_browsers(built, xnnpack, tmp_path):
     keras.utils.set_random_seed(0)
     model = built()
