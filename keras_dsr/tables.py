@@ -166,7 +166,8 @@ def _piece(table: Table, columns: Sequence[int], rows: Sequence[Sequence[str]]) 
     for row in rows:
         printed.add_row(*(Text(row[index]) for index in columns))
     text = io.StringIO()
-    console = Console(file=text, width=10_000, color_system=None, legacy_windows=False)
+    # In a notebook rich would show the table at once, in the place of writing it.
+    console = Console(file=text, width=10_000, color_system=None, legacy_windows=False, force_jupyter=False)
     if table.totals and rows:
         printed.add_section()
     for row in table.totals:

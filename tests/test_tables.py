@@ -1,6 +1,7 @@
 """Reports as text of a width and as HTML, by hand and of real models."""
 
 import html.parser
+import pathlib
 import re
 
 import keras
@@ -11,6 +12,8 @@ import keras_dsr as dsr
 from keras_dsr import tables
 from keras_dsr.tables import Listing, Report, Table, shortened
 from tests.helpers.pages import Table as Cells
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 by_hand = pytest.mark.backends("torch")  # no backend does any of it
 
@@ -153,3 +156,20 @@ def test_the_width_is_that_of_the_terminal_or_80(monkeypatch, capsys):
     assert tables.terminal_width() == 123
     monkeypatch.setattr("sys.stdout", None)
     assert tables.terminal_width() == 80
+
+
+@by_hand
+def test_printed_in_a_notebook_a_report_is_its_text_and_shown_it_is_html():
+    client = pytest.importorskip("nbclient", reason='it needs `pip install -e ".[examples]"`')
+    import nbformat
+
+    setup = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom tests.test_tables import Given, Table"
+    report = 'report = Given(Table("Title", ("name", "number"), [("one", "1")]))'
+    cells = [f"{setup}\n{report}", "print(report)", "report"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    client.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    _, printed, shown = (cell.outputs for cell in notebook.cells)
+    (printed,), (shown,) = printed, shown
+    assert printed.output_type == "stream"
+    assert re.match(r"Title\nname +number\n─+\none +1\n", printed.text)
+    assert set(shown.data) == {"text/html", "text/plain"} and "<table" in shown.data["text/html"]
