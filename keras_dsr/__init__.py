@@ -5,7 +5,7 @@ from keras_dsr._version import __version__ as __version__
 from keras_dsr.analysis import sensitivity, summary
 from keras_dsr.callbacks import DSDCallback, DSRCallback, Reallocate
 from keras_dsr.conversion import densify, masks_at_initialization, sparsify, strip
-from keras_dsr.exporting import export
+from keras_dsr.exporting import export, semi_structured
 from keras_dsr.layers import *  # noqa: F403
 from keras_dsr.optimizers import SparseOptimizer
 from keras_dsr.reporting import report
@@ -29,6 +29,7 @@ __all__ = [
     "report",
     "save",
     "schedules",
+    "semi_structured",
     "sensitivity",
     "shrink",
     "sparse_weights",

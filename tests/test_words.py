@@ -127,6 +127,7 @@ SWEPT = {
     "shrink": Swept(dsr.shrink, lambda: {"model": sparse_network()}),
     "save": Swept(dsr.save, lambda: {"model": sparse_network(), "path": "model.keras"}),
     "export": Swept(dsr.export, lambda: {"model": sparse_network(), "path": "exported"}, backends=("tensorflow",)),
+    "semi_structured": Swept(dsr.semi_structured, lambda: {"model": sparse_network()}),
     "report": Swept(
         dsr.report, lambda: {"model": sparse_network(), "path": "report.html", "batch_sizes": (), "masks": ()}
     ),
