@@ -67,6 +67,17 @@ def test_what_stands_in_the_way_of_a_layer_is_said(settings, why):
     assert why in obstacle(dense_layer(**settings))
 
 
+@pytest.mark.parametrize("wrong", [None, 5, "model", keras.layers.Dense, object()])
+def test_what_is_no_model_is_refused(wrong):
+    with pytest.raises((TypeError, ValueError), match=r"semi_structured\(model=\.\.\.\)"):
+        dsr.semi_structured(wrong)
+
+
+def test_a_model_without_weights_is_refused():
+    with pytest.raises(ValueError, match=r"semi_structured\(model=\.\.\.\)"):
+        dsr.semi_structured(keras.Sequential([keras.layers.Dense(2)]))
+
+
 def _has_sparse_tensor_cores() -> bool:
     if keras.backend.backend() != "torch":
         return False
