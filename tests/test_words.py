@@ -84,7 +84,9 @@ def reallocating(method: type) -> Swept:
             reallocation()
             return
         if made.gradient_decay is not None:
-            model = compiled(keras.layers.Dense(5), optimizer=dsr.SparseOptimizer("sgd", sparsity=0.5, seed=1))
+            settings = {"pattern": "fan_in"} if given.get("min_salient") is not None else {}
+            optimizer = dsr.SparseOptimizer("sgd", sparsity=0.5, seed=1, **settings)
+            model = compiled(keras.layers.Dense(5), optimizer=optimizer)
         Reallocation(model, made)()
 
     return Swept(call, arguments=tuple(inspect.signature(method).parameters))
@@ -285,6 +287,7 @@ TAKEN = {
     "method": {"method"},
     "method_state": NONE | {"empty dict"},
     "metric": NONE,
+    "min_salient": (SHARES - {"0"}) | NONE,
     "mode": set(),
     "model": {"another model"},
     "momentum": SHARES,

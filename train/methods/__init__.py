@@ -4,9 +4,9 @@ from train.methods.at_initialization import AtInitialization
 from train.methods.base import Marks, Method, Plan
 from train.methods.dsd import DSD, DSDRandom, dsd
 from train.methods.fixed import Dense, Hashed, Static, Thin
-from train.methods.moving import DSR, MEST, SET, SNFS, DeepR, RigL
+from train.methods.moving import DSR, MEST, SET, SNFS, CHTs, DeepR, RigL
 from train.methods.own import Own, is_own, load_own_method
-from train.methods.pruning import ACDC, Compressed, GraNet
+from train.methods.pruning import ACDC, Compressed, GraNet, Movement
 from train.methods.straight_through import StraightThrough, TopKAST
 
 METHODS: dict[str, Method] = {
@@ -23,11 +23,14 @@ METHODS: dict[str, Method] = {
     "mest": MEST(),
     "rigl": RigL(),
     "srigl": RigL(min_salient=0.3),
+    "itop": RigL(fraction=0.5, ends=1.0, period=((0, 1500),)),
+    "chts": CHTs(),
     "snfs": SNFS(),
     "straight_through": StraightThrough(),
     "top_kast": TopKAST(),
     "granet": GraNet(),
     "acdc": ACDC(),
+    "movement": Movement(),
     "compressed": Compressed(),
     "dsd": DSD(),
     "dsd_random": DSDRandom(),
@@ -53,6 +56,7 @@ __all__ = [
     "SET",
     "SNFS",
     "AtInitialization",
+    "CHTs",
     "Compressed",
     "DSDRandom",
     "DeepR",
@@ -61,6 +65,7 @@ __all__ = [
     "Hashed",
     "Marks",
     "Method",
+    "Movement",
     "Own",
     "Plan",
     "RigL",

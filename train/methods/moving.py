@@ -115,6 +115,24 @@ class MEST(Moving):
 
 
 @dataclasses.dataclass(frozen=True)
+class CHTs(Moving):
+    """The soft rule of Cannistraci-Hebb training, of Zhang et al., NeurIPS 2025 (arXiv 2501.19107), of dense layers.
+
+    Attributes:
+        fraction: of each tensor that is removed and grown.
+        removal: `"magnitude"` or `"relative_importance"`.
+        ends: the fraction of the training after which the choice is no softer than at its end.
+    """
+
+    fraction: float = 0.3
+    removal: str = "magnitude"
+    ends: float = 0.75
+
+    def callback(self, plan: Plan) -> Reallocate:
+        return self.reallocate(plan, methods.CHTs(self.fraction, self.removal, end_step=plan.step_at(self.ends)))
+
+
+@dataclasses.dataclass(frozen=True)
 class SNFS(Method):
     """The method of Dettmers & Zettlemoyer (arXiv 1907.04840): once an epoch, its fraction falling to 0 at the end.
 

@@ -106,6 +106,25 @@ class ACDC(Method):
         return Reallocate(method, period=plan.steps, seed=plan.settings.seed)
 
 
+@dataclasses.dataclass(frozen=True)
+class Movement(Method):
+    """Movement pruning, of Sanh et al., NeurIPS 2020 (arXiv 2005.07683), from a dense network; made for fine-tuning.
+
+    Attributes:
+        begins, ends: the fractions of the training between which the number falls.
+    """
+
+    kernels = "full"
+    every_step = True
+    begins: float = 0.1
+    ends: float = 0.75
+
+    def callback(self, plan: Plan) -> Reallocate:
+        begin = plan.step_at(self.begins)
+        method = methods.MovementPruning(plan.settings.sparsity, begin, max(begin + 1, plan.step_at(self.ends)))
+        return Reallocate(method, period=1, seed=plan.settings.seed)
+
+
 def compressed_sparsities(sizes: Sequence[int], sparsity: float, last_at_most: float | None) -> tuple[float, ...]:
     """The final sparsity of each kernel under "compressed".
 

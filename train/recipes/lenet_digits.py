@@ -8,7 +8,7 @@ Expect, with 1,004 of 50,200 weights and seeds 0, 1, 2: DSR 97.8, 97.2, 96.9%; s
 to the size of the data.
 """
 
-from train.methods import DSR, MEST, SET, SNFS, Compressed, DeepR, GraNet, RigL, StraightThrough, TopKAST, dsd
+from train.methods import DSR, MEST, SET, SNFS, CHTs, Compressed, DeepR, GraNet, RigL, StraightThrough, TopKAST, dsd
 from train.recipes.recipe import Recipe
 
 RECIPE = Recipe(
@@ -25,6 +25,9 @@ RECIPE = Recipe(
         "deepr": DeepR(temperatures=((0, 1e-5), (8, 1e-8), (24, 1e-12), (42, 1e-15))),
         "mest": MEST(period=((0, 36),)),
         "rigl": RigL(period=((0, 36),), relative_to_output=True),
+        "itop": RigL(fraction=0.5, ends=1.0, period=((0, 36),), relative_to_output=True),
+        "srigl": RigL(period=((0, 36),), relative_to_output=True, min_salient=0.3),
+        "chts": CHTs(period=((0, 36),)),
         "snfs": SNFS(relative_to_output=True),
         "straight_through": StraightThrough(decay=5e-3, relative_to_output=True),
         "top_kast": TopKAST(decay=5e-3, relative_to_output=True),

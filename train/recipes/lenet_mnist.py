@@ -24,6 +24,8 @@ RECIPE = Recipe(
         "set": SET(target=600),
         "deepr": DeepR(temperatures=((0, 1e-5), (4, 1e-8), (12, 1e-12), (21, 1e-15))),
         "rigl": RigL(relative_to_output=True),
+        # 1,500 of the 98,000 steps of its paper are 275 of the 18,000 here.
+        "itop": RigL(fraction=0.5, ends=1.0, period=((0, 275),), relative_to_output=True),
         "snfs": SNFS(relative_to_output=True),
         "straight_through": StraightThrough(decay=5e-3, relative_to_output=True),
         "top_kast": TopKAST(decay=5e-3, relative_to_output=True),

@@ -24,8 +24,10 @@ SHORT = Settings(epochs=2, steps_per_epoch=36)  # DSR and SET move weights at th
 AT_INITIALIZATION = {"snip", "grasp", "synflow"}
 FIXED = {"static", *AT_INITIALIZATION}
 ACROSS = {"dsr", "snfs", *AT_INITIALIZATION}  # whose layers do not all have the same sparsity
-SPARSE = {*FIXED, *ACROSS, "set", "deepr", "mest", "rigl", "straight_through", "top_kast"}
-TO_THE_BUDGET = {"compressed", "granet", "acdc"}
+WRAPPED = {"rigl", "itop", "srigl", "snfs"}
+SPARSE = {*FIXED, *ACROSS, *WRAPPED, "set", "deepr", "mest", "chts", "straight_through", "top_kast"}
+TO_THE_BUDGET = {"compressed", "granet", "acdc", "movement"}
+FAN_IN = [300, 600, 20]  # one of 64 inputs, six of 300 and two of 100
 WIDE_RESNET = Settings(dataset="digits", recipe="wide_resnet_cifar10", depth=10)
 
 
@@ -40,7 +42,10 @@ def trained(request, tmp_path_factory):
     """A method, and the result of a short run by it."""
     out = tmp_path_factory.mktemp(request.param) / "run"
     epochs = 3 if METHODS[request.param].has_phases else SHORT.epochs  # one a phase
-    return request.param, train(dataclasses.replace(SHORT, method=request.param, epochs=epochs, out=str(out)))
+    settings = dataclasses.replace(SHORT, method=request.param, epochs=epochs, out=str(out))
+    return request.param, train(
+        dataclasses.replace(settings, pattern="fan_in") if request.param == "srigl" else settings
+    )
 
 
 def active_by_epoch(folder) -> list[list[int]]:
@@ -52,9 +57,12 @@ def test_the_weights_are_those_of_the_budget_at_every_epoch(trained):
     method, result = trained
     epochs = active_by_epoch(result.folder)
     if method in SPARSE:
-        assert [sum(epoch) for epoch in epochs] == [1004, 1004]
-        assert method in ACROSS or epochs == [[384, 600, 20]] * 2
-        prefix = "" if method in {"rigl", "snfs", *AT_INITIALIZATION} else "sparse_"
+        if method == "srigl":
+            assert all(0.97 * most <= least <= most for epoch in epochs for least, most in zip(epoch, FAN_IN))
+        else:
+            assert [sum(epoch) for epoch in epochs] == [1004, 1004]
+            assert method in ACROSS or epochs == [[384, 600, 20]] * 2
+        prefix = "" if method in {*WRAPPED, *AT_INITIALIZATION} else "sparse_"
         names = [f"{prefix}dense{number}/kernel" for number in ("", "_1", "_2")]
         assert result.layers == tuple(zip(names, epochs[-1], LENET_SIZES))
     elif method == "compressed":
@@ -66,6 +74,7 @@ def test_the_weights_are_those_of_the_budget_at_every_epoch(trained):
     else:
         assert epochs == [[], []] and result.layers == () and result.changed == ()
     whole = {"dense": 50_200, "dsd": 50_200, "dsd_random": 50_200, "thin": result.weights}
+    whole |= {"srigl": sum(epochs[-1])} if method == "srigl" else {}
     expected = whole.get(method, 1004)
     assert result.active_weights == expected
     assert result.weights == 50_200 or method == "thin"
@@ -91,7 +100,7 @@ def test_the_banks_of_the_hashed_network_share_the_budget():
 
 def test_only_what_moves_weights_changes_masks(trained):
     method, result = trained
-    if method in SPARSE - FIXED:
+    if method in {*SPARSE, "movement"} - FIXED:
         assert max(result.changed) > 0
     elif METHODS[method].has_phases:
         assert result.changed == (0.0, 0.0, 0.0)  # it cuts and restores between epochs
