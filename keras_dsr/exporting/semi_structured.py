@@ -42,20 +42,17 @@ def semi_structured(model: keras.Model) -> list[str]:
     """
     check_has_weights(model, "semi_structured", kind=keras.Model)
     _check_device()
-    found = {id(layer): layer for layer, _ in walk(model) if isinstance(layer, keras.layers.Dense)}
-    obstacles = {layer.name: obstacle(layer) for layer in found.values()}
-    chosen = [layer for layer in found.values() if obstacles[layer.name] is None]
+    dense = list({id(layer): layer for layer, _ in walk(model) if isinstance(layer, keras.layers.Dense)}.values())
+    obstacles = [obstacle(layer) for layer in dense]
+    chosen = [layer for layer, why in zip(dense, obstacles) if why is None]
     if not chosen:
-        reasons = "; ".join(f"{name!r}: {why}" for name, why in obstacles.items()) or "it has no Dense layer"
+        reasons = "; ".join(f"{layer.name!r}: {why}" for layer, why in zip(dense, obstacles)) or "it has no Dense layer"
         raise ValueError(f"semi_structured(model=...) has no layer that sparse tensor cores can multiply. {reasons}.")
-    strip(model)
+    strip(model)  # the layers are the same, of another class
     from torch.sparse import to_sparse_semi_structured
 
-    for layer in {id(layer): layer for layer, _ in walk(model)}.values():
-        if obstacles.get(layer.name, "not one of them") is None and isinstance(layer, keras.layers.Dense):
-            object.__setattr__(
-                layer, "call", functools.partial(call, layer, to_sparse_semi_structured(packable(layer)))
-            )
+    for layer in chosen:
+        object.__setattr__(layer, "call", functools.partial(call, layer, to_sparse_semi_structured(packable(layer))))
     return [layer.name for layer in chosen]
 
 

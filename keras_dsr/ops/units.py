@@ -149,7 +149,7 @@ class Blocks(Units):
 
 @dataclasses.dataclass(frozen=True)
 class Groups(Units, abc.ABC):
-    """Single weights that lie in groups of equal size, in each of which as many are active as in the others.
+    """Single weights that lie in groups of equal size, each with a number of active ones that the pattern fixes.
 
     Attributes:
         view: tuple of three ints, as what the tensor is seen: matrices, their rows and columns.

@@ -13,8 +13,8 @@ from keras_dsr.methods import GradualPruning, RigL
 from keras_dsr.ops.units import FanIn
 from keras_dsr.weights.reallocation import Reallocation
 from tests.helpers.networks import compiled, values
+from tests.helpers.networks_of_groups import network, trained
 from tests.helpers.views import updated, view
-from tests.weights.test_groups import network, trained
 
 pytestmark = pytest.mark.backends("tensorflow", "torch")
 

@@ -10,37 +10,7 @@ import keras_dsr as dsr
 from keras_dsr.methods import DSD, DSR, SET, SNFS, Decision, DeepR, GradualPruning, RigL, Static
 from keras_dsr.weights.reallocation import Reallocation
 from tests.helpers.networks import compiled, state_bits, values
-
-PATTERNS = {"2:4": 0.5, "1:4": 0.75, "fan_in": 0.8}
-
-
-def network(pattern: str, by: str = "layers", sparsity: float | None = None, optimizer="adam") -> keras.Model:
-    """A convolution, its transpose, an einsum and a dense layer."""
-    sparsity = PATTERNS[pattern] if sparsity is None else sparsity
-    sparse = by == "layers"
-    settings = {"sparsity": sparsity, "pattern": pattern} if sparse else {}
-    kinds = (dsr, "Sparse") if sparse else (keras.layers, "")
-
-    def layer(name, *args, seed, **given):
-        seeds = {"mask_seed": seed} if sparse else {}
-        return getattr(kinds[0], kinds[1] + name)(*args, **given, **seeds, **settings)
-
-    model = keras.Sequential(
-        [
-            keras.Input((5, 5, 8)),
-            layer("Conv2D", 12, 3, seed=1),
-            layer("Conv2DTranspose", 8, 2, seed=2),
-            keras.layers.GlobalAveragePooling2D(),
-            layer("EinsumDense", "ab,bcd->acd", (2, 4), seed=3),
-            keras.layers.Flatten(),
-            layer("Dense", 5, seed=4),
-        ]
-    )
-    if sparse:
-        return compiled(model, optimizer)
-    compiled(model, dsr.SparseOptimizer(optimizer, sparsity, pattern=pattern, seed=1))
-    model.optimizer.build(model.trainable_variables)
-    return model
+from tests.helpers.networks_of_groups import PATTERNS, network, trained
 
 
 def folded(mask: np.ndarray, index: int) -> np.ndarray:
@@ -63,12 +33,6 @@ def check(model, pattern: str, at_least: bool = False) -> None:
         n, m = map(int, pattern.split(":"))
         counts = mask.reshape(-1, m).sum(1)
         assert (counts >= n).all() and (at_least or (counts == n).all())
-
-
-def trained(model, *callbacks, epochs=2):
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(60, 5, 5, 8)).astype("float32"), rng.integers(0, 5, 60)
-    return model.fit(x, y, batch_size=10, epochs=epochs, verbose=0, shuffle=False, callbacks=list(callbacks))
 
 
 @pytest.mark.parametrize("by", ["layers", "optimizer"])
