@@ -18,7 +18,6 @@ on torch it is not compiled.
 import functools
 import gc
 import json
-import re
 import sys
 import tempfile
 import time
@@ -30,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_dsr as dsr
-from benchmarks.moving import METHODS, OF_WRAPPED, typical_seconds
+from benchmarks.moving import METHODS, typical_seconds
 from benchmarks.training import COMPILING, build, interleaved, median_of, ratios, step_timer
 from keras_dsr.weights.reallocation import Reallocation
 from train.experiment.precision import PRECISIONS
@@ -71,15 +70,9 @@ def accelerator() -> str | None:
     return tf.config.experimental.get_device_details(devices[0]).get("device_name", "GPU") if devices else None
 
 
-def network(name: str, sparsity: float | None, precision: str = "float32", **kwargs) -> keras.Model:
+def network(name: str, sparsity: float | None, precision: str = "float32") -> keras.Model:
     sizes = {"depth": FLAGS.depth} if name == "wide_resnet" else {"input_shape": (FLAGS.pixels, FLAGS.pixels, 3)}
-    return build(name, sparsity, "yes" in COMPILING[keras.backend.backend()], precision=precision, **sizes, **kwargs)
-
-
-def kept_sparse(optimizer: keras.optimizers.Optimizer, layers: list[keras.layers.Layer]) -> dsr.SparseOptimizer:
-    """An optimizer that keeps the kernels of these stock layers sparse."""
-    kernels = [re.escape(layer.kernel.path) for layer in layers]
-    return dsr.SparseOptimizer(optimizer, FLAGS.sparsity, select=kernels)
+    return build(name, sparsity, "yes" in COMPILING[keras.backend.backend()], precision=precision, **sizes)
 
 
 def with_batch_that_fits(measure, batch_size: int):
@@ -125,11 +118,8 @@ def reallocation_figures(name: str) -> list[dict]:
     """Milliseconds of a reallocation by each method, and of the first, with its compilation."""
     figures = []
     random = np.random.default_rng(0)
-    for method_name, method in {**METHODS, **OF_WRAPPED}.items():
-        if method_name in OF_WRAPPED:
-            model = network(name, None, wrapped=kept_sparse)
-        else:
-            model = network(name, 0.0 if method_name == "gradual pruning" else FLAGS.sparsity)
+    for method_name, (method, _, begins_dense) in METHODS.items():
+        model = network(name, 0.0 if begins_dense else FLAGS.sparsity)
         model.optimizer.build(model.trainable_variables)
         start = time.perf_counter()
         reallocation = Reallocation(model, method)

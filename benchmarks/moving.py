@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -10,14 +11,39 @@ from keras import ops
 import keras_dsr as dsr
 from keras_dsr.weights.reallocation import Outcome, Reallocation
 
+
+class Moved(NamedTuple):
+    """A method with the numbers of its paper for a network of CIFAR-10's size, in a training that lasts.
+
+    Attributes:
+        method: what decides.
+        period: steps between its actions, of the paper, at first where they change; None: it never acts.
+        begins_dense: whether it prunes a network that has every weight at first.
+    """
+
+    method: dsr.methods.Method
+    period: int | None = 100
+    begins_dense: bool = False
+
+
+LAST = 10**6
+EPOCH = 390  # steps of 128 examples
 METHODS = {
-    "static": dsr.methods.Static(),
-    "SET": dsr.methods.SET(fraction=0.138),
-    "DSR": dsr.methods.DSR(target=20_000),
-    "gradual pruning": dsr.methods.GradualPruning(final_sparsity=0.9, end_step=10**6),
-    "DeepR": dsr.methods.DeepR(temperature=1e-5),
+    "static": Moved(dsr.methods.Static(), None),
+    "SET": Moved(dsr.methods.SET(fraction=0.138)),
+    "DSR": Moved(dsr.methods.DSR(target=20_000)),
+    "MEST": Moved(dsr.methods.MEST(end_step=LAST)),
+    "RigL": Moved(dsr.methods.RigL(end_step=LAST)),
+    "ITOP": Moved(dsr.methods.RigL(fraction=0.5, end_step=LAST), 1500),
+    "SNFS": Moved(dsr.methods.SNFS(end_step=LAST), EPOCH),
+    "straight-through": Moved(dsr.methods.StraightThrough(), 1),
+    "Top-KAST": Moved(dsr.methods.TopKAST(backward_sparsity=0.8)),
+    "gradual pruning": Moved(dsr.methods.GradualPruning(final_sparsity=0.9, end_step=LAST), 100, True),
+    "GraNet": Moved(dsr.methods.GraNet(final_sparsity=0.9, end_step=LAST), 100, True),
+    "AC/DC": Moved(dsr.methods.ACDC(0.9, begin_step=0, phase=5 * EPOCH, end_step=LAST), 5 * EPOCH, True),
+    "movement pruning": Moved(dsr.methods.MovementPruning(final_sparsity=0.9, end_step=LAST), 1, True),
+    "DeepR": Moved(dsr.methods.DeepR(temperature=1e-5), 1),
 }
-OF_WRAPPED = {"RigL": dsr.methods.RigL(end_step=10**6), "SNFS": dsr.methods.SNFS(end_step=10**6)}  # on SparseOptimizer
 
 
 def take_a_step(model: keras.Model, rng: np.random.Generator) -> None:

@@ -38,7 +38,7 @@ def timers(name: str, jit_compile: bool) -> dict:
     if FLAGS.held_by == "layers":
         sparse = build(name, FLAGS.sparsity, jit_compile)
     else:
-        sparse = build(name, None, jit_compile, lambda inner, _: dsr.SparseOptimizer(inner, FLAGS.sparsity))
+        sparse = build(name, None, jit_compile, lambda inner: dsr.SparseOptimizer(inner, FLAGS.sparsity))
     return {
         "dense": step_timer(build(name, None, jit_compile), FLAGS.batch_size),
         "sparse": step_timer(sparse, FLAGS.batch_size, between),

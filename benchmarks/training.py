@@ -26,7 +26,7 @@ def build(
     name: str,
     sparsity: float | None,
     jit_compile: bool | None = None,
-    wrapped: Callable = lambda optimizer, layers: optimizer,
+    wrapped: Callable = lambda optimizer: optimizer,
     precision: str = "float32",
     **sizes,
 ) -> keras.Model:
@@ -34,8 +34,7 @@ def build(
 
     Args:
         jit_compile: None: the usual choice of the backend.
-        wrapped: from that optimizer, and the layers that the paper makes sparse, to the one to compile with, such as a
-            `SparseOptimizer` around it.
+        wrapped: from that optimizer to the one to compile with, such as a `SparseOptimizer` around it.
         precision: see `train.experiment.precision`.
         **sizes: arguments of the builder, such as `input_shape`.
     """
@@ -47,22 +46,12 @@ def build(
     if sparsity is not None:
         sparse = {"conv": dsr.SparseConv2D, "dense": dsr.SparseDense}
         layers = {kind: functools.partial(sparse[kind], sparsity=sparsity) for kind in layers}
-    built = []
-
-    def recorded(constructor):
-        def construct(*args, **kwargs):
-            built.append(constructor(*args, **kwargs))
-            return built[-1]
-
-        return construct
-
     with computing_in(precision):
         # Keras's L2 has no half, the paper's weight decay has one.
         regularizer = keras.regularizers.L2(WEIGHT_DECAY[name] / 2)
-        constructors = {kind: recorded(constructor) for kind, constructor in layers.items()}
-        model = BUILDERS[name](**constructors, kernel_regularizer=regularizer, **sizes)
+        model = BUILDERS[name](**layers, kernel_regularizer=regularizer, **sizes)
     model.compile(
-        wrapped(keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True), built),
+        wrapped(keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=COMPILING[keras.backend.backend()][0] == "yes" if jit_compile is None else jit_compile,
     )

@@ -15,6 +15,7 @@ def lenet_300_100(
     dense: Callable[..., layers.Layer] = layers.Dense,
     kernel_regularizer=None,
     width: float = 1,
+    dropout: float = 0,
 ) -> keras.Model:
     """A fully connected network with 300 and 100 hidden units; it returns logits.
 
@@ -25,6 +26,7 @@ def lenet_300_100(
         dense: builds the three layers, such as `functools.partial(keras_dsr.SparseDense, sparsity=0.99)`.
         kernel_regularizer: a Keras regularizer for the three kernels.
         width: positive number, the factor on the 300 and 100 hidden units (rounded, at least one).
+        dropout: number in [0, 1), the fraction of the hidden units that is dropped in training.
 
     Returns:
         An uncompiled functional model from `(batch, *input_shape)` to `(batch, classes)`.
@@ -44,6 +46,7 @@ def lenet_300_100(
         x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
         if activation:
             x = layers.Activation(activation)(x)
+            x = layers.Dropout(dropout)(x) if dropout else x
     # float32, so that the loss is exact in mixed precision too
     return keras.Model(inputs, layers.Activation("linear", dtype="float32", name="logits")(x), name="lenet_300_100")
 
@@ -55,6 +58,7 @@ def lenet_5(
     dense: Callable[..., layers.Layer] = layers.Dense,
     kernel_regularizer=None,
     width: float = 1,
+    dropout: float = 0,
 ) -> keras.Model:
     """Caffe's LeNet, a later reading of LeNet-5: two convolutions and two fully connected layers; it returns logits.
 
@@ -72,6 +76,7 @@ def lenet_5(
         dense: builds the fully connected layers, such as `functools.partial(keras_dsr.SparseDense, sparsity=0.9)`.
         kernel_regularizer: a Keras regularizer for the four kernels.
         width: positive number, the factor on the 20 and 50 filters and the 500 hidden units (rounded, at least one).
+        dropout: number in [0, 1), the fraction of those 500 units that is dropped in training.
 
     Returns:
         An uncompiled functional model from `(batch, *input_shape)` to `(batch, classes)`.
@@ -93,7 +98,7 @@ def lenet_5(
     x = layers.MaxPooling2D(2)(layers.Conv2D(filters, 5, **arguments)(inputs))
     x = layers.MaxPooling2D(2)(conv(more_filters, 5, **arguments)(x))
     x = dense(units, activation="relu", **arguments)(layers.Flatten()(x))
-    x = dense(classes, **arguments)(x)
+    x = dense(classes, **arguments)(layers.Dropout(dropout)(x) if dropout else x)
     return keras.Model(inputs, layers.Activation("linear", dtype="float32", name="logits")(x), name="lenet_5")
 
 

@@ -62,7 +62,7 @@ def folder_of(common: Settings) -> Path:
     """The folder of a comparison: the one given, or one by the names of network and data set."""
     if common.out is not None:
         return Path(common.out)
-    network, _ = resolve(dataclasses.replace(common, method="dense", pattern="element", distribution="uniform"))
+    network, _ = resolve(_left_to(common, "dense"))
     return Path("runs", f"{network.model}-{network.dataset}-compare")
 
 
@@ -110,13 +110,14 @@ def plan(
     return out, runs
 
 
-def compare(out: Path, runs: list[Entry], jobs: int, console: Console) -> list[Result]:
+def compare(out: Path, runs: list[Entry], jobs: int, console: Console, against: str | None = None) -> list[Result]:
     """Do the runs that are not done, and write the tables and plots.
 
     Args:
         out, runs: from `plan`.
         jobs: int, how many runs at a time.
-        console: where to show progress and the table.
+        console: where to show progress and the tables.
+        against: the method that all others are compared with, seed by seed; None: none is.
 
     Returns:
         The results, in the order of the runs.
@@ -129,7 +130,7 @@ def compare(out: Path, runs: list[Entry], jobs: int, console: Console) -> list[R
             results[index] = result
             show.finished(index, result)
     results = [results[index] for index in range(len(runs))]
-    comparison.write(out, runs, results, console)
+    comparison.write(out, runs, results, console, against)
     return results
 
 
@@ -152,11 +153,8 @@ def _check(methods: list[str], sparsities: list[float] | None, seeds: int, early
 
 
 def _entry(common: Settings, method: str, sparsity: float | None, seed: int, share: float | None) -> Entry:
-    trained = METHODS["dsr" if method in LOTTERY else method]
-    pattern = common.pattern if trained.has_units else "element"
-    distribution = common.distribution if trained.has_distribution else "uniform"
-    settings = dataclasses.replace(common, sparsity=sparsity, seed=seed, pattern=pattern, distribution=distribution)
-    settings, _ = resolve(dataclasses.replace(settings, method="dsr" if method in LOTTERY else method))
+    settings = _left_to(common, "dsr" if method in LOTTERY else method)
+    settings, _ = resolve(dataclasses.replace(settings, sparsity=sparsity, seed=seed))
     if share is not None:
         settings = dataclasses.replace(settings, stop_at=round(share * settings.epochs))
     origin = None
@@ -166,11 +164,26 @@ def _entry(common: Settings, method: str, sparsity: float | None, seed: int, sha
             settings,
             method="static",
             target=None,
+            period=None,
             distribution="uniform",
+            last_layer_at_least=None,
             mask_from=origin,
             init_from=LOTTERY[method] or origin,
         )
     return Entry(method, _continued(settings, Path(common.out)), share, origin)
+
+
+def _left_to(common: Settings, method: str) -> Settings:
+    """What the runs share, for those of a method: without what it has no use for."""
+    of = METHODS[method]
+    return dataclasses.replace(
+        common,
+        method=method,
+        period=common.period if of.has_period else None,
+        pattern=common.pattern if of.has_units else "element",
+        distribution=common.distribution if of.has_distribution else "uniform",
+        last_layer_at_least=common.last_layer_at_least if of.kernels == "sparse" else None,
+    )
 
 
 def _continued(run: Settings, out: Path) -> Settings:
@@ -190,12 +203,16 @@ def main(argv):
     values = flags.FLAGS
     with one_line_errors():
         methods = list(ALL) if values.methods == ["all"] else values.methods
+        if values.against not in (None, *methods):
+            raise ValueError(
+                f"--against must be one of --methods={','.join(methods)}. Received: --against={values.against}"
+            )
         sparsities, early_stops = _numbers("sparsity"), _numbers("early_stop")
         common = settings_from_flags()
         with held(folder_of(common)):
             out, runs = plan(common, methods, sparsities, values.seeds, early_stops)
             try:
-                compare(out, runs, values.jobs, console)
+                compare(out, runs, values.jobs, console, values.against)
             except KeyboardInterrupt:
                 sys.exit("Stopped. The same command goes on after the last complete epoch of each run.")
     console.print(f"The tables, plots, models and metrics are in {out}", highlight=False, soft_wrap=True)
@@ -217,6 +234,7 @@ if __name__ == "__main__":
     flags.DEFINE_list("sparsity", [], "Sparsities, such as 0.9,0.99 (the recipe's).")
     flags.DEFINE_integer("seeds", 1, "Runs of each method and sparsity.")
     flags.DEFINE_list("early_stop", [], "Shares of training after which DSR stops, in runs of their own: 0.25,0.5.")
+    flags.DEFINE_string("against", None, "Method to compare the others with, seed by seed, by a paired t-test.")
     flags.DEFINE_integer("jobs", os.cpu_count() or 1, "Runs at a time; each gets its fraction of the processors.", 1)
     define_flags("method", "sparsity", "seed", "target", "resume", "stop_at", "mask_from", "init_from")
     app.run(main)

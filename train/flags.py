@@ -35,12 +35,17 @@ def define_flags(*left_out: str) -> None:
         "seed": (whole, "Fixes the first weights, the order of the data, and what the method draws."),
         "depth": (whole, "Depth of wide_resnet, 6n + 4 (28)."),
         "width": (real, "Width of wide_resnet; of other networks, a factor on every width (the recipe's)."),
+        "dropout": (real, "Fraction of hidden units dropped in training, of networks that have it (the recipe's)."),
+        "train_examples": (whole, "Examples to train on, the first ones (all)."),
+        "label_noise": (real, "Share of the labels to train on that are wrong, in [0, 1] (the recipe's)."),
         "target": (real, "DSR, SET: weights moved in a reallocation; below 1, of the active (the recipe's)."),
+        "period": (text, "Steps between reallocations, or 'recipe' (the recipe's, in proportion to the run's length)."),
         "pattern": (
             text,
             "What moves as a whole: element, kernel (slices), 4x1 (blocks), 2:4, fan_in (element).",
         ),
         "distribution": (text, f"Of the budget over the layers: {', '.join(DISTRIBUTIONS)} (uniform)."),
+        "last_layer_at_least": (whole, "Weights that the last sparse layer has at first (its share)."),
         "stop_at": (whole, "The epoch from which on no weights move (the recipe's)."),
         "mask_from": (text, "Folder of a finished run whose final mask to train with; it does not change."),
         "init_from": (text, "Beside --mask_from: a run, for the weights it began with, or 'random' for new ones."),
@@ -90,4 +95,7 @@ def settings_from_flags() -> Settings:
     target = values.get("target")
     if target is not None and target >= 1 and target.is_integer():
         values["target"] = int(target)
+    period = values.get("period")
+    if period is not None and period.isdecimal():
+        values["period"] = int(period)
     return Settings(**values)

@@ -37,7 +37,7 @@ import keras_dsr as dsr
 from keras_dsr.weights.reallocation import Reallocation
 from train.callbacks.progress import ShowProgress
 from train.callbacks.record import Measure, Record
-from train.data.in_memory import Data, load_data
+from train.data.in_memory import Data, InMemory, load_data
 from train.distributed.cluster import ALONE, Cluster, joined
 from train.experiment.network import Network, build_network
 from train.experiment.settings import Settings, resolve
@@ -92,7 +92,10 @@ def check(settings: Settings) -> tuple[Settings, Recipe]:
         ValueError, FileExistsError, FileNotFoundError: see `train`.
     """
     settings, recipe = resolve(settings)
-    run_folder.check_folder(Path(settings.out), run_config(settings, recipe), settings.resume, settings.overwrite)
+    out = Path(settings.out)
+    if settings.resume and settings.period is None and (begun := run_folder.read_config(out)):
+        settings = dataclasses.replace(settings, period=begun["settings"]["period"])
+    run_folder.check_folder(out, run_config(settings, recipe), settings.resume, settings.overwrite)
     return settings, recipe
 
 
@@ -111,7 +114,7 @@ def prepare(settings: Settings, cluster: Cluster = ALONE) -> Run | Result:
     if settings.resume and (finished := read_result(out)):
         return finished
 
-    data = load_data(settings.dataset, settings.data_dir)
+    data = _data(settings)
     steps = _steps(settings, data)
     cluster.check(settings.batch_size, data.task)
     cluster.check_settings(settings.identity())
@@ -122,8 +125,9 @@ def prepare(settings: Settings, cluster: Cluster = ALONE) -> Run | Result:
 
 
 def _built(settings: Settings, recipe: Recipe, data: Data, steps: int, cluster: Cluster) -> Run:
-    network = build_network(settings, recipe, data, steps, weighted_metrics=cluster.shards_batches)
-    plan = Plan(recipe, settings, steps, dsr.sparse_weights(network.model), data)
+    plan = Plan(recipe, settings, steps, data)
+    network = build_network(plan, weighted_metrics=cluster.shards_batches)
+    plan = plan._replace(weights=dsr.sparse_weights(network.model))
     moving = plan.method.callback(plan)
     if isinstance(moving, dsr.Reallocate):
         # What the method refuses, it refuses here, and what it keeps with the layers is there for a checkpoint.
@@ -229,6 +233,20 @@ def run_config(settings: Settings, recipe: Recipe) -> dict:
         "method": recipe.method(settings.method).numbers(),
         "initial_weights_seed": initial_weights_seed(settings.seed, settings.init_from),
     }
+
+
+def _data(settings: Settings) -> Data:
+    data = load_data(settings.dataset, settings.data_dir)
+    if settings.train_examples is None and settings.label_noise is None:
+        return data
+    if not isinstance(data, InMemory):
+        raise ValueError(
+            f"--train_examples and --label_noise are for data sets of images with classes that fit in memory. "
+            f"Received: --dataset={settings.dataset}"
+        )
+    if settings.train_examples is not None:
+        data = data.first(settings.train_examples)
+    return data if settings.label_noise is None else data.with_wrong_labels(settings.label_noise, settings.seed)
 
 
 def _steps(settings: Settings, data: Data) -> int:

@@ -165,10 +165,10 @@ def erdos_renyi_kernel(shapes: Sequence[Sequence[int]], unit_counts: Sequence[in
         return expected(0)
     low, high = bends[above - 1 : above + 1]
     rise = (total - expected_total(low)) / (expected_total(high) - expected_total(low))
-    return _largest_remainder(expected(low + rise * (high - low)), total)
+    return largest_remainder(expected(low + rise * (high - low)), total)
 
 
-def _largest_remainder(exact: list, total: int) -> list[int]:
+def largest_remainder(exact: list, total: int) -> list[int]:
     """Whole numbers of sum `total`, each at most 1 off from exact ones of that sum."""
     whole = [math.floor(number) for number in exact]
     by_remainder = sorted(range(len(exact)), key=lambda index: whole[index] - exact[index])

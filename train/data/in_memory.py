@@ -74,6 +74,34 @@ class InMemory:
     augment: Callable[[tf.Tensor, tf.Tensor, Part], tf.Tensor] | None = None
     classes: int = 10
 
+    def first(self, examples: int) -> "InMemory":
+        """These data, with so many examples to train on, the first ones.
+
+        Raises:
+            ValueError: there are not so many.
+        """
+        if not 1 <= examples <= self.train_examples:
+            raise ValueError(
+                f"--train_examples must be from 1 to {self.train_examples:,}, which there are. "
+                f"Received: --train_examples={examples}"
+            )
+        return dataclasses.replace(
+            self, train_images=self.train_images[:examples], train_labels=self.train_labels[:examples]
+        )
+
+    def with_wrong_labels(self, share: float, seed: int) -> "InMemory":
+        """These data, with labels to train on that are wrong: another class, each as likely.
+
+        Args:
+            share: float in [0, 1], how many of them.
+            seed: int, which ones and which classes.
+        """
+        random = np.random.default_rng((seed, 0x1ABE1))
+        labels = self.train_labels.copy()
+        wrong = random.permutation(len(labels))[: round(share * len(labels))]
+        labels[wrong] = (labels[wrong] + random.integers(1, self.classes, len(wrong))) % self.classes
+        return dataclasses.replace(self, train_labels=labels)
+
     @property
     def dimensions(self) -> dict:
         return {"input_shape": self.train_images.shape[1:], "classes": self.classes}

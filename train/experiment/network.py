@@ -6,6 +6,7 @@ import math
 import re
 import typing
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import keras
@@ -16,9 +17,11 @@ from keras_dsr.backend.distribution import replicas
 from keras_dsr.backend.keras_layers import walk
 from keras_dsr.layers import TiedKernel
 from keras_dsr.layers.registry import SPARSE_CLASS_OF, SPARSE_CONTAINER_OF
+from keras_dsr.ops.initial_masks import active_units
+from keras_dsr.ops.sparsity_distributions import largest_remainder
 from train.experiment.pattern import pattern_of
 from train.experiment.precision import computing_in
-from train.methods import AtInitialization, Method
+from train.methods import AtInitialization, Method, Plan
 from train.recipes import Recipe
 from train.storage.previous_run import apply_masks, read_masks
 
@@ -51,34 +54,29 @@ def kernels(layer: keras.layers.Layer) -> list:
     return [getattr(holder, name) for name in ("kernel", "recurrent_kernel") if hasattr(holder, name)]
 
 
-def build_network(settings, recipe: Recipe, data, steps: int, weighted_metrics: bool = False) -> Network:
+def build_network(plan: Plan, weighted_metrics: bool = False) -> Network:
     """The compiled network of a run.
 
     Args:
-        settings: resolved `Settings`.
-        recipe: the recipe, for the optimizer.
-        data: the data set, for the sizes of inputs and outputs, loss and metrics.
-        steps: int, steps in an epoch.
+        plan: of the run.
         weighted_metrics: whether metrics heed the weights of examples.
 
     Raises:
         ValueError: the network is not for this data set or method, or what the builder refuses, such as a `depth` that
             is not 6n + 4.
     """
-    method = recipe.method(settings.method)
+    recipe, settings, steps, data, method = plan.recipe, plan.settings, plan.steps, plan.data, plan.method
     _check_network(settings, method, data)
     build = functools.partial(NETWORKS[settings.model], **data.dimensions)
-    sizes = {"width": settings.width, "depth": settings.depth}
+    sizes = {name: getattr(settings, name) for name in ("width", "depth", "dropout")}
     build = functools.partial(build, **{name: size for name, size in sizes.items() if size is not None})
     if method.kernels == "thin":
         build = functools.partial(build, width=models.thin_width(build, settings.sparsity))
-    decay = recipe.weight_decay if method.weight_decay else 0
     prunable = []
     with computing_in(settings.precision):
         model = build(
             **{name: _recorded(prunable, layer) for name, layer in _constructors(settings, method).items()},
-            # PyTorch's weight decay, which the paper uses, is the gradient of half the squared norm; L2 has no half.
-            kernel_regularizer=keras.regularizers.L2(decay / 2) if decay else None,
+            kernel_regularizer=method.regularizer(recipe.weight_decay),
         )
     prunable = _in_model(prunable, model)
     normalize_by_whole_batches(model, replicas() > 1)
@@ -102,7 +100,7 @@ def build_network(settings, recipe: Recipe, data, steps: int, weighted_metrics: 
         optimizer,
         loss=data.task.loss(),
         **{"weighted_metrics" if weighted_metrics else "metrics": data.task.metrics()},
-        steps_per_execution=_steps_per_execution(method, recipe, settings.epochs, steps),
+        steps_per_execution=_steps_per_execution(plan),
         # Measured on 2 CPU cores: XLA gains TensorFlow 10% of a step of LeNet, no more than its compilation costs. JAX
         # without it runs each operation by itself.
         jit_compile=keras.backend.backend() == "jax",
@@ -113,13 +111,15 @@ def build_network(settings, recipe: Recipe, data, steps: int, weighted_metrics: 
 
 def _sparsify(model: keras.Model, prunable: list, settings, method: Method, data) -> None:
     """Make the layers of the paper sparse that were built as stock layers."""
-    chosen = {id(kernel) for layer in prunable for kernel in kernels(layer)}
+    chosen_kernels = [kernel for layer in prunable for kernel in kernels(layer)]
+    chosen = {id(kernel) for kernel in chosen_kernels}
     dense = [re.escape(v.path) for v in model.trainable_variables if id(v) not in chosen]
     pattern = pattern_of(settings.pattern)
     if method.kernels != "scored":
-        dsr.sparsify(
-            model, settings.sparsity, settings.distribution, exclude=dense, pattern=pattern, seed=settings.seed
-        )
+        distribution = settings.distribution
+        if settings.last_layer_at_least is not None:
+            distribution = _with_more_in_the_last(chosen_kernels, settings)
+        dsr.sparsify(model, settings.sparsity, distribution, exclude=dense, pattern=pattern, seed=settings.seed)
         return
     scores = typing.cast(AtInitialization, method)
     ((inputs, targets),) = data.train(
@@ -132,8 +132,26 @@ def _sparsify(model: keras.Model, prunable: list, settings, method: Method, data
     dsr.sparsify(model, mask=masks, exclude=dense, pattern=pattern)
 
 
+def _with_more_in_the_last(kernels: Sequence[keras.Variable], settings) -> dict[str, float]:
+    """The sparsity of each kernel by name: the budget of uniform sparsity, with so many weights in the last kernel."""
+    sizes = [math.prod(kernel.shape) for kernel in kernels]
+    counts = [active_units(size, settings.sparsity) for size in sizes]
+    least, budget = settings.last_layer_at_least, sum(counts)
+    if not least <= min(sizes[-1], budget - len(sizes) + 1):
+        raise ValueError(
+            f"--last_layer_at_least must be at most {min(sizes[-1], budget - len(sizes) + 1):,}: the last sparse layer "
+            f"has {sizes[-1]:,} positions, and all {len(sizes)} share {budget:,} weights. Received: "
+            f"--last_layer_at_least={least}"
+        )
+    last = max(counts[-1], least)
+    others = [Fraction((budget - last) * size, sum(sizes[:-1])) for size in sizes[:-1]]
+    counts = [*largest_remainder(others, budget - last), last]
+    return {re.escape(kernel.path): 1 - count / size for kernel, size, count in zip(kernels, sizes, counts)}
+
+
 def _begins_with_stock_layers(settings, method: Method) -> bool:
-    return settings.distribution != "uniform" and method.kernels == "sparse" and not settings.mask_from
+    is_drawn = method.kernels == "sparse" and not settings.mask_from
+    return is_drawn and (settings.distribution != "uniform" or settings.last_layer_at_least is not None)
 
 
 def normalize_by_whole_batches(model: keras.Model, across_replicas: bool) -> None:
@@ -167,12 +185,13 @@ def learning_rates(
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [first[1], *(rate for _, rate in later)])
 
 
-def _steps_per_execution(method: Method, recipe: Recipe, epochs: int, steps: int) -> int:
+def _steps_per_execution(plan: Plan) -> int:
     """As many steps as leave no reallocation late and no epoch with a step too many."""
     # Keras has no more than 1 on torch; over several replicas of a strategy TensorFlow fails in its loop of steps.
-    if method.every_step or keras.backend.backend() == "torch" or replicas() > 1:
+    if plan.method.every_step or keras.backend.backend() == "torch" or replicas() > 1:
         return 1
-    return math.gcd(recipe.steps_per_execution, steps, *method.periods(recipe, epochs, steps))
+    periods = [period for _, period in plan.method.periods(plan)]
+    return math.gcd(plan.recipe.steps_per_execution, plan.steps, *periods)
 
 
 def _check_network(settings, method: Method, data) -> None:

@@ -47,11 +47,19 @@ class Settings:
         depth: int, of `wide_resnet` only; None: 28.
         width: number: the width of `wide_resnet`; of other networks that have one, a factor on every width; None: the
             recipe's. `thin` makes it less.
+        dropout: float in [0, 1), the fraction of hidden units that are dropped in training; None: the recipe's.
+        train_examples: int, how many examples to train on, the first ones; None: all.
+        label_noise: float in [0, 1], the share of labels to train on that are wrong; None: the recipe's.
         target: of `dsr` and `set`: weights (or slices) to move in a reallocation; an int, or a float in (0, 1) as a
             fraction of the active.
+        period: steps between reallocations, an int, from the first to the last; `"recipe"`: as many as the recipe's own
+            schedule has, however long this run is; None: in proportion to its length, so that it has as many
+            reallocations.
         pattern: what moves as a whole, `"element"` (one weight), `"kernel"` (one slice of a convolution), or a block
             such as `"4x1"` (4 inputs by 1 output); `"2:4"` or another N:M; `"fan_in"`.
         distribution: of the budget over the layers at first, `"uniform"` or `"erk"` (the larger a layer the sparser).
+        last_layer_at_least: int, weights that the last sparse layer has at first; the others share what is left of the
+            budget. None: its share.
         stop_at: of methods that move weights: the epoch from which on none move.
         mask_from: folder of a finished run whose final mask this one trains with, method `static` (the lottery-ticket
             test).
@@ -76,9 +84,14 @@ class Settings:
     steps_per_epoch: int | None = None
     depth: int | None = None
     width: float | None = None
+    dropout: float | None = None
+    train_examples: int | None = None
+    label_noise: float | None = None
     target: int | float | None = None
+    period: int | str | None = None
     pattern: str = "element"
     distribution: str = "uniform"
+    last_layer_at_least: int | None = None
     stop_at: int | None = None
     mask_from: str | None = None
     init_from: str | None = None
@@ -97,6 +110,11 @@ class Settings:
             parts.append(self.pattern.replace(":", "of"))  # a name of a folder
         if self.distribution != "uniform":
             parts.append(self.distribution)
+        if self.last_layer_at_least is not None:
+            parts.append(f"last{self.last_layer_at_least}")
+        for word, value in (("dropout", self.dropout), ("first", self.train_examples), ("noise", self.label_noise)):
+            if value is not None:
+                parts.append(f"{word}{value:g}")
         if self.precision != "float32":
             parts.append(self.precision)
         if self.stop_at is not None:
@@ -148,6 +166,8 @@ def resolve(settings: Settings) -> tuple[Settings, Recipe]:
         sparsity=method.sparsity(recipe),
         epochs=recipe.epochs if settings.mask_from else method.epochs(recipe),  # as long as DSR
         batch_size=recipe.batch_size,
+        dropout=recipe.dropout,
+        label_noise=recipe.label_noise,
     )
     if "width" in signature(NETWORKS[settings.model]).parameters:
         settings = _with_defaults(settings, width=recipe.width if settings.model == recipe.model else 1.0)
@@ -167,8 +187,8 @@ def _with_mask(settings: Settings) -> Settings:
     """The settings of a run with the mask of another, of the same network on the same data."""
     _require(settings.method == "static", settings, "method", "static beside --mask_from: the mask does not change")
     origin = read_origin(settings.mask_from, "mask_from")
-    for name in ("model", "dataset", "depth", "width", "sparsity"):
-        given, there = getattr(settings, name), origin[name]
+    for name in (*_DATA, "model", "dataset", "depth", "width", "sparsity"):
+        given, there = getattr(settings, name), origin.get(name)
         if given is not None and given != there:
             raise ValueError(f"--mask_from is of a run with {name}={there}. Received: --{name}={given}. Leave it out.")
     if settings.init_from is None:
@@ -189,9 +209,11 @@ def _with_mask(settings: Settings) -> Settings:
                 f"--mask_from and --init_from must be runs of the same network. Their {', '.join(differing)} differ."
             )
     inherited = {name: origin[name] for name in ("model", "dataset", "depth", "width", "sparsity", "pattern")}
+    inherited |= {name: origin.get(name) for name in _DATA}
     return _with_defaults(dataclasses.replace(settings, **inherited), recipe=origin["recipe"])
 
 
+_DATA = ("dropout", "train_examples", "label_noise")  # version 0.1.0 had none
 _PATTERNS = "element, kernel, fan_in, 4x1 or another block, 2:4 or another N:M"
 
 
@@ -237,7 +259,7 @@ def _check_kinds(settings: Settings) -> None:
 
 def _check_values(settings: Settings, method: Method) -> None:
     _require(0 <= settings.sparsity < 1, settings, "sparsity", "in [0, 1): the share of kernel weights that are zero")
-    for name in ("epochs", "batch_size", "steps_per_epoch"):
+    for name in ("epochs", "batch_size", "steps_per_epoch", "train_examples"):
         value = getattr(settings, name)
         _require(value is None or value >= 1, settings, name, "at least 1")
         _require(value is None or value <= LARGEST_STEP, settings, name, f"at most {LARGEST_STEP}")
@@ -246,6 +268,11 @@ def _check_values(settings: Settings, method: Method) -> None:
         _require(settings.width is None, settings, "width", f"left out: --model={settings.model} has one size")
     _require(settings.width is None or settings.width > 0, settings, "width", "positive")
     _require(settings.width is None or settings.width <= WIDEST, settings, "width", f"at most {WIDEST:,}")
+    dropout, noise = settings.dropout, settings.label_noise
+    if "dropout" not in signature(NETWORKS[settings.model]).parameters:
+        _require(dropout is None, settings, "dropout", f"left out: --model={settings.model} has none")
+    _require(dropout is None or 0 <= dropout < 1, settings, "dropout", "in [0, 1): the fraction of hidden units")
+    _require(noise is None or 0 <= noise <= 1, settings, "label_noise", "in [0, 1]: the share of labels")
     if method.kernels == "tied":
         _require(
             settings.sparsity > 0, settings, "sparsity", f"above 0 with --method={settings.method}: it ties weights"
@@ -265,12 +292,12 @@ def _check_values(settings: Settings, method: Method) -> None:
     else:
         is_target = 0 < settings.target < 1 or (is_whole(settings.target) and 1 <= settings.target <= LARGEST_STEP)
         _require(is_target, settings, "target", "a number of weights, or a fraction of the active ones, in (0, 1)")
-    _require(
-        _is_pattern(settings.pattern),
-        settings,
-        "pattern",
-        _PATTERNS,
-    )
+    if not method.has_period:
+        _require(settings.period is None, settings, "period", f"left out: --method={settings.method} has none")
+    else:
+        is_period = is_whole(settings.period) and 1 <= settings.period <= LARGEST_STEP
+        _require(is_period or settings.period in (None, "recipe"), settings, "period", "steps, at least 1, or 'recipe'")
+    _require(_is_pattern(settings.pattern), settings, "pattern", _PATTERNS)
     if settings.pattern != "element":
         _require(method.has_units, settings, "pattern", f"left out: --method={settings.method} has single weights only")
     _require(settings.distribution in DISTRIBUTIONS, settings, "distribution", f"one of {', '.join(DISTRIBUTIONS)}")
@@ -279,6 +306,8 @@ def _check_values(settings: Settings, method: Method) -> None:
         _require(
             has_shares, settings, "distribution", f"left out: no mask is drawn for it by --method={settings.method}"
         )
+    if settings.last_layer_at_least is not None:
+        _check_last_layer(settings, method)
     if settings.stop_at is not None:
         _require(method.moves, settings, "stop_at", f"left out: --method={settings.method} moves no weights")
         _require(settings.stop_at >= 0, settings, "stop_at", "an epoch, at least 0")
@@ -286,6 +315,16 @@ def _check_values(settings: Settings, method: Method) -> None:
         _require(settings.init_from is None, settings, "init_from", "left out without --mask_from")
     if settings.resume and settings.overwrite:
         raise ValueError("Pass --resume to go on with a run or --overwrite to start it again. Received: both.")
+
+
+def _check_last_layer(settings: Settings, method: Method) -> None:
+    name = "last_layer_at_least"
+    is_drawn = method.kernels == "sparse" and settings.mask_from is None
+    _require(is_drawn, settings, name, f"left out: no mask of layers is drawn for it by --method={settings.method}")
+    is_alone = settings.distribution == "uniform" and settings.pattern == "element"
+    _require(is_alone, settings, name, "left out beside --distribution and --pattern")
+    is_number = 1 <= settings.last_layer_at_least <= LARGEST_STEP
+    _require(is_number, settings, name, f"a number of weights, from 1 to {LARGEST_STEP}")
 
 
 def _require(condition: bool, settings: Settings, name: str, expected: str) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import keras
 
+from keras_dsr.arguments import is_whole
 from keras_dsr.weights.sparse_weight import SparseWeight
 
 if TYPE_CHECKING:
@@ -24,15 +25,15 @@ class Plan(NamedTuple):
         recipe: the recipe.
         settings: resolved `Settings`.
         steps: int, steps in an epoch.
-        weights: the sparse weights of the network.
-        data: the data set, for a method that looks at examples.
+        data: the data set.
+        weights: the sparse weights of the network, once it is built.
     """
 
     recipe: "Recipe"
     settings: "Settings"
     steps: int
-    weights: Sequence[SparseWeight]
-    data: "Data | None" = None
+    data: "Data"
+    weights: Sequence[SparseWeight] = ()
 
     @property
     def method(self) -> "Method":
@@ -43,6 +44,16 @@ class Plan(NamedTuple):
     def stretch(self) -> float:
         """Epochs of this run in one epoch of the recipe's schedule."""
         return self.settings.epochs / (self.recipe.epochs * self.method.rounds)
+
+    @property
+    def steps_of_recipe(self) -> int:
+        """Steps in an epoch of the recipe's own."""
+        return max(1, self.data.train_examples // self.recipe.batch_size)
+
+    @property
+    def pace(self) -> float:
+        """Steps of this run in one step of the recipe's schedule."""
+        return self.stretch * self.steps / self.steps_of_recipe
 
     @property
     def stop_at(self) -> int:
@@ -63,6 +74,18 @@ class Plan(NamedTuple):
             values.setdefault(round(start * self.stretch * steps), value)
         return list(values.items())
 
+    def periods(self, marks: Marks) -> list[tuple[int, int]]:
+        """Steps between reallocations by epoch of this run, of which a short one has as many as the recipe's own.
+
+        Args:
+            marks: those of the recipe.
+        """
+        asked = self.settings.period
+        if is_whole(asked):
+            return [(0, asked)]
+        pace = 1.0 if asked == "recipe" else self.pace
+        return [(epoch, max(1, round(period * pace))) for epoch, period in self.at(marks)]
+
 
 @dataclasses.dataclass(frozen=True)
 class Method:
@@ -74,20 +97,20 @@ class Method:
             begin with every weight; `"wrapped"`, stock layers that a `SparseOptimizer` keeps sparse; `"scored"`, sparse
             where stock layers' first weights are worth most.
         has_target: whether the user says how many weights move in a reallocation.
+        has_period: whether the user may say how many steps lie between reallocations.
         moves: whether it moves weights, until `stop_at`.
         every_step: whether its callback acts at every step.
         rounds: int, how many times a run goes through the recipe's learning rates.
         has_phases: whether it goes through them in each of its phases instead, and has no budget to keep.
-        weight_decay: whether it has the recipe's weight decay.
     """
 
     kernels: ClassVar[str] = "sparse"
     has_target: ClassVar[bool] = False
+    has_period: ClassVar[bool] = False
     moves: ClassVar[bool] = False
     every_step: ClassVar[bool] = False
     rounds: ClassVar[int] = 1
     has_phases: ClassVar[bool] = False
-    weight_decay: ClassVar[bool] = True
 
     def numbers(self) -> dict:
         """What a run is resumed with, for its config.json."""
@@ -129,8 +152,17 @@ class Method:
         """How much moves in a reallocation where the user does not say it; None if `has_target` is false."""
         return None
 
-    def periods(self, recipe: "Recipe", epochs: int, steps: int) -> list[int]:
-        """All the numbers of steps between reallocations that a run of these epochs and steps in an epoch may have."""
+    def regularizer(self, weight_decay: float) -> keras.regularizers.Regularizer | None:
+        """What adds to the gradient of the kernels.
+
+        Args:
+            weight_decay: of the recipe.
+        """
+        # PyTorch's weight decay, which the paper uses, is the gradient of half the squared norm; L2 has no half.
+        return keras.regularizers.L2(weight_decay / 2) if weight_decay else None
+
+    def periods(self, plan: Plan) -> list[tuple[int, int]]:
+        """Steps between its callback's actions, by epoch; none if it acts at every step or never."""
         return []
 
     def callback(self, plan: Plan) -> keras.callbacks.Callback | None:

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+import keras
+
 from keras_dsr import Reallocate, methods
 from keras_dsr.arguments import is_whole
 from train.experiment.pattern import pattern_of
@@ -18,14 +20,15 @@ class Moving(Method):
     """
 
     moves = True
+    has_period = True
     period: Marks = ((0, 100),)
 
-    def periods(self, recipe, epochs: int, steps: int) -> list[int]:
-        return [int(period) for _, period in self.period]
+    def periods(self, plan: Plan) -> list[tuple[int, int]]:
+        return plan.periods(self.period)
 
     def reallocate(self, plan: Plan, method: methods.Method) -> Reallocate:
         """The callback, for what decides."""
-        return Reallocate(method, period=plan.at(self.period), stop_at=plan.stop_at, seed=plan.settings.seed)
+        return Reallocate(method, period=self.periods(plan), stop_at=plan.stop_at, seed=plan.settings.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +137,7 @@ class CHTs(Moving):
 
 @dataclasses.dataclass(frozen=True)
 class SNFS(Method):
-    """The method of Dettmers & Zettlemoyer (arXiv 1907.04840): once an epoch, its fraction falling to 0 at the end.
+    """The method of Dettmers & Zettlemoyer (arXiv 1907.04840): once an epoch of the recipe, its fraction falling to 0.
 
     Attributes:
         relative_to_output: as `RigL`.
@@ -142,14 +145,15 @@ class SNFS(Method):
 
     kernels = "wrapped"
     moves = True
+    has_period = True
     relative_to_output: bool = False
 
-    def periods(self, recipe, epochs: int, steps: int) -> list[int]:
-        return [steps]
+    def periods(self, plan: Plan) -> list[tuple[int, int]]:
+        return plan.periods(((0, plan.steps_of_recipe),))
 
     def callback(self, plan: Plan) -> Reallocate:
         method = methods.SNFS(end_step=plan.step_at(1.0), relative_to_output=self.relative_to_output)
-        return Reallocate(method, period=plan.steps, stop_at=plan.stop_at, seed=plan.settings.seed)
+        return Reallocate(method, period=self.periods(plan), stop_at=plan.stop_at, seed=plan.settings.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,16 +162,21 @@ class DeepR(Method):
 
     Attributes:
         temperatures: of its noise, by epoch.
-        l1: the L1 penalty.
-        learning_rate: eta, of its noise and its penalty.
+        l1: the L1 penalty, outside of the optimizer.
+        learning_rate: eta, of its noise and of that penalty.
+        l1_in_gradient: an L1 penalty that goes through the optimizer, its rate and momentum, as the authors of DSR have
+            it.
     """
 
     moves = True
     every_step = True
-    weight_decay = False
     temperatures: Marks = ((0, 1e-5),)
     l1: float = 1e-5
     learning_rate: float = 0.01
+    l1_in_gradient: float = 0.0
+
+    def regularizer(self, weight_decay: float) -> keras.regularizers.Regularizer | None:
+        return keras.regularizers.L1(self.l1_in_gradient) if self.l1_in_gradient else None
 
     def callback(self, plan: Plan) -> Reallocate:
         temperature = plan.at(self.temperatures, plan.steps)

@@ -23,14 +23,18 @@ class Own(Method):
     def every_step(self) -> bool:
         return self.method.every_step
 
+    @property
+    def has_period(self) -> bool:
+        return not self.every_step
+
     def numbers(self) -> dict:
         return {"method": described(self.method)}
 
-    def periods(self, recipe, epochs: int, steps: int) -> list[int]:
-        return recipe.method("dsr").periods(recipe, epochs, steps)
+    def periods(self, plan: Plan) -> list[tuple[int, int]]:
+        return plan.recipe.method("dsr").periods(plan)
 
     def callback(self, plan: Plan) -> Reallocate:
-        timing = {} if self.every_step else {"period": plan.at(plan.recipe.method("dsr").period)}
+        timing = {} if self.every_step else {"period": self.periods(plan)}
         return Reallocate(self.method, **timing, stop_at=plan.stop_at, seed=plan.settings.seed)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from keras_dsr import Reallocate, methods
 from keras_dsr.ops.initial_masks import active_units
-from train.methods.base import Method, Plan
+from train.methods.base import Marks, Method, Plan
 
 PRUNINGS = 20  # as in the paper of DSR
 
@@ -24,13 +24,13 @@ class Compressed(Method):
     schedule: str = "polynomial"
     last_kernel_at_most: float | None = None
 
-    def periods(self, recipe, epochs: int, steps: int) -> list[int]:
-        stretch = epochs / (recipe.epochs * self.rounds)
-        return [max(1, round(recipe.learning_rates[1][0] * stretch * steps / PRUNINGS))]
+    def periods(self, plan: Plan) -> list[tuple[int, int]]:
+        high = plan.recipe.learning_rates[1][0] * plan.stretch * plan.steps
+        return [(0, max(1, round(high / PRUNINGS)))]
 
     def callback(self, plan: Plan) -> Reallocate:
         epochs, steps = plan.settings.epochs, plan.steps
-        (period,) = self.periods(plan.recipe, epochs, steps)
+        ((_, period),) = self.periods(plan)
         begin = round(epochs / self.rounds * steps)
         sizes = [weight.size for weight in plan.weights]
         method = methods.GradualPruning(
@@ -47,20 +47,21 @@ class GraNet(Method):
     """Gradual pruning with regeneration, of Liu et al., NeurIPS 2021 (arXiv 2106.10404), from a dense network.
 
     Attributes:
-        period: steps between updates.
+        period: steps between updates, by epoch.
         ends: the fraction of the training after which the number stays.
         fraction: of what is left that is dropped and grown at first.
         scope: `"global"` or `"tensor"`, whose smallest weights are pruned.
     """
 
     kernels = "full"
-    period: int = 100
+    has_period = True
+    period: Marks = ((0, 100),)
     ends: float = 0.5
     fraction: float = 0.5
     scope: str = "global"
 
-    def periods(self, recipe, epochs: int, steps: int) -> list[int]:
-        return [self.period]
+    def periods(self, plan: Plan) -> list[tuple[int, int]]:
+        return plan.periods(self.period)
 
     def callback(self, plan: Plan) -> Reallocate:
         method = methods.GraNet(
@@ -69,7 +70,7 @@ class GraNet(Method):
             fraction=self.fraction,
             scope=self.scope,
         )
-        return Reallocate(method, period=self.period, seed=plan.settings.seed)
+        return Reallocate(method, period=self.periods(plan), seed=plan.settings.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +93,8 @@ class ACDC(Method):
     def _phase(self, plan: Plan) -> int:
         return max(1, (plan.step_at(self.ends) - plan.step_at(self.begins)) // self.phases)
 
-    def periods(self, recipe, epochs: int, steps: int) -> list[int]:
-        return [steps]
+    def periods(self, plan: Plan) -> list[tuple[int, int]]:
+        return [(0, plan.steps)]
 
     def callback(self, plan: Plan) -> Reallocate:
         method = methods.ACDC(
@@ -103,7 +104,7 @@ class ACDC(Method):
             end_step=plan.step_at(self.ends),
             scope=self.scope,
         )
-        return Reallocate(method, period=plan.steps, seed=plan.settings.seed)
+        return Reallocate(method, period=self.periods(plan), seed=plan.settings.seed)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ from train.recipes import (
     deep_speech_2_wsj,
     deep_speech_spoken_digit,
     deep_speech_wsj,
+    dsd_noisy_labels,
     googlenet_imagenet2012,
     hello_edge_keywords,
     lenet_5_cifar10,
@@ -26,6 +27,7 @@ from train.recipes.recipe import Recipe
 RECIPES: dict[str, Recipe] = {
     "lenet_digits": lenet_digits.RECIPE,
     "lenet_mnist": lenet_mnist.RECIPE,
+    "dsd_noisy_labels": dsd_noisy_labels.RECIPE,
     "lenet_5_cifar10": lenet_5_cifar10.RECIPE,
     "wide_resnet_cifar10": wide_resnet_cifar10.RECIPE,
     "alexnet_imagenet2012": alexnet_imagenet2012.RECIPE,

@@ -31,7 +31,7 @@ RECIPE = Recipe(
         "snfs": SNFS(relative_to_output=True),
         "straight_through": StraightThrough(decay=5e-3, relative_to_output=True),
         "top_kast": TopKAST(decay=5e-3, relative_to_output=True),
-        "granet": GraNet(period=36),
+        "granet": GraNet(period=((0, 36),)),
         "compressed": Compressed(last_kernel_at_most=0.9),
         **dsd(sparsities=(0.5,), dense=(60,), sparse=(30,), final=30),
     },

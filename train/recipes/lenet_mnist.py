@@ -22,7 +22,7 @@ RECIPE = Recipe(
     methods={
         "dsr": DSR(target=600),
         "set": SET(target=600),
-        "deepr": DeepR(temperatures=((0, 1e-5), (4, 1e-8), (12, 1e-12), (21, 1e-15))),
+        "deepr": DeepR(temperatures=((0, 1e-5), (4, 1e-8), (12, 1e-12), (21, 1e-15)), l1=0.0, l1_in_gradient=1e-4),
         "rigl": RigL(relative_to_output=True),
         # 1,500 of the 98,000 steps of its paper are 275 of the 18,000 here.
         "itop": RigL(fraction=0.5, ends=1.0, period=((0, 275),), relative_to_output=True),

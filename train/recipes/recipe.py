@@ -25,6 +25,8 @@ class Recipe:
         stop_at: the epoch of the last reallocation (of every method that moves weights); None: when 95% are over.
         clip: number, the norm of all gradients together above which they are scaled down to it; None: they never are.
         optimizer: `"adam"`; None: gradient descent with Nesterov momentum of 0.9.
+        dropout: float, the fraction of hidden units that are dropped in training; None: none.
+        label_noise: float, the share of labels to train on that are wrong; None: none.
         width: number, the width of the network (see `Settings`).
         steps_per_execution: int, at most so many steps run in one call of TensorFlow; it changes no result.
     """
@@ -40,6 +42,8 @@ class Recipe:
     stop_at: float | None = None
     clip: float | None = None
     optimizer: str | None = None
+    dropout: float | None = None
+    label_noise: float | None = None
     width: float = 1.0
     steps_per_execution: int = 1
 

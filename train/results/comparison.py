@@ -13,7 +13,7 @@ from train.results.results import Result, spoken
 from train.storage.run_folder import write_rows, write_text
 
 
-def write(out: Path, runs: Sequence, results: Sequence[Result], console: Console) -> None:
+def write(out: Path, runs: Sequence, results: Sequence[Result], console: Console, against: str | None = None) -> None:
     """Write `table.md`, `table.csv` and the plots that there are data for, and print the table.
 
     Args:
@@ -21,6 +21,7 @@ def write(out: Path, runs: Sequence, results: Sequence[Result], console: Console
         runs: of `train.compare.Entry`.
         results: of the runs, in the same order.
         console: where to print.
+        against: a method that all others are compared with, seed by seed; None: none is.
     """
     seeds = len({run.settings.seed for run in runs})
     title = f"{runs[0].settings.model} on {runs[0].settings.dataset}{f', {seeds} seeds' if seeds > 1 else ''}"
@@ -32,8 +33,14 @@ def write(out: Path, runs: Sequence, results: Sequence[Result], console: Console
     tables = [_details(groups)]
     if len(sparsities) > 1:
         tables.insert(0, _matrix(groups))
+    shown = [_printable(title, *tables[0])]
+    if against is not None:
+        differences = _differences(groups, against)
+        tables.append(differences)
+        shown.append(_printable(f"test {spoken(results[0].score)} minus that of {against}, by pairs", *differences))
     write_text(out / "table.md", "\n".join([f"{title}\n", *(_markdown(*table) for table in tables)]))
-    console.print(_printable(title, *tables[0]))
+    for table in shown:
+        console.print(table)
 
     _plot(out, title, groups, sparsities, pairs)
 
@@ -129,6 +136,26 @@ def _details(groups: dict) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         )
     score = f"test {spoken(result.score)}"
     return ("method", "sparsity", "epochs", "active weights", "parameters", score, "model.keras"), rows
+
+
+def _differences(groups: dict, against: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """What each method has more than another, in pairs of equal seeds, and how likely that is by chance alone."""
+    from scipy.stats import ttest_rel
+
+    others = {sparsity: members for (method, sparsity), members in groups.items() if method == against}
+    rows = []
+    for (method, sparsity), members in groups.items():
+        if method == against or not (sparsity in others or len(others) == 1):
+            continue
+        there = others.get(sparsity) or next(iter(others.values()))
+        by_seed = {run.settings.seed: result.test_score for run, result in there}
+        pairs = [(result.test_score, by_seed[run.settings.seed]) for run, result in members]
+        mean, deviation = _mean_and_deviation([100 * (one - other) for one, other in pairs])
+        spread = ("", "")
+        if len(pairs) > 1:
+            spread = f"{deviation / len(pairs) ** 0.5:.2f}", f"{ttest_rel(*zip(*pairs)).pvalue:.2g}"
+        rows.append((method, f"{sparsity:g}", f"{mean:+.2f}", *spread, f"{len(pairs)}"))
+    return ("method", "sparsity", "difference", "standard error", "p (paired t-test)", "pairs"), rows
 
 
 def _record(run, result: Result) -> dict:

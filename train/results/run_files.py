@@ -85,6 +85,7 @@ def read_config(path: pathlib.Path) -> dict:
     config = _checked(path, read_json(path), _CONFIG, "settings")
     if "granularity" in config["settings"]:  # what version 0.1.0 called the pattern
         config["settings"]["pattern"] = config["settings"].pop("granularity")
+    config["settings"].setdefault("period", "recipe")  # periods were in steps, however long a run
     return config
 
 

@@ -1,5 +1,8 @@
 """The stream is a function of (seed, epoch, position): a restart sees the same bits."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -127,6 +130,105 @@ def test_the_colors_of_cifar10_are_normalized(prepared_data):
     images, _ = read(InMemory(*split, *split, **PREPARATION["cifar10"]).test())
     assert images.shape == (10_000, 32, 32, 3)
     assert np.abs(images.mean((0, 1, 2))).max() < 0.05 and np.abs(images.std((0, 1, 2)) - 1).max() < 0.05
+
+
+def test_the_first_examples_can_be_taken_alone(colored):
+    few = colored.first(7)
+    assert few.train_examples == 7
+    np.testing.assert_array_equal(few.train_images, colored.train_images[:7])
+    np.testing.assert_array_equal(few.train_labels, np.arange(7))
+    np.testing.assert_array_equal(few.test_labels, colored.test_labels)
+    for wrong in (0, 41):
+        with pytest.raises(ValueError, match=rf"--train_examples must be from 1 to 40, .*Received: .*={wrong}"):
+            colored.first(wrong)
+
+
+@pytest.mark.parametrize(("share", "wrong"), [(0.0, 0), (0.2, 288), (0.4, 576), (1.0, 1440)])
+def test_so_many_labels_are_wrong_and_those_of_the_test_are_right(share, wrong):
+    data = digits()
+    noisy = data.with_wrong_labels(share, seed=3)
+    differ = noisy.train_labels != data.train_labels
+    assert differ.sum() == wrong
+    assert set(noisy.train_labels) == set(range(10))
+    np.testing.assert_array_equal(noisy.test_labels, data.test_labels)
+    np.testing.assert_array_equal(noisy.train_labels, data.with_wrong_labels(share, seed=3).train_labels)
+    if wrong:
+        shifts = np.bincount((noisy.train_labels - data.train_labels)[differ] % 10, minlength=10)
+        assert shifts[0] == 0 and shifts[1:].min() > 0.5 * wrong / 9
+        assert (noisy.train_labels != data.with_wrong_labels(share, seed=4).train_labels).any()
+
+
+def store(folder, images: np.ndarray):
+    """A data set of these images and their numbers, as TFDS prepares it; its builder."""
+    import tensorflow_datasets as tfds
+
+    features = {"image": tfds.features.Image(shape=images.shape[1:]), "label": tfds.features.ClassLabel(num_classes=40)}
+
+    with tfds.core.registered.skip_registration():
+
+        class Few(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
+            pkg_dir_path = folder  # where it would have a description
+
+            def _info(self):
+                return tfds.core.DatasetInfo(
+                    builder=self,
+                    features=tfds.features.FeaturesDict(features),
+                    supervised_keys=("image", "label"),
+                    disable_shuffling=True,
+                )
+
+            def _split_generators(self, manager):
+                return {"train": self._generate_examples()}
+
+            def _generate_examples(self):
+                return enumerate({"image": image, "label": number} for number, image in enumerate(images))
+
+    folder.mkdir(exist_ok=True)
+    Few(data_dir=folder).download_and_prepare()
+    return find_builder("few", str(folder))
+
+
+def decoded(builder, split="train") -> np.ndarray:
+    images, labels = read_split(builder, split)
+    assert images.dtype == np.uint8 and labels.dtype == np.int64 and list(labels) == list(range(len(images)))
+    return images
+
+
+def test_images_are_decoded_once_and_kept_beside_their_files(colored, tmp_path):
+    images = colored.train_images
+    builder = store(tmp_path, images)
+    kept = Path(builder.data_dir) / "train.npz"
+    np.testing.assert_array_equal(decoded(builder), images)
+    with np.load(kept) as arrays:
+        others = {**arrays, "images": 255 - images}
+    np.savez(kept, **others)
+    np.testing.assert_array_equal(decoded(builder), 255 - images)  # which shows that nothing is decoded again
+    np.testing.assert_array_equal(decoded(builder, "train[:7]"), images[:7])
+    assert sorted(path.name for path in Path(builder.data_dir).glob("*.npz")) == ["train-7.npz", "train.npz"]
+
+
+def test_what_is_kept_of_other_files_or_damaged_is_decoded_again(colored, tmp_path):
+    images = colored.train_images
+    builder = store(tmp_path / "first", images)
+    kept = Path(builder.data_dir) / "train.npz"
+    decoded(builder)
+    whole = kept.read_bytes()
+    at = whole.index(images.tobytes()[:50]) + 20
+    for damaged in (whole[:at], whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :], b""):
+        kept.write_bytes(damaged)
+        np.testing.assert_array_equal(decoded(builder), images)
+        assert kept.read_bytes() == whole
+    (file,) = builder.info.splits["train"].filepaths
+    other = store(tmp_path / "second", 255 - images)
+    shutil.copy(other.info.splits["train"].filepaths[0], file)
+    np.testing.assert_array_equal(decoded(builder), 255 - images)
+
+
+def test_a_folder_that_cannot_be_written_to_is_read_all_the_same(colored, tmp_path):
+    builder = store(tmp_path, colored.train_images)
+    (Path(builder.data_dir) / "train.npz" / "in_the_way").mkdir(parents=True)
+    np.testing.assert_array_equal(decoded(builder), colored.train_images)
 
 
 def test_a_data_set_that_is_not_there_is_refused(tmp_path):

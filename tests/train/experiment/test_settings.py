@@ -3,14 +3,18 @@
 import dataclasses
 
 import keras
+import numpy as np
 import pytest
 
+from train.data.in_memory import InMemory
 from train.experiment.network import learning_rates
 from train.experiment.settings import Settings, resolve
 from train.methods import METHODS, Plan
 from train.recipes import RECIPES, find_recipe
 
 pytestmark = pytest.mark.once
+PIXELS, LABELS = np.zeros((50_000, 1, 1, 1), "uint8"), np.zeros(50_000, "int64")
+CIFAR10 = InMemory(PIXELS, LABELS, PIXELS, LABELS, mean=(0.0,), std=(1.0,))  # as far as lengths go
 
 
 def test_a_recipe_fills_in_what_is_not_given():
@@ -38,6 +42,7 @@ def test_a_named_recipe_serves_another_data_set():
 
 
 OTHERS = {  # second recipes for the same network and data set, and which one is the default
+    "dsd_noisy_labels": "lenet_digits",
     "googlenet_first_version": "googlenet_imagenet2012",
     "vgg_16_first_version": "vgg_16_imagenet2012",
     "resnet_50_first_version": "resnet_50_imagenet2012",
@@ -90,15 +95,22 @@ def test_the_marks_of_dsr_stretch_with_the_epochs():
 
     def callback_of(**given):
         settings, _ = resolve(Settings(model="wide_resnet", dataset="cifar10", **given))
-        return recipe.method("dsr").callback(Plan(recipe, settings, 500, []))
+        return recipe.method("dsr").callback(Plan(recipe, settings, settings.steps_per_epoch or 500, CIFAR10))
 
     callback = callback_of(epochs=400)
     assert callback.stop_at == 380
     assert callback_of(epochs=400, stop_at=7).stop_at == 7 and callback_of(epochs=400, stop_at=0).stop_at == 0
-    assert [callback._period_at(epoch) for epoch in (0, 49, 50, 160, 280)] == [100, 100, 200, 400, 800]
+    epochs = (0, 49, 50, 160, 280)
+    assert [callback._period_at(epoch) for epoch in epochs] == [200, 200, 400, 800, 1600]
+    callback = callback_of(epochs=400, steps_per_epoch=50)  # a fifth of the steps, and as many reallocations
+    assert [callback._period_at(epoch) for epoch in epochs] == [20, 20, 40, 80, 160]
+    callback = callback_of(epochs=400, period="recipe")
+    assert [callback._period_at(epoch) for epoch in epochs] == [100, 100, 200, 400, 800]
+    callback = callback_of(epochs=400, period=30)
+    assert [callback._period_at(epoch) for epoch in epochs] == [30] * 5
     # squeezed into two epochs, several marks fall together and the first wins
     callback = callback_of(epochs=2)
-    assert [callback._period_at(epoch) for epoch in (0, 1)] == [100, 400]
+    assert [callback._period_at(epoch) for epoch in (0, 1)] == [1, 4]
 
 
 @pytest.mark.parametrize(
@@ -125,6 +137,29 @@ def test_the_marks_of_dsr_stretch_with_the_epochs():
         ({"method": "dense", "sparsity": 0.9}, "--sparsity must be left out, or 0, with --method=dense"),
         ({"method": "static", "target": 5}, "--target must be left out: --method=static has none"),
         ({"method": "deepr", "target": 5}, "--target must be left out: --method=deepr has none. Received: --target=5"),
+        (
+            {"method": "static", "period": 5},
+            "--period must be left out: --method=static has none. Received: --period=5",
+        ),
+        ({"method": "deepr", "period": "recipe"}, "--period must be left out: --method=deepr has none"),
+        ({"period": 0}, "--period must be steps, at least 1, or 'recipe'. Received: --period=0"),
+        ({"period": "often"}, "--period must be steps, at least 1, or 'recipe'. Received: --period=often"),
+        ({"last_layer_at_least": 0}, "--last_layer_at_least must be a number of weights, from 1 to .*Received: .*=0"),
+        (
+            {"method": "rigl", "last_layer_at_least": 9},
+            "--last_layer_at_least must be left out: no mask of layers is drawn for it by --method=rigl",
+        ),
+        (
+            {"distribution": "erk", "last_layer_at_least": 9},
+            "--last_layer_at_least must be left out beside --distribution and --pattern",
+        ),
+        ({"dropout": 1.0}, r"--dropout must be in \[0, 1\): the fraction of hidden units. Received: --dropout=1.0"),
+        ({"dropout": float("nan")}, r"--dropout must be in \[0, 1\).*Received: --dropout=nan"),
+        (
+            {"model": "wide_resnet", "dataset": "cifar10", "dropout": 0.3},
+            "--dropout must be left out: --model=wide_resnet has none. Received: --dropout=0.3",
+        ),
+        ({"label_noise": 1.2}, r"--label_noise must be in \[0, 1\]: the share of labels. Received: --label_noise=1.2"),
         ({"distribution": "er"}, "--distribution must be one of uniform, erk. Received: --distribution=er"),
         (
             {"method": "compressed", "distribution": "erk"},
@@ -174,6 +209,12 @@ def test_what_cannot_be_is_refused(given, message):
         ({"pattern": "4x1"}, "dsr-0.98-4x1-seed0"),
         ({"method": "set", "pattern": "2:4", "sparsity": 0.5}, "set-0.5-2of4-seed0"),
         ({"method": "rigl", "distribution": "erk"}, "rigl-0.98-erk-seed0"),
+        ({"method": "set", "last_layer_at_least": 100}, "set-0.98-last100-seed0"),
+        (
+            {"dropout": 0.3, "train_examples": 1000, "label_noise": 0.2},
+            "dsr-0.98-dropout0.3-first1000-noise0.2-seed0",
+        ),
+        ({"recipe": "dsd_noisy_labels", "method": "dense"}, "dense-noise0.4-seed0"),
     ],
 )
 def test_the_name_tells_a_run_from_others(given, name):

@@ -20,7 +20,7 @@ from train.methods.pruning import compressed_sparsities
 from train.recipes import RECIPES
 from train.run import execute, prepare, train
 
-SHORT = Settings(epochs=2, steps_per_epoch=36)  # DSR and SET move weights at the end of each of the two epochs
+SHORT = Settings(epochs=2, steps_per_epoch=36)  # so short that methods with a period act at every step
 AT_INITIALIZATION = {"snip", "grasp", "synflow"}
 FIXED = {"static", *AT_INITIALIZATION}
 ACROSS = {"dsr", "snfs", *AT_INITIALIZATION}  # whose layers do not all have the same sparsity
@@ -93,7 +93,7 @@ def test_the_thin_network_is_as_large_as_the_sparse_one_with_its_masks(trained):
 
 def test_the_banks_of_the_hashed_network_share_the_budget():
     settings, recipe = resolve(dataclasses.replace(SHORT, method="hashed"))
-    network = build_network(settings, recipe, digits(), steps=36)
+    network = build_network(Plan(recipe, settings, 36, digits()))
     assert [layer.bank.shape[0] for layer in network.prunable] == [384, 600, 20]
     assert (network.active_weights(), network.weights(), network.active()) == (1004, 50_200, {})
 
@@ -172,7 +172,7 @@ def test_after_stop_at_no_weights_move(method, tmp_path):
     result = train(settings)
     assert result.name == f"{method}-0.98-stop1-seed0"
     reallocations = [int(row["dsr_reallocations"]) for row in rows_of(result.folder)]
-    assert reallocations == [36 if method == "deepr" else 1, 0, 0]
+    assert reallocations == [36 if method == "deepr" else 18, 0, 0]  # at every second step, as it is so short
     assert result.changed[1:] == (0.0, 0.0)
 
 
@@ -204,8 +204,8 @@ def test_a_run_too_short_for_twenty_prunings_still_ends_at_its_sparsity(epochs, 
 def test_compressed_prunes_twenty_times_in_its_second_round():
     settings, recipe = resolve(Settings(dataset="digits", recipe="lenet_mnist", method="compressed"))
     assert settings.epochs == 60
-    weights = dsr.sparse_weights(build_network(settings, recipe, digits(), steps=600).model)
-    method = recipe.method("compressed").callback(Plan(recipe, settings, 600, weights)).method
+    weights = dsr.sparse_weights(build_network(Plan(recipe, settings, 600, digits())).model)
+    method = recipe.method("compressed").callback(Plan(recipe, settings, 600, digits(), weights)).method
     assert (method.begin_step, method.end_step) == (30 * 600, 45 * 600)  # until the learning rate falls
 
 
@@ -232,8 +232,8 @@ def test_the_learning_rates_of_two_rounds_repeat():
 )
 def test_the_fraction_that_set_moves(given, fraction):
     settings, recipe = resolve(dataclasses.replace(WIDE_RESNET, method="set", **given))
-    weights = dsr.sparse_weights(build_network(settings, recipe, digits(), steps=4).model)
-    callback = recipe.method("set").callback(Plan(recipe, settings, 4, weights))
+    weights = dsr.sparse_weights(build_network(Plan(recipe, settings, 4, digits())).model)
+    callback = recipe.method("set").callback(Plan(recipe, settings, 4, digits(), weights))
     assert callback.method.fraction == pytest.approx(fraction, rel=1e-3)
 
 
@@ -266,7 +266,7 @@ def test_the_target_by_slices_is_the_recipes():
 def test_the_target_by_blocks_is_of_as_many_weights():
     settings, _ = resolve(dataclasses.replace(WIDE_RESNET, method="dsr", pattern="4x1"))
     assert settings.target == 20_000 // 4
-    built = build_network(settings, RECIPES["wide_resnet_cifar10"], digits(), steps=4)
+    built = build_network(Plan(RECIPES["wide_resnet_cifar10"], settings, 4, digits()))
     assert {weight.pattern for weight in dsr.sparse_weights(built.model)} == {(4, 1)}
 
 
@@ -280,10 +280,39 @@ def test_the_budget_can_be_spread_by_erdos_renyi_kernel(method, tmp_path):
     assert counts == [418, 460, 126]  # in proportion to 64 + 300, 300 + 100 and 100 + 10; 1,004 in all
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("method", ["static", "deepr"])
+def test_the_last_layer_has_as_many_weights_as_are_asked_for(method, tmp_path):
+    settings = dataclasses.replace(SHORT, method=method, last_layer_at_least=100, out=str(tmp_path / "run"))
+    result = train(settings)
+    assert result.name == f"{method}-0.98-last100-seed0"
+    assert [active for _, active, _ in result.layers] == [353, 551, 100]  # 1,004 in all, as without
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("least", [1001, 1003])
+def test_the_last_layer_cannot_have_more_than_there_are(least, tmp_path):
+    settings = dataclasses.replace(SHORT, method="set", last_layer_at_least=least, out=str(tmp_path / "run"))
+    message = rf"--last_layer_at_least must be at most 1,000: the last sparse layer .*Received: .*={least}"
+    with pytest.raises(ValueError, match=message):
+        prepare(settings)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.once
+def test_the_penalty_of_deepr_can_go_through_the_optimizer():
+    settings, recipe = resolve(Settings(dataset="digits", recipe="lenet_mnist", method="deepr"))
+    plan = Plan(recipe, settings, 600, digits())
+    (first, *_) = build_network(plan).prunable
+    assert first.kernel_regularizer.l1 == pytest.approx(plan.method.l1_in_gradient) and plan.method.l1_in_gradient > 0
+    assert plan.method.callback(plan).method.l1 == 0
+
+
+@pytest.mark.once
 def test_rigl_ends_at_three_quarters_of_the_training():
     settings, recipe = resolve(Settings(dataset="digits", recipe="lenet_mnist", method="rigl"))
-    network = build_network(settings, recipe, digits(), steps=600)
-    callback = recipe.method("rigl").callback(Plan(recipe, settings, 600, dsr.sparse_weights(network.model)))
+    plan = Plan(recipe, dataclasses.replace(settings, period="recipe"), 600, digits())
+    callback = plan.method.callback(plan._replace(weights=dsr.sparse_weights(build_network(plan).model)))
     assert (callback.method.fraction, callback.method.end_step) == (0.3, 13_500)
     assert [callback._period_at(epoch) for epoch in (0, 29)] == [100, 100]
 

@@ -37,7 +37,7 @@ class HasNoUpdate(Method):
 number = 7
 """
 # Weights move after 36 steps, in the second epoch, and none after 72, in the third.
-SHORT = Settings(method="own_fading_set:slow", epochs=3, steps_per_epoch=30)
+SHORT = Settings(method="own_fading_set:slow", epochs=3, steps_per_epoch=30, period=36)
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def modules(tmp_path, monkeypatch):
 @pytest.mark.once
 def test_the_command_of_the_page_trains_and_is_resumed(tmp_path):
     (tmp_path / "fading_set.py").write_text(ON_THE_PAGE)
-    flags = ["--method=fading_set:FadingSET", "--epochs=2", "--out=runs/fading"]
+    flags = ["--method=fading_set:FadingSET", "--epochs=2", "--period=36", "--out=runs/fading"]
 
     def run(*more):
         command = [sys.executable, "-m", "train.run", *flags, *more]
