@@ -18,7 +18,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # A notice of mkdocs-material on the future of MkDocs.
 export NO_MKDOCS_2_WARNING ?= 1
 
-.PHONY: train test thorough examples machines keras-oldest keras-nightly lint format docs docs-serve release-check clean
+.PHONY: train test thorough examples results-small machines keras-oldest keras-nightly lint format docs docs-serve release-check clean
 
 train: .venv/ready
 	$(BIN)/python -m train.compare --out=runs/digits
@@ -32,6 +32,10 @@ thorough: .venv/backends
 # Runs the scripts of examples/ on TensorFlow, and writes each one's notebook with what it printed and drew.
 examples: .venv/backends
 	KERAS_BACKEND=tensorflow $(BIN)/python docs/tools/notebooks.py
+
+# Trains a row of each table of docs/results.md again, and compares; DATA_DIR is a folder of prepared TensorFlow Datasets.
+results-small: .venv/ready
+	$(BIN)/python docs/tools/results.py $(if $(DATA_DIR),--data_dir=$(DATA_DIR))
 
 # What files for phones and browsers are run on in `make thorough`: Debian 12, root, node and npm.
 machines:
