@@ -5,6 +5,10 @@ strides; and the zeros in front of the images.
 """
 
 import numba
+import numpy as np
+
+_U = np.uint64  # an index of this type never counts from the end, which numba would look at for each
+_1, _2, _3, _4, _5, _6, _7, _8 = (_U(number) for number in range(1, 9))
 
 # What sums may be reordered and fused for; NaN and infinities stay what they are.
 compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
@@ -26,6 +30,8 @@ def pack(begin, end, last, images, planes, first, stride, layout):
     grid, phases, strides, before = layout
     channels = channels_of(images, last)
     high, wide, deep = images.shape[1:4] if last else images.shape[2:5]
+    to_channel, to_position = (1, channels) if last else (high * wide * deep, 1)
+    flat, step = images.reshape(-1), len(phases) * stride
     for phase in range(len(phases)):
         low, top, at_low = _on_line(deep, grid[2], phases[phase, 2], strides[2], before[2])
         for image in range(begin, end):
@@ -33,19 +39,17 @@ def pack(begin, end, last, images, planes, first, stride, layout):
                 h0 = g0 * strides[0] + phases[phase, 0] - before[0]
                 for g1 in range(grid[1]):
                     h1 = g1 * strides[1] + phases[phase, 1] - before[1]
-                    inside = 0 <= h0 < high and 0 <= h1 < wide
                     at = first + phase * stride + ((image * grid[0] + g0) * grid[1] + g1) * grid[2]
-                    step = len(phases) * stride
-                    for channel in range(channels):
-                        line = planes[at + channel * step : at + channel * step + grid[2]]
-                        for j in range(low if inside else grid[2]):
-                            line[j] = 0
-                        for j in range(top, grid[2] if inside else 0):
-                            line[j] = 0
-                    if inside and top > low:
-                        lines = planes[at + low :]
-                        rows = images[image, h0, h1, at_low:] if last else images[image, :, h0, h1, at_low:].T
-                        _to_lines(rows, strides[2], lines, step, top - low)
+                    if not (0 <= h0 < high and 0 <= h1 < wide and top > low):
+                        _clear(planes, at, step, grid[2], channels)
+                        continue
+                    if low > 0:
+                        _clear(planes, at, step, low, channels)
+                    if top < grid[2]:
+                        _clear(planes, at + top, step, grid[2] - top, channels)
+                    source = image * high * wide * deep * channels + ((h0 * wide + h1) * deep + at_low) * to_position
+                    pitch = strides[2] * to_position
+                    _move(flat, source, pitch, to_channel, planes, at + low, 1, step, top - low, channels)
 
 
 @compiled
@@ -56,25 +60,31 @@ def unpack(begin, end, last, planes, images, stride, layout, channel, channels):
         channel, channels: the channels to read, from this one to the one before that; the planes begin with the first.
     """
     grid, phases, strides, before = layout
+    all_channels = channels_of(images, last)
     high, wide, deep = images.shape[1:4] if last else images.shape[2:5]
+    to_channel, to_position = (1, all_channels) if last else (high * wide * deep, 1)
+    flat, step = images.reshape(-1), len(phases) * stride
     is_whole = len(phases) == strides[0] * strides[1] * strides[2]
     for axis, size in enumerate((high, wide, deep)):
         is_whole = is_whole and (size - 1 + before[axis]) // strides[axis] < grid[axis]
     for image in range(begin, end):
-        own = images[image, :, :, :, channel:channels] if last else images[image, channel:channels]
-        if not is_whole:
-            own[:] = 0
+        own = image * high * wide * deep * all_channels + channel * to_channel
+        if not is_whole and last:
+            images[image, :, :, :, channel:channels] = 0
+        elif not is_whole:
+            images[image, channel:channels] = 0
         for phase in range(len(phases)):
             low, top, at_low = _on_line(deep, grid[2], phases[phase, 2], strides[2], before[2])
             for g0 in range(grid[0]):
                 h0 = g0 * strides[0] + phases[phase, 0] - before[0]
                 for g1 in range(grid[1]):
                     h1 = g1 * strides[1] + phases[phase, 1] - before[1]
-                    if not (0 <= h0 < high and 0 <= h1 < wide):
+                    if not (0 <= h0 < high and 0 <= h1 < wide and top > low):
                         continue
-                    lines = planes[phase * stride + ((image * grid[0] + g0) * grid[1] + g1) * grid[2] + low :]
-                    rows = own[h0, h1, at_low:] if last else own[:, h0, h1, at_low:].T
-                    _from_lines(lines, len(phases) * stride, top - low, rows, strides[2])
+                    at = phase * stride + ((image * grid[0] + g0) * grid[1] + g1) * grid[2] + low
+                    target = own + ((h0 * wide + h1) * deep + at_low) * to_position
+                    pitch = strides[2] * to_position
+                    _move(planes, at, 1, step, flat, target, pitch, to_channel, top - low, channels - channel)
 
 
 @compiled
@@ -86,39 +96,70 @@ def _on_line(size, grid, phase, stride, before):
 
 
 @compiled
-def _to_lines(rows, stride, lines, step, count):
-    """Write every `stride`-th of rows of all channels to a line for each channel.
-
-    Eight rows at a time: more of them, where they lie a power of 2 apart, push each other out of a processor's cache.
-    """
-    for begin in range(0, count, 8):
-        n = min(8, count - begin)
-        for channel in range(rows.shape[1]):
-            line, column = lines[channel * step + begin : channel * step + begin + n], rows[begin * stride :, channel]
-            if stride > 1:
-                for j in range(n):
-                    line[j] = column[j * stride]
-            elif n == 8:
-                for j in range(8):
-                    line[j] = column[j]
-            else:
-                for j in range(n):
-                    line[j] = column[j]
+def _clear(planes, at, step, positions, channels):
+    """Write zeros to some positions of all channels."""
+    at, step, positions = _U(at), _U(step), _U(positions)
+    for _ in range(channels):
+        for position in range(positions):
+            planes[at + position] = 0
+        at += step
 
 
 @compiled
-def _from_lines(lines, step, count, rows, stride):
-    """Read what `_to_lines` has written."""
-    for begin in range(0, count, 8):
-        n = min(8, count - begin)
-        for channel in range(rows.shape[1]):
-            line, column = lines[channel * step + begin : channel * step + begin + n], rows[begin * stride :, channel]
-            if stride > 1:
-                for j in range(n):
-                    column[j * stride] = line[j]
-            elif n == 8:
-                for j in range(8):
-                    column[j] = line[j]
-            else:
-                for j in range(n):
-                    column[j] = line[j]
+def _move(source, s, s_position, s_channel, target, t, t_position, t_channel, positions, channels):
+    """Copy a line of positions of all channels.
+
+    Eight positions at a time: more of them, where they lie a power of 2 apart, push each other out of a processor's
+    cache.
+
+    Args:
+        source, target: flat arrays.
+        s, t: where the first position of the first channel is.
+        s_position, t_position: how far the next position is; one of both is 1.
+        s_channel, t_channel: how far the next channel is.
+    """
+    s, s_channel, t, t_channel = _U(s), _U(s_channel), _U(t), _U(t_channel)
+    count = _U(positions)
+    if s_position == 1 and t_position == 1:
+        for _ in range(channels):
+            for j in range(count):
+                target[t + j] = source[s + j]
+            s, t = s + s_channel, t + t_channel
+    elif t_position == 1:
+        pitch = _U(s_position)
+        while count >= _8:
+            a, b = s, t
+            for _ in range(channels):
+                target[b] = source[a]
+                target[b + _1] = source[a + pitch]
+                target[b + _2] = source[a + _2 * pitch]
+                target[b + _3] = source[a + _3 * pitch]
+                target[b + _4] = source[a + _4 * pitch]
+                target[b + _5] = source[a + _5 * pitch]
+                target[b + _6] = source[a + _6 * pitch]
+                target[b + _7] = source[a + _7 * pitch]
+                a, b = a + s_channel, b + t_channel
+            s, t, count = s + _8 * pitch, t + _8, count - _8
+        for _ in range(channels):
+            for j in range(count):
+                target[t + j] = source[s + j * pitch]
+            s, t = s + s_channel, t + t_channel
+    else:
+        pitch = _U(t_position)
+        while count >= _8:
+            a, b = s, t
+            for _ in range(channels):
+                target[b] = source[a]
+                target[b + pitch] = source[a + _1]
+                target[b + _2 * pitch] = source[a + _2]
+                target[b + _3 * pitch] = source[a + _3]
+                target[b + _4 * pitch] = source[a + _4]
+                target[b + _5 * pitch] = source[a + _5]
+                target[b + _6 * pitch] = source[a + _6]
+                target[b + _7 * pitch] = source[a + _7]
+                a, b = a + s_channel, b + t_channel
+            s, t, count = s + _8, t + _8 * pitch, count - _8
+        for _ in range(channels):
+            for j in range(count):
+                target[t + j * pitch] = source[s + j]
+            s, t = s + s_channel, t + t_channel
