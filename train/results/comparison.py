@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from train.results import plots
+from train.results.differences import differences
 from train.results.results import Result, spoken
 from train.storage.run_folder import write_rows, write_text
 
@@ -35,9 +36,8 @@ def write(out: Path, runs: Sequence, results: Sequence[Result], console: Console
         tables.insert(0, _matrix(groups))
     shown = [_printable(title, *tables[0])]
     if against is not None:
-        differences = _differences(groups, against)
-        tables.append(differences)
-        shown.append(_printable(f"test {spoken(results[0].score)} minus that of {against}, by pairs", *differences))
+        tables.append(differences(groups, against))
+        shown.append(_printable(f"test {spoken(results[0].score)}, differences in pairs of seeds", *tables[-1]))
     write_text(out / "table.md", "\n".join([f"{title}\n", *(_markdown(*table) for table in tables)]))
     for table in shown:
         console.print(table)
@@ -136,26 +136,6 @@ def _details(groups: dict) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         )
     score = f"test {spoken(result.score)}"
     return ("method", "sparsity", "epochs", "active weights", "parameters", score, "model.keras"), rows
-
-
-def _differences(groups: dict, against: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """What each method has more than another, in pairs of equal seeds, and how likely that is by chance alone."""
-    from scipy.stats import ttest_rel
-
-    others = {sparsity: members for (method, sparsity), members in groups.items() if method == against}
-    rows = []
-    for (method, sparsity), members in groups.items():
-        if method == against or not (sparsity in others or len(others) == 1):
-            continue
-        there = others.get(sparsity) or next(iter(others.values()))
-        by_seed = {run.settings.seed: result.test_score for run, result in there}
-        pairs = [(result.test_score, by_seed[run.settings.seed]) for run, result in members]
-        mean, deviation = _mean_and_deviation([100 * (one - other) for one, other in pairs])
-        spread = ("", "")
-        if len(pairs) > 1:
-            spread = f"{deviation / len(pairs) ** 0.5:.2f}", f"{ttest_rel(*zip(*pairs)).pvalue:.2g}"
-        rows.append((method, f"{sparsity:g}", f"{mean:+.2f}", *spread, f"{len(pairs)}"))
-    return ("method", "sparsity", "difference", "standard error", "p (paired t-test)", "pairs"), rows
 
 
 def _record(run, result: Result) -> dict:

@@ -9,7 +9,7 @@ from rich.console import Console
 from scipy import stats
 
 from train.compare import Entry
-from train.experiment.settings import Settings
+from train.experiment.settings import Settings, resolve
 from train.results import comparison
 from train.results.results import Result
 
@@ -23,19 +23,19 @@ SCORES = {
 }
 
 
-def finished(method: str, sparsity: float, seed: int, score: float) -> tuple[Entry, Result]:
-    """A run, and what came out of it."""
-    settings = Settings(model="lenet_300_100", dataset="digits", method=method, sparsity=sparsity, seed=seed, epochs=1)
+def finished(method: str, sparsity: float, seed: int, scores: list[float]) -> tuple[Entry, Result]:
+    """A run, and what came out of it, by epoch."""
+    settings, _ = resolve(Settings(method=method, sparsity=sparsity, seed=seed, epochs=len(scores)))
     rows = (("dense/kernel", 5, 10),) if sparsity else ()
-    changed = (0.1,) if sparsity else ()
-    values = (100, 5_000, 300, 20_000, (score,), changed, rows)
-    return Entry(method, settings), Result(Path(settings.name), settings.name, "accuracy", score, *values)
+    changed = (0.1,) * len(scores) if sparsity else ()
+    values = (100, 5_000, 300, 20_000, tuple(scores), changed, rows)
+    return Entry(method, settings), Result(Path(settings.name), settings.name, "accuracy", scores[-1], *values)
 
 
 def written(tmp_path, against, scores=SCORES) -> tuple[list[list[str]], str]:
     """The cells of the last table that is written, and what is printed."""
     pairs = [
-        finished(method, sparsity, seed, score)
+        finished(method, sparsity, seed, np.atleast_1d(score).tolist())
         for (method, sparsity), members in scores.items()
         for seed, score in enumerate(members)
     ]
@@ -46,33 +46,45 @@ def written(tmp_path, against, scores=SCORES) -> tuple[list[list[str]], str]:
     return cells, console.file.getvalue()
 
 
+HEADER = ["method", "sparsity", "against", "difference", "standard error", "p (paired t-test)", "pairs"]
+
+
 def test_methods_are_compared_seed_by_seed(tmp_path):
     (header, _, *rows), printed = written(tmp_path, "dense")
-    assert header == ["method", "sparsity", "difference", "standard error", "p (paired t-test)", "pairs"]
+    assert header == HEADER
+    rows = [row for row in rows if row[2] == "dense"]
     assert [row[:2] for row in rows] == [["dsr", "0.9"], ["dsr", "0.5"], ["static", "0.9"]]
-    for method, sparsity, difference, error, chance, pairs in rows:
+    for method, sparsity, _, difference, error, chance, pairs in rows:
         differences = 100 * np.subtract(SCORES[method, float(sparsity)], SCORES["dense", 0.0])
         assert float(difference) == pytest.approx(differences.mean(), abs=0.006)
         assert float(error) == pytest.approx(differences.std(ddof=1) / 3**0.5, abs=0.006)
         t = differences.mean() / (differences.std(ddof=1) / 3**0.5)
         assert float(chance) == pytest.approx(2 * stats.t.sf(abs(t), df=2), rel=0.06) and pairs == "3"
         assert difference in printed
-    assert "minus that of dense" in printed
+    assert "differences in pairs of seeds" in printed
 
 
 def test_a_method_of_the_same_sparsity_is_compared_where_there_is_one(tmp_path):
     (_, _, *rows), _ = written(tmp_path, "dsr")
-    assert [row[:2] for row in rows] == [
-        ["static", "0.9"]
-    ]  # which sparsity of DSR a dense network is beside is not clear
-    assert rows[0][2] == "-47.67"
+    assert [row[:3] for row in rows] == [["static", "0.9", "dsr"], ["static", "0.9", "dsr, best epoch"]]  # not dense
+    assert rows[0][3] == "-47.67"
 
 
 def test_one_run_of_each_has_no_deviation(tmp_path):
-    (_, _, row), _ = written(tmp_path, "dense", {("dense", 0.0): [0.5], ("static", 0.9): [0.25]})
-    assert row == ["static", "0.9", "-25.00", "", "", "1"]
+    (_, _, row, _), _ = written(tmp_path, "dense", {("dense", 0.0): [[0.5]], ("static", 0.9): [[0.25]]})
+    assert row == ["static", "0.9", "dense", "-25.00", "", "", "1"]
+
+
+def test_dsd_is_compared_with_its_first_phase_and_with_the_best_epoch_of_others(tmp_path):
+    scores = {("dense", 0.0): [[0.5, 0.9, 0.7, 0.6]], ("dsd", 0.5): [[0.3, 0.4, 0.2, 0.8]]}
+    (_, _, *rows), _ = written(tmp_path, "dense", scores)  # of 4 epochs the first two are its first phase
+    assert [row[2:4] for row in rows] == [
+        ["dense", "+20.00"],
+        ["dense, best epoch", "-10.00"],
+        ["its first phase", "+40.00"],
+    ]
 
 
 def test_without_it_there_is_no_such_table(tmp_path):
     (header, *_), printed = written(tmp_path, None)
-    assert "difference" not in header and "minus" not in printed
+    assert "difference" not in header and "pairs of seeds" not in printed
