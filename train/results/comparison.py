@@ -37,7 +37,11 @@ def write(out: Path, runs: Sequence, results: Sequence[Result], console: Console
     shown = [_printable(title, *tables[0])]
     if against is not None:
         tables.append(differences(groups, against))
-        shown.append(_printable(f"test {spoken(results[0].score)}, differences in pairs of seeds", *tables[-1]))
+        shown.append(
+            _printable(
+                f"test {spoken(results[0].score)}, in pairs of seeds, standard error, paired t-test", *tables[-1]
+            )
+        )
     write_text(out / "table.md", "\n".join([f"{title}\n", *(_markdown(*table) for table in tables)]))
     for table in shown:
         console.print(table)

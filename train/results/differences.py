@@ -8,7 +8,7 @@ from train.results.results import Result
 
 
 def differences(groups: dict, against: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The header and the rows of a table, in points.
+    """The header and the rows of a table: differences in points, their standard error, and p of a paired t-test.
 
     Every method has a row against the other: that of its own sparsity, or the only one; and against the best epoch of
     the other, chosen on the test set, which is the most that stopping early could have given. What trains in phases
@@ -34,7 +34,7 @@ def differences(groups: dict, against: str) -> tuple[tuple[str, ...], list[tuple
             rivals["its first phase"] = [_after_first_phase(settings, result) for settings, result, _ in runs]
         scores = [result.test_score for _, result, _ in runs]
         rows += [(method, f"{sparsity:g}", name, *_compared(scores, rival)) for name, rival in rivals.items()]
-    return ("method", "sparsity", "against", "difference", "standard error", "p (paired t-test)", "pairs"), rows
+    return ("method", "sparsity", "against", "difference", "error", "p", "pairs"), rows
 
 
 def _best(result: Result) -> float:
