@@ -105,5 +105,5 @@ print(type(keras.models.load_model("sparse.keras").layers[3]).__name__)
 # takes compact storage where it is faster: `dsr.sparsify(model, sparsity=0.95, storage="auto", batch_size=32)`. On a
 # GPU take masked storage.
 #
-# The ratio depends on the network and on the machine: the page "Truly sparse training" of the documentation has 1.6 to
+# The ratio depends on the network and on the machine: the page "Truly sparse training" of the documentation has 1.1 to
 # 3.4 for WRN-28-2 at 0.95.

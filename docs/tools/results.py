@@ -83,6 +83,13 @@ ROWS = (
         "dense-seed0",
     ),
     Row(
+        "Dense-sparse-dense where labels are wrong",
+        "40 %, none",
+        "DSD",
+        ("-m train.compare --recipe=dsd_noisy_labels --methods=dsd --out=OUT",),
+        "dsd-0.98-noise0.4-seed0",
+    ),
+    Row(
         "Digits",
         "DSR",
         "test accuracy",
