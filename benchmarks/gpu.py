@@ -143,6 +143,7 @@ def epoch_figures(precision: str) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         settings = {"model": "wide_resnet", "dataset": "cifar10", "depth": FLAGS.depth, "precision": precision}
         settings |= {"sparsity": FLAGS.sparsity, "epochs": FLAGS.epochs, "data_dir": FLAGS.data_dir, "out": folder}
+        settings["period"] = "recipe"  # as an epoch of the whole run
         run = prepare(Settings(**settings))
         execute(run, Console(), note_end)
     seconds = float(np.median(np.diff(ends)))
