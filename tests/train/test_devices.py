@@ -13,7 +13,7 @@ from tests.helpers.run_folders import rows_of
 from tests.helpers.runs import ROOT, assert_same_bits
 from train.storage.checkpoint import read_progress
 
-FLAGS = ["--epochs=2", "--batch_size=20", "--steps_per_epoch=30", "--seed=3"]
+FLAGS = ["--epochs=2", "--batch_size=20", "--steps_per_epoch=30", "--period=36", "--seed=3"]
 
 
 def run(out: Path, devices: int, *flags: str, module: tuple[str, ...] = ("train.run",)) -> tuple[int, str]:

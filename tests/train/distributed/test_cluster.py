@@ -20,7 +20,7 @@ from train.distributed.cluster import Cluster, joined
 from train.storage.checkpoint import read_progress
 
 ROOT = Path(__file__).parents[3]
-FLAGS = ["--backend=jax", "--epochs=2", "--batch_size=20", "--steps_per_epoch=30", "--seed=3"]
+FLAGS = ["--backend=jax", "--epochs=2", "--batch_size=20", "--steps_per_epoch=30", "--period=36", "--seed=3"]
 DEVICES_EACH = 2
 
 
