@@ -23,7 +23,7 @@ from train.storage.checkpoint import read_progress
 pytestmark = pytest.mark.backends("torch")
 
 ROOT = Path(__file__).parents[2]
-SHORT = Settings(epochs=1, steps_per_epoch=36)
+SHORT = Settings(epochs=1, steps_per_epoch=36, period=36)
 SOME = ["dense", "thin", "static", "dsr", "lottery_original", "lottery_new"]
 PLOTS = ["accuracy.png", "early_stop.png", "layers.png", "structure.png"]
 
