@@ -13,6 +13,7 @@ from keras_dsr.methods import DSD, DSR, SET, SNFS, DeepR, GradualPruning, RigL
 from keras_dsr.weights.reallocation import Reallocation
 from tests.helpers.layer_kinds import KINDS, model_of
 from tests.helpers.networks import bits, compiled, state_bits, values
+from tests.helpers.networks_of_groups import trained
 
 BLOCK = (4, 1)
 
@@ -37,12 +38,6 @@ def network(by: str = "layers", pattern=BLOCK, sparsity: float = 0.6, optimizer=
     compiled(model, dsr.SparseOptimizer(optimizer, sparsity, pattern=pattern, seed=1))
     model.optimizer.build(model.trainable_variables)
     return model
-
-
-def trained(model, *callbacks, epochs=2):
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(60, 5, 5, 8)).astype("float32"), rng.integers(0, 5, 60)
-    return model.fit(x, y, batch_size=10, epochs=epochs, verbose=0, shuffle=False, callbacks=list(callbacks))
 
 
 def active_blocks(model, block=BLOCK) -> list[int]:

@@ -1,27 +1,19 @@
 """What one run is asked to do, and the check that it can be done."""
 
 import dataclasses
-import numbers
-import types
-import typing
 from inspect import signature
 from pathlib import Path
 
 import keras
 
-from keras_dsr.arguments import LARGEST_STEP, is_whole
-from keras_dsr.ops.patterns import check_pattern
-from keras_dsr.ops.sparsity_distributions import DISTRIBUTIONS
 from train.backend import BACKENDS
 from train.data.in_memory import DATASETS
+from train.experiment.checks import check_kinds, check_name, check_values, require
 from train.experiment.network import NETWORKS
-from train.experiment.pattern import pattern_of
 from train.experiment.precision import PRECISIONS
-from train.methods import METHODS, Method, is_own, kernels_of
+from train.methods import METHODS, is_own, kernels_of
 from train.recipes import RECIPES, Recipe, find_recipe
 from train.storage.previous_run import read_origin
-
-WIDEST, DEEPEST = 1_000, 10_000  # what could be meant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,19 +128,19 @@ def resolve(settings: Settings) -> tuple[Settings, Recipe]:
     Raises:
         ValueError: a name that does not exist, a value out of range, or two that contradict each other.
     """
-    _check_kinds(settings)
-    _check_name("backend", settings.backend, BACKENDS)
+    check_kinds(settings)
+    check_name("backend", settings.backend, BACKENDS)
     if settings.backend not in (None, keras.backend.backend()):
         raise ValueError(
             f"--backend is fixed when Keras is imported, and here Keras has {keras.backend.backend()!r}. Set "
             f"KERAS_BACKEND={settings.backend} before the program begins. Received: --backend={settings.backend}"
         )
-    _check_name("recipe", settings.recipe, RECIPES)
-    _check_name("model", settings.model, NETWORKS)
-    _check_name("dataset", settings.dataset, DATASETS)
+    check_name("recipe", settings.recipe, RECIPES)
+    check_name("model", settings.model, NETWORKS)
+    check_name("dataset", settings.dataset, DATASETS)
     if not is_own(settings.method):  # which is looked for below
-        _check_name("method", settings.method, METHODS)
-    _check_name("precision", settings.precision, PRECISIONS)
+        check_name("method", settings.method, METHODS)
+    check_name("precision", settings.precision, PRECISIONS)
     settings = _with_defaults(settings, backend=keras.backend.backend())
     settings = _with_defaults(settings, method="dsr" if settings.mask_from is None else "static")
     if settings.mask_from is not None:
@@ -175,7 +167,7 @@ def resolve(settings: Settings) -> tuple[Settings, Recipe]:
         settings = _with_defaults(settings, depth=28)
     if method.has_target:
         settings = _with_defaults(settings, target=method.default_target(settings.sparsity, settings.pattern))
-    _check_values(settings, method)
+    check_values(settings, method)
     if settings.out is None:
         settings = dataclasses.replace(
             settings, out=str(Path("runs", f"{settings.model}-{settings.dataset}-{settings.name}"))
@@ -185,7 +177,7 @@ def resolve(settings: Settings) -> tuple[Settings, Recipe]:
 
 def _with_mask(settings: Settings) -> Settings:
     """The settings of a run with the mask of another, of the same network on the same data."""
-    _require(settings.method == "static", settings, "method", "static beside --mask_from: the mask does not change")
+    require(settings.method == "static", settings, "method", "static beside --mask_from: the mask does not change")
     origin = read_origin(settings.mask_from, "mask_from")
     for name in (*_DATA, "model", "dataset", "depth", "width", "sparsity"):
         given, there = getattr(settings, name), origin.get(name)
@@ -214,119 +206,9 @@ def _with_mask(settings: Settings) -> Settings:
 
 
 _DATA = ("dropout", "train_examples", "label_noise")  # version 0.1.0 had none
-_PATTERNS = "element, kernel, fan_in, 4x1 or another block, 2:4 or another N:M"
-
-
-def _is_pattern(text: str) -> bool:
-    try:
-        check_pattern(pattern_of(text), "Settings")
-    except ValueError:
-        return False
-    return True
 
 
 def _with_defaults(settings: Settings, **defaults) -> Settings:
     return dataclasses.replace(
         settings, **{name: value for name, value in defaults.items() if getattr(settings, name) is None}
     )
-
-
-def _check_name(flag: str, name: str | None, known) -> None:
-    if name is not None and name not in known:
-        raise ValueError(f"--{flag} must be one of {', '.join(known)}. Received: --{flag}={name}")
-
-
-def _check_kinds(settings: Settings) -> None:
-    """Raise `ValueError` for a value of another kind than its flag has, or a path that is none."""
-    kinds = typing.get_type_hints(Settings)
-    for name, hint in kinds.items():
-        value = getattr(settings, name)
-        allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        is_kind = {
-            str: isinstance(value, str),
-            int: is_whole(value),
-            float: isinstance(value, numbers.Real) and not isinstance(value, bool),
-            bool: isinstance(value, bool),
-            types.NoneType: value is None,
-        }
-        words = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
-        expected = " or ".join(words[kind] for kind in allowed if kind in words)
-        _require(any(is_kind[kind] for kind in allowed), settings, name, expected)
-    for name in ("out", "data_dir", "mask_from", "init_from"):
-        path = getattr(settings, name)
-        _require(path is None or (path != "" and "\0" not in path), settings, name, "a path")
-
-
-def _check_values(settings: Settings, method: Method) -> None:
-    _require(0 <= settings.sparsity < 1, settings, "sparsity", "in [0, 1): the share of kernel weights that are zero")
-    for name in ("epochs", "batch_size", "steps_per_epoch", "train_examples"):
-        value = getattr(settings, name)
-        _require(value is None or value >= 1, settings, name, "at least 1")
-        _require(value is None or value <= LARGEST_STEP, settings, name, f"at most {LARGEST_STEP}")
-    _require(0 <= settings.seed < 2**31, settings, "seed", "from 0 to 2147483647")
-    if "width" not in signature(NETWORKS[settings.model]).parameters:
-        _require(settings.width is None, settings, "width", f"left out: --model={settings.model} has one size")
-    _require(settings.width is None or settings.width > 0, settings, "width", "positive")
-    _require(settings.width is None or settings.width <= WIDEST, settings, "width", f"at most {WIDEST:,}")
-    dropout, noise = settings.dropout, settings.label_noise
-    if "dropout" not in signature(NETWORKS[settings.model]).parameters:
-        _require(dropout is None, settings, "dropout", f"left out: --model={settings.model} has none")
-    _require(dropout is None or 0 <= dropout < 1, settings, "dropout", "in [0, 1): the fraction of hidden units")
-    _require(noise is None or 0 <= noise <= 1, settings, "label_noise", "in [0, 1]: the share of labels")
-    if method.kernels == "tied":
-        _require(
-            settings.sparsity > 0, settings, "sparsity", f"above 0 with --method={settings.method}: it ties weights"
-        )
-    least = method.least_epochs
-    enough = f"enough for an epoch in each of the {least} phases of --method={settings.method}"
-    _require(settings.epochs >= least, settings, "epochs", enough)
-    if settings.method == "dense":
-        _require(settings.sparsity == 0, settings, "sparsity", "left out, or 0, with --method=dense")
-    if settings.model != "wide_resnet":
-        _require(settings.depth is None, settings, "depth", "left out: only --model=wide_resnet has it")
-    else:
-        is_depth = 10 <= settings.depth <= DEEPEST and settings.depth % 6 == 4
-        _require(is_depth, settings, "depth", f"6n + 4, such as 28, from 10 to {DEEPEST:,}")
-    if not method.has_target:
-        _require(settings.target is None, settings, "target", f"left out: --method={settings.method} has none")
-    else:
-        is_target = 0 < settings.target < 1 or (is_whole(settings.target) and 1 <= settings.target <= LARGEST_STEP)
-        _require(is_target, settings, "target", "a number of weights, or a fraction of the active ones, in (0, 1)")
-    if not method.has_period:
-        _require(settings.period is None, settings, "period", f"left out: --method={settings.method} has none")
-    else:
-        is_period = is_whole(settings.period) and 1 <= settings.period <= LARGEST_STEP
-        _require(is_period or settings.period in (None, "recipe"), settings, "period", "steps, at least 1, or 'recipe'")
-    _require(_is_pattern(settings.pattern), settings, "pattern", _PATTERNS)
-    if settings.pattern != "element":
-        _require(method.has_units, settings, "pattern", f"left out: --method={settings.method} has single weights only")
-    _require(settings.distribution in DISTRIBUTIONS, settings, "distribution", f"one of {', '.join(DISTRIBUTIONS)}")
-    if settings.distribution != "uniform":
-        has_shares = method.has_distribution and settings.mask_from is None
-        _require(
-            has_shares, settings, "distribution", f"left out: no mask is drawn for it by --method={settings.method}"
-        )
-    if settings.last_layer_at_least is not None:
-        _check_last_layer(settings, method)
-    if settings.stop_at is not None:
-        _require(method.moves, settings, "stop_at", f"left out: --method={settings.method} moves no weights")
-        _require(settings.stop_at >= 0, settings, "stop_at", "an epoch, at least 0")
-    if settings.mask_from is None:
-        _require(settings.init_from is None, settings, "init_from", "left out without --mask_from")
-    if settings.resume and settings.overwrite:
-        raise ValueError("Pass --resume to go on with a run or --overwrite to start it again. Received: both.")
-
-
-def _check_last_layer(settings: Settings, method: Method) -> None:
-    name = "last_layer_at_least"
-    is_drawn = method.kernels == "sparse" and settings.mask_from is None
-    _require(is_drawn, settings, name, f"left out: no mask of layers is drawn for it by --method={settings.method}")
-    is_alone = settings.distribution == "uniform" and settings.pattern == "element"
-    _require(is_alone, settings, name, "left out beside --distribution and --pattern")
-    is_number = 1 <= settings.last_layer_at_least <= LARGEST_STEP
-    _require(is_number, settings, name, f"a number of weights, from 1 to {LARGEST_STEP}")
-
-
-def _require(condition: bool, settings: Settings, name: str, expected: str) -> None:
-    if not condition:
-        raise ValueError(f"--{name} must be {expected}. Received: --{name}={getattr(settings, name)}")
