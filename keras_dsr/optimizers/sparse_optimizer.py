@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_dsr.arguments import check_seed, check_state
-from keras_dsr.backend.distribution import Initial, layout_beside, replicas, strategy_of
+from keras_dsr.backend.distribution import layout_beside, replicas, strategy_of
 from keras_dsr.backend.keras_owners import layers_alive
 from keras_dsr.backend.keras_slots import (
     clear_dead_places,
@@ -18,7 +18,7 @@ from keras_dsr.backend.keras_slots import (
 )
 from keras_dsr.backend.keras_wrapping_optimizer import WrappingOptimizer
 from keras_dsr.backend.tracing import is_eager, outside_traces
-from keras_dsr.layers.record import RECORD_SHAPE, Record
+from keras_dsr.layers.record import Record
 from keras_dsr.layers.units_by_pattern import units_of
 from keras_dsr.ops.initial_masks import check_mask, check_sparsity, magnitude_mask, random_mask
 from keras_dsr.ops.masking import mask_weights
@@ -37,6 +37,7 @@ from keras_dsr.optimizers.checks import (
 from keras_dsr.optimizers.followed_weights import FollowsWeights
 from keras_dsr.optimizers.saved_with_masks import RESERVED, SavedWithMasks
 from keras_dsr.optimizers.sparse_variable import SparseVariable
+from keras_dsr.optimizers.variables_beside import add_like, add_record
 from keras_dsr.selectors.candidates import candidates_among
 from keras_dsr.selectors.language import Selector
 from keras_dsr.selectors.selection import Selection, selection_from_config
@@ -142,8 +143,8 @@ class SparseOptimizer(FollowsWeights, SavedWithMasks, WrappingOptimizer):
             for variable, mask, of_it in zip(chosen, masks, units):
                 slots = optimizer_slots(self.inner_optimizer, variable)
                 clear_dead_places(variable, mask, slots)
-                stored = self._add_like(variable, "mask", "bool", mask, aggregation="only_first_replica")
-                record = self._add_record(variable, Record.begun(mask, of_it))
+                stored = add_like(self, variable, "mask", "bool", mask, aggregation="only_first_replica")
+                record = add_record(self, variable, Record.begun(mask, of_it))
                 self.sparse_variables.append(SparseVariable(variable, stored, threshold, record, slots, of_it))
             for name, dtype in self.state.items():
                 self._add_state_variables(name, dtype)
@@ -287,33 +288,13 @@ class SparseOptimizer(FollowsWeights, SavedWithMasks, WrappingOptimizer):
                 gradient = self.gradient_decay * sparse.gradient + ops.multiply(gradient, 1 - self.gradient_decay)
             sparse.gradient.assign(gradient)
 
-    def _add_like(self, variable, name: str, dtype: str, value=None, aggregation: str = "none") -> keras.Variable:
-        """A variable of the optimizer of the shape of a trainable one: zeros, or the value given."""
-        # It starts as it should be: an assignment would be lost in a traced scope.
-        given = Initial(lambda shape, dtype: ops.convert_to_tensor(value, dtype))
-        with strategy_of(variable):
-            return self.add_variable(
-                shape=variable.shape,
-                initializer="zeros" if value is None else given,
-                dtype=dtype,
-                aggregation=aggregation,
-                layout=layout_beside(variable, variable.shape),
-                name=f"{variable.path.replace('/', '_')}_{name}",
-            )
-
-    def _add_record(self, variable: keras.Variable, record: Record) -> keras.Variable:
-        given = Initial(lambda shape, dtype: ops.convert_to_tensor(record.array(), dtype))
-        name = f"{variable.path.replace('/', '_')}_record"
-        layout = layout_beside(variable, RECORD_SHAPE)
-        return self.add_variable(RECORD_SHAPE, initializer=given, dtype="int32", layout=layout, name=name)
-
     def _add_state_variables(self, name: str, dtype: str):
         for sparse in self.sparse_variables:
-            sparse.state[name] = self._add_like(sparse.variable, name, dtype)
+            sparse.state[name] = add_like(self, sparse.variable, name, dtype)
 
     def _add_gradient_variables(self):
         for sparse in self.sparse_variables:  # the mean over the replicas of a `tf.distribute.Strategy`
-            sparse.gradient = self._add_like(sparse.variable, "gradient", "float32", aggregation="mean")
+            sparse.gradient = add_like(self, sparse.variable, "gradient", "float32", aggregation="mean")
 
 
 def _keeps_slots_clean(optimizer) -> bool:
