@@ -17,7 +17,8 @@ from keras_dsr.backend.planes import AXES, Window, output_shape, planes_of
 from keras_dsr.backend.threads import shares_of, together, workers
 
 CACHED = 2**17  # numbers that stay in a processor's second cache
-BLOCK = 1024  # numbers of a plane at a time, at most
+SHARES = 4  # of the images for each thread; one that begins late, or is kept waiting, takes fewer
+LANES = 8, 16, 32, 64  # numbers of a vector: the longest that no plane is shorter than by half, or the last
 
 _LOCK = threading.RLock()
 
@@ -84,11 +85,11 @@ class Convolution:
             return outputs
         with _LOCK, announced("forward", inputs.dtype):
             rows, values = structure.of_outputs, values[: structure.count]
-            shares, tile = self._shares_of_images()
-            if len(shares) < workers():
-                self._forward_of_rows(rows, inputs, values, outputs)
+            shares = self._shares_of_images
+            if len(shares):
+                self._forward_of_images(shares, rows, inputs, values, outputs)
             else:
-                self._forward_of_images(shares, tile, rows, inputs, values, outputs)
+                self._forward_of_rows(rows, inputs, values, outputs)
         return outputs
 
     def backward(
@@ -118,23 +119,20 @@ class Convolution:
         with _LOCK, announced("backward", inputs.dtype):
             rows, given = structure.of_inputs, (inputs, upstream, values[:count])
             targets = gradient, None if sampled is None else sampled[:count]
-            shares, tile = self._shares_of_images()
-            if len(shares) < workers():
-                self._backward_of_rows(rows, *given, *targets)
+            shares = self._shares_of_images
+            if len(shares):
+                self._backward_of_images(shares, rows, *given, *targets)
             else:
-                self._backward_of_images(shares, tile, rows, *given, *targets)
+                self._backward_of_rows(rows, *given, *targets)
         return gradient, sampled
 
     # All images at a time, and the rows shared
 
     @functools.cached_property
-    def _sizes_of_all(self) -> tuple[int, int, int, tuple]:
-        """Of planes of all images: their stride, a block's length and theirs; and of `SHORT`, if they have such one."""
-        known = kernels().SHORT
-        short = next((length for length in known if length >= self.planes.length), 0)
-        stride, block = self._sizes(self.planes.batch)
-        stride = max(stride, short + self.planes.largest_shift)
-        return stride, short or block, self.planes.length, known.get(short, kernels().LONG)
+    def _sizes_of_all(self) -> tuple[int, int, tuple]:
+        """Of planes of all images: their stride, their length, and vectors for them."""
+        stride, lanes = self._sizes(self.planes.batch)
+        return stride, self.planes.length, lanes
 
     def _planes_of_all(self, name: str, like: np.ndarray) -> np.ndarray:
         """Memory for planes of the inputs, or of the upstream, which begin behind zeros, with zeros between them."""
@@ -183,43 +181,48 @@ class Convolution:
 
     # Some images at a time
 
-    def _forward_of_images(self, shares, tile: int, rows: Rows, inputs, values, outputs: np.ndarray) -> None:
-        stride, block = self._sizes(tile)
-        memory = _scratch("memory", (len(shares), (self.planes.count + 1 + self.window.filters) * stride), inputs)
+    def _forward_of_images(self, shares: np.ndarray, rows: Rows, inputs, values, outputs: np.ndarray) -> None:
+        tile, stride, lanes = self._sizes_of_some(shares)
+        memory = _scratch("memory", (workers(), (self.planes.count + 1 + self.window.filters) * stride), inputs)
+        images = self.window.channels_last, self._five_axes(inputs), self._five_axes(outputs)
         weights = rows.starts, rows.offsets(0, stride), _in_order(values, rows.order)
-        arrays = self._five_axes(inputs), self._five_axes(outputs), *weights
-        layouts = self._of_inputs, self._of_outputs
-        each = [(*share, part) for share, part in zip(shares, memory)]
-        together(kernels().forward_of_images, each, self.window.channels_last, *arrays, *layouts, tile, stride, block)
+        given = np.zeros(1, "int64"), shares, *images, *weights, self._of_inputs, self._of_outputs, tile, stride, lanes
+        together(kernels().forward_of_images, [(each,) for each in memory], *given)
 
-    def _backward_of_images(self, shares, tile: int, rows: Rows, inputs, upstream, values, gradient, sampled) -> None:
-        stride, block = self._sizes(tile)
+    def _backward_of_images(self, shares: np.ndarray, rows: Rows, inputs, upstream, values, gradient, sampled) -> None:
+        tile, stride, lanes = self._sizes_of_some(shares)
         first = self.planes.largest_shift
         size = first + (self.window.filters + 2 + 2 * self.planes.count) * stride
-        memory = _scratch("memory", (len(shares), size), inputs)
+        memory = _scratch("memory", (workers(), size), inputs)
         parts = _scratch("parts", (len(shares), 0 if sampled is None else len(sampled)), inputs)
-        parts[...] = 0
         target = self._target(gradient, inputs)
         images = self.window.channels_last, self._five_axes(inputs), self._five_axes(upstream), target
         weights = rows.starts, rows.offsets(first, stride), _in_order(values, rows.order)
-        each = [(*share, part, *images, sums) for share, part, sums in zip(shares, memory, parts)]
         layouts = self._of_inputs, self._of_outputs
-        together(kernels().backward_of_images, each, *layouts, *weights, first, tile, stride, block)
+        given = np.zeros(1, "int64"), shares, parts, *images, *layouts, *weights, first, tile, stride, lanes
+        together(kernels().backward_of_images, [(each,) for each in memory], *given)
         if sampled is not None:
             _put(parts, rows.order, sampled)
 
-    def _shares_of_images(self) -> tuple[list[tuple[int, int]], int]:
-        """For each thread its images, and how many it packs at a time. There are too few shares where it cannot be."""
-        if not self.window.window:
-            return [], 0
-        per_image = (self.planes.count + self.window.filters) * math.prod(self.planes.grid)
-        shares = shares_of(self.shape[0], 1)
-        return shares, max(1, min(CACHED // per_image, shares[0][1] - shares[0][0]))
+    @functools.cached_property
+    def _shares_of_images(self) -> np.ndarray:
+        """Images that a thread takes when it is free, ints of shape `(shares, 2)`; none where threads share rows."""
+        images = self.shape[0] if self.window.window else 0
+        shares = min(images, SHARES * workers() if workers() > 1 else 1)
+        ends = np.arange(shares + 1) * images // max(1, shares)
+        return np.stack([ends[:-1], ends[1:]], 1)[: shares if shares >= workers() else 0]
 
-    def _sizes(self, images: int) -> tuple[int, int]:
-        """The stride of planes of so many images, and the length of the blocks that they are cut into."""
+    def _sizes_of_some(self, shares: np.ndarray) -> tuple[int, int, tuple]:
+        """How many images are packed at a time, the stride of their planes, and vectors for them."""
+        per_image = (self.planes.count + self.window.filters) * math.prod(self.planes.grid)
+        tile = max(1, min(CACHED // per_image, int((shares[:, 1] - shares[:, 0]).max())))
+        return tile, *self._sizes(tile)
+
+    def _sizes(self, images: int) -> tuple[int, tuple]:
+        """The stride of planes of so many images, which whole vectors fit into, and those vectors."""
         length = images * math.prod(self.planes.grid)
-        return length + self.planes.largest_shift, -(-length // -(-length // BLOCK))
+        lanes = next((lanes for lanes in LANES if lanes >= length), LANES[-1])
+        return length + -length % lanes + self.planes.largest_shift, ((),) * lanes
 
     def _target(self, images: np.ndarray | None, like: np.ndarray) -> np.ndarray:
         """Images to unpack to; none of them if that is not asked for."""

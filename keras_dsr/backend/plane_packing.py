@@ -7,8 +7,10 @@ strides; and the zeros in front of the images.
 import numba
 import numpy as np
 
+from keras_dsr.backend.plane_vectors import EIGHT, FOUR, move_square
+
 _U = np.uint64  # an index of this type never counts from the end, which numba would look at for each
-_1, _2, _3, _4, _5, _6, _7, _8 = (_U(number) for number in range(1, 9))
+_0, _1, _4, _8 = _U(0), _U(1), _U(4), _U(8)
 
 # What sums may be reordered and fused for; NaN and infinities stay what they are.
 compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
@@ -41,12 +43,12 @@ def pack(begin, end, last, images, planes, first, stride, layout):
                     h1 = g1 * strides[1] + phases[phase, 1] - before[1]
                     at = first + phase * stride + ((image * grid[0] + g0) * grid[1] + g1) * grid[2]
                     if not (0 <= h0 < high and 0 <= h1 < wide and top > low):
-                        _clear(planes, at, step, grid[2], channels)
+                        clear(planes, at, step, grid[2], channels)
                         continue
                     if low > 0:
-                        _clear(planes, at, step, low, channels)
+                        clear(planes, at, step, low, channels)
                     if top < grid[2]:
-                        _clear(planes, at + top, step, grid[2] - top, channels)
+                        clear(planes, at + top, step, grid[2] - top, channels)
                     source = image * high * wide * deep * channels + ((h0 * wide + h1) * deep + at_low) * to_position
                     pitch = strides[2] * to_position
                     _move(flat, source, pitch, to_channel, planes, at + low, 1, step, top - low, channels)
@@ -96,8 +98,8 @@ def _on_line(size, grid, phase, stride, before):
 
 
 @compiled
-def _clear(planes, at, step, positions, channels):
-    """Write zeros to some positions of all channels."""
+def clear(planes, at, step, positions, channels):
+    """Write zeros to some positions of all channels, from `at` on in the first; those of the next are a step behind."""
     at, step, positions = _U(at), _U(step), _U(positions)
     for _ in range(channels):
         for position in range(positions):
@@ -116,50 +118,41 @@ def _move(source, s, s_position, s_channel, target, t, t_position, t_channel, po
         source, target: flat arrays.
         s, t: where the first position of the first channel is.
         s_position, t_position: how far the next position is; one of both is 1.
-        s_channel, t_channel: how far the next channel is.
+        s_channel, t_channel: how far the next channel is; one of both may be 1.
     """
-    s, s_channel, t, t_channel = _U(s), _U(s_channel), _U(t), _U(t_channel)
-    count = _U(positions)
-    if s_position == 1 and t_position == 1:
+    s, s_position, s_channel = _U(s), _U(s_position), _U(s_channel)
+    t, t_position, t_channel = _U(t), _U(t_position), _U(t_channel)
+    positions, channels = _U(positions), _U(channels)
+    if s_position == t_position:
         for _ in range(channels):
-            for j in range(count):
+            for j in range(positions):
                 target[t + j] = source[s + j]
             s, t = s + s_channel, t + t_channel
-    elif t_position == 1:
-        pitch = _U(s_position)
-        while count >= _8:
-            a, b = s, t
-            for _ in range(channels):
-                target[b] = source[a]
-                target[b + _1] = source[a + pitch]
-                target[b + _2] = source[a + _2 * pitch]
-                target[b + _3] = source[a + _3 * pitch]
-                target[b + _4] = source[a + _4 * pitch]
-                target[b + _5] = source[a + _5 * pitch]
-                target[b + _6] = source[a + _6 * pitch]
-                target[b + _7] = source[a + _7 * pitch]
-                a, b = a + s_channel, b + t_channel
-            s, t, count = s + _8 * pitch, t + _8, count - _8
-        for _ in range(channels):
-            for j in range(count):
-                target[t + j] = source[s + j * pitch]
-            s, t = s + s_channel, t + t_channel
-    else:
-        pitch = _U(t_position)
-        while count >= _8:
-            a, b = s, t
-            for _ in range(channels):
-                target[b] = source[a]
-                target[b + pitch] = source[a + _1]
-                target[b + _2 * pitch] = source[a + _2]
-                target[b + _3 * pitch] = source[a + _3]
-                target[b + _4 * pitch] = source[a + _4]
-                target[b + _5 * pitch] = source[a + _5]
-                target[b + _6 * pitch] = source[a + _6]
-                target[b + _7 * pitch] = source[a + _7]
-                a, b = a + s_channel, b + t_channel
-            s, t, count = s + _8, t + _8 * pitch, count - _8
-        for _ in range(channels):
-            for j in range(count):
-                target[t + j * pitch] = source[s + j]
-            s, t = s + s_channel, t + t_channel
+        return
+    s_step, t_step = max(s_position, s_channel), max(t_position, t_channel)
+    is_transposed = min(s_channel, t_channel) == _1
+    done = _0
+    while is_transposed and done + _8 <= positions:
+        _move_squares(source, s, s_step, s_channel, target, t, t_step, t_channel, _8, channels, EIGHT)
+        done, s, t = done + _8, s + _8 * s_position, t + _8 * t_position
+    if is_transposed and done + _4 <= positions:
+        _move_squares(source, s, s_step, s_channel, target, t, t_step, t_channel, _4, channels, FOUR)
+        done, s, t = done + _4, s + _4 * s_position, t + _4 * t_position
+    for _ in range(channels):
+        for j in range(positions - done):
+            target[t + j * t_position] = source[s + j * s_position]
+        s, t = s + s_channel, t + t_channel
+
+
+@compiled
+def _move_squares(source, s, s_step, s_channel, target, t, t_step, t_channel, positions, channels, lanes):
+    """Copy as many positions as there are lanes, of all channels, transposed; steps are those that are not 1."""
+    done = _0
+    while done + positions <= channels:
+        move_square(source, s, s_step, target, t, t_step, lanes)
+        done, s, t = done + positions, s + positions * s_channel, t + positions * t_channel
+    s_position, t_position = (s_step, _1) if s_channel == _1 else (_1, t_step)
+    while done < channels:
+        for j in range(positions):
+            target[t + j * t_position] = source[s + j * s_position]
+        done, s, t = done + _1, s + s_channel, t + t_channel
