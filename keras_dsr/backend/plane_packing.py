@@ -7,7 +7,7 @@ strides; and the zeros in front of the images.
 import numba
 import numpy as np
 
-from keras_dsr.backend.plane_vectors import EIGHT, FOUR, move_square
+from keras_dsr.backend.plane_vectors import EIGHT, move_square
 
 _U = np.uint64  # an index of this type never counts from the end, which numba would look at for each
 _0, _1, _4, _8 = _U(0), _U(1), _U(4), _U(8)
@@ -111,8 +111,7 @@ def clear(planes, at, step, positions, channels):
 def _move(source, s, s_position, s_channel, target, t, t_position, t_channel, positions, channels):
     """Copy a line of positions of all channels.
 
-    Eight positions at a time: more of them, where they lie a power of 2 apart, push each other out of a processor's
-    cache.
+    Where channels are the last axis on one side, eight channels of eight positions are transposed in registers.
 
     Args:
         source, target: flat arrays.
@@ -129,30 +128,21 @@ def _move(source, s, s_position, s_channel, target, t, t_position, t_channel, po
                 target[t + j] = source[s + j]
             s, t = s + s_channel, t + t_channel
         return
-    s_step, t_step = max(s_position, s_channel), max(t_position, t_channel)
-    is_transposed = min(s_channel, t_channel) == _1
     done = _0
-    while is_transposed and done + _8 <= positions:
-        _move_squares(source, s, s_step, s_channel, target, t, t_step, t_channel, _8, channels, EIGHT)
-        done, s, t = done + _8, s + _8 * s_position, t + _8 * t_position
-    if is_transposed and done + _4 <= positions:
-        _move_squares(source, s, s_step, s_channel, target, t, t_step, t_channel, _4, channels, FOUR)
-        done, s, t = done + _4, s + _4 * s_position, t + _4 * t_position
-    for _ in range(channels):
-        for j in range(positions - done):
-            target[t + j * t_position] = source[s + j * s_position]
-        s, t = s + s_channel, t + t_channel
-
-
-@compiled
-def _move_squares(source, s, s_step, s_channel, target, t, t_step, t_channel, positions, channels, lanes):
-    """Copy as many positions as there are lanes, of all channels, transposed; steps are those that are not 1."""
-    done = _0
-    while done + positions <= channels:
-        move_square(source, s, s_step, target, t, t_step, lanes)
-        done, s, t = done + positions, s + positions * s_channel, t + positions * t_channel
-    s_position, t_position = (s_step, _1) if s_channel == _1 else (_1, t_step)
-    while done < channels:
+    if min(s_channel, t_channel) == _1:
+        s_step, t_step = max(s_position, s_channel), max(t_position, t_channel)
+        while done + _8 <= channels:
+            of = _0
+            while of + _8 <= positions:
+                move_square(source, s + of * s_position, s_step, target, t + of * t_position, t_step, EIGHT)
+                of += _8
+            while of < positions:
+                for channel in range(_8):
+                    at = of * t_position + channel * t_channel
+                    target[t + at] = source[s + of * s_position + channel * s_channel]
+                of += _1
+            done, s, t = done + _8, s + _8 * s_channel, t + _8 * t_channel
+    for _ in range(channels - done):
         for j in range(positions):
             target[t + j * t_position] = source[s + j * s_position]
-        done, s, t = done + _1, s + s_channel, t + t_channel
+        s, t = s + s_channel, t + t_channel
