@@ -141,7 +141,7 @@ def test_it_is_the_sum_over_the_taps(case, density, dtype, seed):
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("batch", [1, 5, 13, 43])  # shares of one image, of several, and of which the last is smaller
 def test_it_is_the_sum_over_the_taps_with_the_threads_of_the_backend(batch, channels_last):
     window = Window(6, 8, (3, 3), (2, 1), (1, 1), "same", 2, channels_last)
     check(window, (batch, 9, 8, 6) if channels_last else (batch, 6, 9, 8), 0.3, "float32", 0)
@@ -164,6 +164,30 @@ def test_it_is_a_product_with_a_matrix(batch, inputs, outputs, density, seed):
     gradient, of_values = convolution.backward(rows, upstream, values, convolution.structure(indices, count))
     np.testing.assert_allclose(gradient, upstream @ kernel.T, atol=1e-9)
     np.testing.assert_allclose(of_values[:count], (rows.T @ upstream)[tuple(indices[:count].T)], atol=1e-9)
+
+
+def test_digits_do_not_depend_on_which_thread_came_first():
+    window, rng = Window(8, 8, (3, 3), (1, 1), (1, 1), "same"), np.random.default_rng(0)
+    _, values, indices, count = weights_of(window, rng, 0.5, "float32")
+    images, upstream = (rng.normal(size=(40, 9, 9, 8)).astype("float32") for _ in range(2))
+    convolution = Convolution(window, images.shape)
+    structure = convolution.structure(indices, count)
+    first = [each.copy() for each in convolution.backward(images, upstream, values, structure)]
+    is_done = threading.Event()
+
+    def disturb():
+        while not is_done.is_set():
+            sum(range(10**4))
+
+    other = threading.Thread(target=disturb)
+    other.start()
+    try:
+        for _ in range(50):
+            for one, wanted in zip(convolution.backward(images, upstream, values, structure), first):
+                np.testing.assert_array_equal(one, wanted)
+    finally:
+        is_done.set()
+        other.join()
 
 
 def test_a_batch_may_be_empty_or_of_another_size_than_the_one_before():
