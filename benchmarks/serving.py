@@ -4,7 +4,7 @@
     python -m benchmarks.serving --model=resnet50       # about 6 minutes
     python -m benchmarks.serving --format=litert        # about 1 minute: single dense layers, by pattern
     python -m benchmarks.serving --format=litert --part=convolutions  # about 5 minutes, after `make machines`
-    python -m benchmarks.serving --format=litert --part=int8 --data_dir=DATA  # about 15 minutes: trained networks
+    python -m benchmarks.serving --format=litert --part=int8 --data_dir=DATA  # 15 to 50 minutes: trained networks
 
 Exports a network twice by `keras_dsr.export`, with `kernels="auto"` and with dense kernels, and serves both in turn in
 a process of its own in which keras_dsr cannot be imported. The ratio of a round is dense over auto, so 2 is twice as
