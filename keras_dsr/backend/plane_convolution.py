@@ -85,7 +85,7 @@ class Convolution:
             return outputs
         with _LOCK, announced("forward", inputs.dtype):
             rows, values = structure.of_outputs, values[: structure.count]
-            shares = self._shares_of_images
+            shares = self._shares_of_images()
             if len(shares):
                 self._forward_of_images(shares, rows, inputs, values, outputs)
             else:
@@ -119,7 +119,7 @@ class Convolution:
         with _LOCK, announced("backward", inputs.dtype):
             rows, given = structure.of_inputs, (inputs, upstream, values[:count])
             targets = gradient, None if sampled is None else sampled[:count]
-            shares = self._shares_of_images
+            shares = self._shares_of_images()
             if len(shares):
                 self._backward_of_images(shares, rows, *given, *targets)
             else:
@@ -204,13 +204,9 @@ class Convolution:
         if sampled is not None:
             _put(parts, rows.order, sampled)
 
-    @functools.cached_property
     def _shares_of_images(self) -> np.ndarray:
-        """Images that a thread takes when it is free, ints of shape `(shares, 2)`; none where threads share rows."""
-        images = self.shape[0] if self.window.window else 0
-        shares = min(images, SHARES * workers() if workers() > 1 else 1)
-        ends = np.arange(shares + 1) * images // max(1, shares)
-        return np.stack([ends[:-1], ends[1:]], 1)[: shares if shares >= workers() else 0]
+        """As of the function, of all images; there are none of a matrix."""
+        return shares_of_images(self.shape[0] if self.window.window else 0, workers())
 
     def _sizes_of_some(self, shares: np.ndarray) -> tuple[int, int, tuple]:
         """How many images are packed at a time, the stride of their planes, and vectors for them."""
@@ -234,6 +230,14 @@ class Convolution:
             return images.reshape(self.planes.batch, 1, 1, -1, images.shape[1])
         at = 1 if self.window.channels_last else 2
         return images.reshape(*images.shape[:at], *(1,) * (AXES + 2 - images.ndim), *images.shape[at:])
+
+
+@functools.lru_cache(maxsize=1024)
+def shares_of_images(images: int, threads: int) -> np.ndarray:
+    """Images that a thread takes when it is free, ints of shape `(shares, 2)`; none if there are fewer than threads."""
+    shares = min(images, SHARES * threads if threads > 1 else 1)
+    ends = np.arange(shares + 1) * images // max(1, shares)
+    return np.stack([ends[:-1], ends[1:]], 1)[: shares if shares >= threads else 0]
 
 
 def _asked(which: bool | np.ndarray, like: np.ndarray) -> np.ndarray | None:

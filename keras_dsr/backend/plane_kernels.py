@@ -1,7 +1,7 @@
 """Loops over planes (see `backend.planes`) that numba compiles.
 
-Each is compiled at its first use for the type of its numbers, and kept on disk. Each does the part of the work that
-its first arguments name, without Python's lock, so that several threads do it together.
+Each is compiled at its first use for the type of its numbers, and kept on disk. Each does a part of the work, which its
+first arguments name or a counter tells, without Python's lock, so that several threads do it together.
 """
 
 import numpy as np
@@ -12,13 +12,13 @@ from keras_dsr.backend.plane_vectors import (
     added,
     folded,
     load,
-    next_of,
     scaled_added,
     store,
     total,
     totals,
     zeros,
 )
+from keras_dsr.backend.shared_counter import next_of
 
 
 @compiled

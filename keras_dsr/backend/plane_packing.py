@@ -7,13 +7,12 @@ strides; and the zeros in front of the images.
 import numba
 import numpy as np
 
-from keras_dsr.backend.plane_vectors import EIGHT, move_square
+from keras_dsr.backend.plane_vectors import EIGHT, FLAGS, move_square
 
 _U = np.uint64  # an index of this type never counts from the end, which numba would look at for each
-_0, _1, _4, _8 = _U(0), _U(1), _U(4), _U(8)
+_0, _1, _8 = _U(0), _U(1), _U(8)
 
-# What sums may be reordered and fused for; NaN and infinities stay what they are.
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=set(FLAGS))
 
 
 @compiled

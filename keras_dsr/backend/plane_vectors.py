@@ -13,7 +13,7 @@ from numba.extending import intrinsic, models, register_model
 
 FOLDED = 16  # numbers that a sum over a vector is left as, until four of them are summed at once
 FOUR, EIGHT = ((),) * 4, ((),) * 8
-_FLAGS = ("contract", "nsz", "reassoc", "arcp")
+FLAGS = ("contract", "nsz", "reassoc", "arcp")  # sums may be reordered and fused; NaN and infinities stay what they are
 
 
 class Vector(types.Type):
@@ -48,7 +48,7 @@ def load(typing, array, at, lanes):
     vector = Vector(array.dtype, len(lanes))
 
     def code(context, builder, signature, arguments):
-        pointer = _pointer(context, builder, signature, arguments, context.get_value_type(vector))
+        pointer = _pointer(context, builder, array, *arguments[:2], vector)
         return builder.load(pointer, align=array.dtype.bitwidth // 8)
 
     return vector(array, types.intp, lanes), code
@@ -59,7 +59,7 @@ def store(typing, array, at, vector):
     """Write a vector to a flat array, from an index on."""
 
     def code(context, builder, signature, arguments):
-        pointer = _pointer(context, builder, signature, arguments, arguments[2].type)
+        pointer = _pointer(context, builder, array, *arguments[:2], vector)
         builder.store(arguments[2], pointer, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
@@ -71,7 +71,7 @@ def added(typing, vector, other):
     """`vector + other`."""
 
     def code(context, builder, signature, arguments):
-        return builder.fadd(*arguments, flags=_FLAGS)
+        return builder.fadd(*arguments, flags=FLAGS)
 
     return vector(vector, other), code
 
@@ -83,8 +83,8 @@ def scaled_added(typing, vector, number, other):
     def code(context, builder, signature, arguments):
         vector, number, other = arguments
         first = builder.insert_element(ir.Constant(other.type, ir.Undefined), number, _int32(0))
-        product = builder.fmul(_picked(builder, [0] * other.type.count, first), other, flags=_FLAGS)
-        return builder.fadd(vector, product, flags=_FLAGS)
+        product = builder.fmul(_picked(builder, [0] * other.type.count, first), other, flags=FLAGS)
+        return builder.fadd(vector, product, flags=FLAGS)
 
     return vector(vector, vector.dtype, other), code
 
@@ -98,8 +98,8 @@ def folded(typing, vector, other):
         total = None
         for begin in range(0, vector.count, short.count):
             part = range(begin, begin + short.count)
-            product = builder.fmul(*(_picked(builder, part, each) for each in arguments), flags=_FLAGS)
-            total = product if total is None else builder.fadd(total, product, flags=_FLAGS)
+            product = builder.fmul(*(_picked(builder, part, each) for each in arguments), flags=FLAGS)
+            total = product if total is None else builder.fadd(total, product, flags=FLAGS)
         return total
 
     return short(vector, other), code
@@ -130,18 +130,14 @@ def totals(typing, a, b, c, d):
 @intrinsic
 def move_square(typing, source, s, s_step, target, t, t_step, lanes):
     """Write as many vectors as a vector is long, `s_step` apart, transposed and `t_step` apart."""
+    vector, count, align = Vector(source.dtype, len(lanes)), len(lanes), source.dtype.bitwidth // 8
 
     def code(context, builder, signature, arguments):
-        source, s, s_step, target, t, t_step, _ = arguments
-        types_of = [signature.args[0], signature.args[3]]
-        vector = ir.VectorType(context.get_value_type(source_type.dtype), count)
-        flat = [context.make_array(of)(context, builder, each).data for of, each in zip(types_of, (source, target))]
+        def pointer(array, given, start, step, row):
+            at = builder.add(start, builder.mul(step, ir.Constant(step.type, row)))
+            return _pointer(context, builder, array, given, at, vector)
 
-        def pointer(array, start, step, index):
-            at = builder.add(start, builder.mul(step, ir.Constant(step.type, index)))
-            return builder.bitcast(builder.gep(array, [at]), vector.as_pointer())
-
-        rows = [builder.load(pointer(flat[0], s, s_step, row), align=align) for row in range(count)]
+        rows = [builder.load(pointer(source, *arguments[:3], row), align=align) for row in range(count)]
         half = 1
         while half < count:  # of each two rows exchange what is off the diagonal, in squares of twice the size
             low = [lane + count - half if lane & half else lane for lane in range(count)]
@@ -152,23 +148,11 @@ def move_square(typing, source, s, s_step, target, t, t_step, lanes):
                     rows[row], rows[row + half] = _picked(builder, low, *pair), _picked(builder, high, *pair)
             half *= 2
         for row, value in enumerate(rows):
-            builder.store(value, pointer(flat[1], t, t_step, row), align=align)
+            builder.store(value, pointer(target, *arguments[3:6], row), align=align)
         return context.get_dummy_value()
 
-    count, source_type, align = len(lanes), source, source.dtype.bitwidth // 8
     index = types.uint64
     return types.void(source, index, index, target, index, index, lanes), code
-
-
-@intrinsic
-def next_of(typing, counter, step):
-    """What a counter, an array of one integer, stood at before it went a step on: no two threads get the same."""
-
-    def code(context, builder, signature, arguments):
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        return builder.atomic_rmw("add", array.data, arguments[1], "monotonic")
-
-    return types.int64(counter, types.int64), code
 
 
 def _sums(builder, vectors: list) -> list:
@@ -180,7 +164,7 @@ def _sums(builder, vectors: list) -> list:
         low = [start + lane for start in starts for lane in range(length // 2)]
         high = [lane + length // 2 for lane in low]
         vectors = [
-            builder.fadd(_picked(builder, low, *pair), _picked(builder, high, *pair), flags=_FLAGS) for pair in pairs
+            builder.fadd(_picked(builder, low, *pair), _picked(builder, high, *pair), flags=FLAGS) for pair in pairs
         ]
         length //= 2
     return vectors
@@ -192,9 +176,10 @@ def _picked(builder, lanes, vector, other=None):
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined) if other is None else other, which)
 
 
-def _pointer(context, builder, signature, arguments, vector):
-    array = context.make_array(signature.args[0])(context, builder, arguments[0])
-    return builder.bitcast(builder.gep(array.data, [arguments[1]]), vector.as_pointer())
+def _pointer(context, builder, array, given, at, vector: Vector):
+    """To the vector that begins at an index of an array, of which its type and itself are given."""
+    numbers = context.make_array(array)(context, builder, given).data
+    return builder.bitcast(builder.gep(numbers, [at]), context.get_value_type(vector).as_pointer())
 
 
 def _int32(number: int):
