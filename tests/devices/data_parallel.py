@@ -33,13 +33,14 @@ METHODS = {
 RIGL_COMPACT = ("compact", dsr.methods.RigL(), 10)
 if keras.backend.backend() == "jax":
     METHODS["RigL, compact"] = RIGL_COMPACT
+    METHODS["DSR, compact convolution"] = ("compact convolution", DSR, 20)
     METHODS["RigL, layers"] = ("layers", dsr.methods.RigL(), 10)
     METHODS["SNFS, layers"] = ("layers", dsr.methods.SNFS(), 10)
 QUICK_METHODS = {
-    "jax": ("SET", "DeepR, optimizer", "RigL", "DSR, compact", "RigL, compact"),
+    "jax": ("SET", "DeepR, optimizer", "RigL", "DSR, compact", "DSR, compact convolution", "RigL, compact"),
     "tensorflow": ("RigL",),
 }[keras.backend.backend()]
-COMPARED = ("RigL", "StraightThrough", "DSR, compact", "RigL, compact")
+COMPARED = ("RigL", "StraightThrough", "DSR, compact", "DSR, compact convolution", "RigL, compact")
 
 
 class Interrupt(keras.callbacks.Callback):

@@ -28,7 +28,8 @@ def test_every_device_holds_the_same_bits_of_every_variable(found):
 
 def test_the_budget_is_exact_on_every_number_of_devices(found):
     for name, run in each_run(found).items():
-        assert run["budgets"] == [973] * 4, name
+        budget = 14 + 3686 + 154 if "convolution" in name else 819 + 154  # a fifth of each kernel's positions
+        assert run["budgets"] == [budget] * 4, name
 
 
 def test_reallocations_move_weights(found):

@@ -18,18 +18,19 @@ def network(storage: str, convolutional: bool = False) -> keras.Model:
 
     Args:
         storage: `"layers"`: sparse layers; `"compact"`: those in compact storage (not the convolution);
-            `"sparsified"`: by `dsr.sparsify`; `"optimizer"`: by `dsr.SparseOptimizer`;
-            `"dense"`: nothing is sparse.
+            `"compact convolution"`: with one in compact storage first; `"sparsified"`: by `dsr.sparsify`;
+            `"optimizer"`: by `dsr.SparseOptimizer`; `"dense"`: nothing is sparse.
         convolutional: with 8 filters of 3x3 first.
     """
     keras.utils.set_random_seed(0)
-    layers = storage in ("layers", "compact")
-    held = {"storage": "compact"} if storage == "compact" else {}
+    layers = storage in ("layers", "compact", "compact convolution")
+    held = {"storage": "compact"} if storage.startswith("compact") else {}
+    of_convolution = held if storage == "compact convolution" else {}
     conv, dense = (dsr.SparseConv2D, dsr.SparseDense) if layers else (keras.layers.Conv2D, keras.layers.Dense)
     settings = [{"sparsity": 0.8, "mask_seed": seed} if layers else {} for seed in (1, 2, 3)]
     images = []
-    if convolutional:
-        filters = conv(8, 3, activation="relu", name="conv", **settings[0])
+    if convolutional or of_convolution:
+        filters = conv(8, 3, activation="relu", name="conv", **settings[0], **of_convolution)
         images = [keras.layers.Reshape((8, 8, 1)), filters, keras.layers.Flatten()]
     model = keras.Sequential(
         [

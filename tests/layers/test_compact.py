@@ -335,6 +335,7 @@ def test_a_file_with_more_weights_than_there_is_room_for_is_refused(tmp_path):
         (lambda: dsr.SparseDense(3, storage="compact", capacity=0.5), "capacity=.* must be a float of at least 1"),
         (lambda: dsr.SparseDense(3, storage="compact", capacity=True), "capacity=.* must be a float of at least 1"),
         (lambda: dsr.SparseDense(3, storage="compact", dtype="mixed_float16"), "computes in float32 or float64"),
+        (lambda: dsr.SparseConv2D(3, 3, storage="compact", dtype="mixed_bfloat16"), "computes in float32 or float64"),
         (lambda: dsr.SparseDense(3, storage="compact", kernel_constraint="max_norm"), "kernel_constraint=.* None"),
         (lambda: dsr.SparseDense(3, storage="compact", kernel_initializer="orthogonal"), "draw each weight by itself"),
         (

@@ -130,6 +130,7 @@ def test_the_report_says_how_much_each_layer_gained_and_all_of_them():
             "kernel_constraint=.* None",
         ),
         (lambda: dsr.SparseDense(8, storage="auto", dtype="mixed_float16"), (None, 4), "float32 or float64"),
+        (lambda: dsr.SparseConv2D(8, 3, storage="auto", dtype="mixed_bfloat16"), (None, 5, 5, 4), "float32 or float64"),
         (lambda: dsr.SparseDense(8, storage="auto", kernel_initializer="orthogonal"), (None, 4), "draw each weight"),
         (
             lambda: dsr.SparseDense(8, storage="auto", kernel_regularizer=keras.regularizers.OrthogonalRegularizer()),
