@@ -46,7 +46,9 @@ def _say(text: str) -> None:
 def is_available() -> bool:
     """Whether numba is there and compiles. If not, says so once."""
     try:
-        kernels().grouped(np.zeros(1, "int64"), 1)
+        starts, order = kernels().grouped(np.zeros(1, "int64"), 1)
+        numbers = np.ones(8, "float32")
+        kernels().product(0, 1, starts, order, numbers, numbers, np.empty_like(numbers), 8, 8, ((),) * 8)
     except Exception as error:  # whatever numba or its compiler raises
         logging.getLogger("keras_dsr").info(
             "Layers in compact storage use the slower products of %s, and convolutions make their dense kernel in "

@@ -7,6 +7,7 @@ there are too few images, and for products with a matrix, they share the rows of
 import functools
 import math
 import threading
+import typing
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Convolution:
             as_line = window._replace(window=(1,), strides=(1,), dilations=(1,))
             self.planes = planes_of(as_line, images, (batch // images,))
         axes = self.planes.axes
-        self.output_shape: tuple[int, ...] = output_shape(window, self.shape)  # type: ignore[assignment]  # all are known
+        self.output_shape = typing.cast(tuple[int, ...], output_shape(window, self.shape))
         self._of_inputs = (
             self.planes.grid,
             self.planes.phases,

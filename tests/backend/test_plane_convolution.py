@@ -3,23 +3,16 @@
 import contextlib
 import itertools
 import math
-import os
-import subprocess
-import sys
 import threading
-import time
 
-import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_dsr.backend import plane_convolution, plane_structure, recycled, threads
-from keras_dsr.backend.plane_compilation import announced
+from keras_dsr.backend import plane_convolution, plane_structure, threads
 from keras_dsr.backend.plane_convolution import Convolution
 from keras_dsr.backend.planes import Axis, Window, output_shape
-from keras_dsr.backend.threads import processors, together, workers
 
 
 def taps(window: Window, shape: tuple[int, ...]):
@@ -312,92 +305,9 @@ def test_several_callers_at_a_time_get_their_own_results():
         assert all(np.array_equal(each, alone[number]) for each in results)
 
 
-def test_memory_is_used_again_when_nobody_holds_it():
-    size = (3, 1001)
-    one = recycled.empty(size, "float32")
-    one[...] = 1
-    address, view = one.ctypes.data, one[1]
-    other = recycled.empty(size, "float32")
-    other[...] = 2
-    assert other.ctypes.data != address and (one == 1).all()
-    del one
-    third = recycled.empty(size, "float32")  # the view still holds it
-    assert third.ctypes.data != address and (view == 1).all()
-    del view
-    assert recycled.empty(size, "float32").ctypes.data == address
-    assert all(recycled.empty((length,), "float32").ctypes.data % recycled.ALIGNED == 0 for length in range(1, 40))
-
-
-def test_memory_that_is_not_asked_for_is_given_back(monkeypatch):
-    monkeypatch.setattr(recycled, "FORGOTTEN", 0.0)
-    recycled.empty((12_345,), "float32")
-    recycled.empty((1,), "float32")
-    recycled.empty((1,), "float32")
-    assert 12_345 * 4 not in recycled._bases
-
-
-def test_work_is_shared_among_the_threads_of_the_backend():
-    shares = [(number, number + 1) for number in range(5)]
-    assert together(lambda begin, end, step: (begin, end * step), shares, 10) == [(a, b * 10) for a, b in shares]
-    assert 1 <= workers() <= processors()
-    with pytest.raises(ZeroDivisionError):
-        together(lambda begin, end: 1 // begin, [(1, 2), (0, 1), (2, 3)])
-
-
 def test_the_grid_shares_its_zeros():
     """Of a window of 3 with the same padding, one column of zeros lies between two rows."""
     axis = Axis.of(8, 3, 1, 1, "same")
     assert (axis.grid, axis.outputs, axis.before) == (9, 8, 1)
     assert Axis.of(8, 3, 1, 1, "valid").grid == 8
     assert math.prod(Axis.of(8, 1, 1, 1, "same")[:1]) == Axis.of(8, 1, 1, 1, "same").grid
-
-
-def test_an_interrupt_in_a_share_of_the_work_is_not_lost():
-    def interrupted(begin, end):
-        if begin == 1:
-            raise KeyboardInterrupt
-        return begin
-
-    with pytest.raises(KeyboardInterrupt):
-        together(interrupted, [(0, 1), (1, 2), (2, 3)])
-    assert together(lambda begin, end: begin, [(0, 1), (1, 2)]) == [0, 1]
-
-
-def test_compilation_that_takes_more_than_a_second_is_announced_once(capsys):
-    for kind, seconds in (("quick", 0.0), ("slow", 1.2), ("slow", 1.2)):
-        with announced(kind, "float32"):
-            time.sleep(seconds)
-    assert capsys.readouterr().out == "Compiling sparse products for float32, once on this machine.\n"
-
-
-COMPILED_TWICE = """
-import numpy as np
-from keras_dsr.backend.plane_kernels import forward_of_images
-from keras_dsr.backend.plane_convolution import Convolution
-from keras_dsr.backend.planes import Window
-convolution = Convolution(Window(1, 1, (3,), (1,), (1,), "same"), (4, 5, 1))
-structure = convolution.structure(np.zeros((1, 2), "int64"), 1)
-convolution.forward(np.ones((4, 5, 1), "float32"), np.ones(1, "float32"), structure)
-print(*(sum(getattr(forward_of_images.stats, which).values()) for which in ("cache_hits", "cache_misses")))
-"""
-
-
-@pytest.mark.backends("torch")
-def test_what_one_process_compiles_the_next_reads_from_disk(tmp_path):
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", COMPILED_TWICE]
-    first, second = (subprocess.run(command, env=environment, check=True, capture_output=True) for _ in range(2))
-    assert [run.stdout.splitlines()[-1] for run in (first, second)] == [b"0 1", b"1 0"]
-
-
-@pytest.mark.backends("torch")
-def test_it_uses_as_many_threads_as_torch():
-    import torch
-
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        assert workers() == 1
-    finally:
-        torch.set_num_threads(before)
-    assert keras.backend.backend() == "torch"

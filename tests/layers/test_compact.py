@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import zipfile
@@ -408,7 +409,8 @@ def test_classes_are_those_of_their_kinds():
 
 WITHOUT_NUMBA = """
 import logging, sys
-sys.modules["numba"] = None
+if "without" in sys.argv:
+    sys.modules["numba"] = None
 logging.basicConfig(level="INFO", format="%(message)s")
 from tests.layers.test_compact import KINDS, test_outputs_and_gradients_are_those_of_a_masked_layer
 for kind in KINDS:
@@ -424,9 +426,11 @@ except ValueError as error:
 
 
 @pytest.mark.slow_on("tensorflow", "jax")
-def test_without_numba_the_products_of_the_backend_serve_and_it_says_so_once():
-    command = [sys.executable, "-c", WITHOUT_NUMBA]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("how", ["without", "that does not compile"])
+def test_without_numba_the_products_of_the_backend_serve_and_it_says_so_once(how):
+    command = [sys.executable, "-c", WITHOUT_NUMBA, how]
+    environment = os.environ | ({} if how == "without" else {"NUMBA_DISABLE_JIT": "1"})
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"{len(KINDS)} kinds" in done.stdout
     assert "without numba the layer does not see them. Install keras-dsr[fast], or use DSR, SET" in done.stdout
